@@ -1,0 +1,1 @@
+//! Machine code: relocation for detours, fate of results.

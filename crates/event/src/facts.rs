@@ -1,0 +1,169 @@
+//! What is known about the process around its events: modules, hooks, sites with names, fates of results, losses.
+
+use crate::{Address, RoleDecl};
+use alloc::string::String;
+use alloc::vec::Vec;
+
+/// One mapped program or shared library.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Module {
+    /// Path as the dynamic linker knows it (the executable's resolved).
+    pub path: String,
+    /// Difference between addresses in the process and in the file.
+    pub bias: u64,
+    /// First mapped address.
+    pub start: Address,
+    /// One past the last mapped address.
+    pub end: Address,
+    /// GNU build id; empty when it has none.
+    pub build_id: Vec<u8>,
+}
+
+/// What became of one function that was to be watched.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum HookStatus {
+    /// Every call is seen.
+    Watched,
+    /// Some calls are seen; the reason says which are not (inlined copies).
+    Partly(String),
+    /// No call is seen; the reason says why.
+    NotWatched(String),
+}
+
+/// One function that was to be watched.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct HookFact {
+    /// Role and arguments.
+    pub decl: RoleDecl,
+    /// Path of the module that holds it; empty when not found.
+    pub module: String,
+    /// Address in the process; null when not hooked.
+    pub address: Address,
+    /// What became of it.
+    pub status: HookStatus,
+}
+
+/// How the watched functions were chosen.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Watched {
+    /// Nobody chose any.
+    #[default]
+    Nothing,
+    /// Given on the command line or in a profile.
+    Given,
+    /// Found by shape in the debug information.
+    FoundByShape,
+}
+
+/// One return address resolved. Inlined frames come first, innermost first, each with `inlined` true.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Frame {
+    /// The return address in the process.
+    pub address: Address,
+    /// Demangled function name; empty when unknown.
+    pub function: String,
+    /// Source file as the debug information names it; empty when unknown.
+    pub file: String,
+    /// Source line, from 1; 0 when unknown.
+    pub line: u32,
+    /// File name of the module; empty when unknown.
+    pub module: String,
+    /// True when this frame was inlined into the next.
+    pub inlined: bool,
+}
+
+/// What the caller's code does with the result of a call, decoded from the instructions after it.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
+#[repr(u8)]
+pub enum FateKind {
+    /// The decoding was not sure.
+    #[default]
+    Unknown = 0,
+    /// Some path reads the result: stores it, passes it, compares it, uses it as an address.
+    Read = 1,
+    /// On every path the result is overwritten or abandoned before anything reads it.
+    Dropped = 2,
+    /// Some path returns with the result still in the result register, and no path reads it: ask the caller's caller.
+    Returned = 3,
+}
+
+/// The fate of a call's result at one site.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Fate {
+    /// The verdict over the whole chain of callers that was followed.
+    pub kind: FateKind,
+    /// Index into the site's addresses of the frame where the verdict fell (0 = the direct caller).
+    pub depth: u32,
+    /// One sentence of evidence, such as "after the call main calls puts, and the result is overwritten before
+    /// anything reads it".
+    pub because: String,
+}
+
+/// Everything known about one site.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct SiteFacts {
+    /// Return addresses in the process, innermost first.
+    pub addresses: Vec<Address>,
+    /// The same, resolved, inlines expanded; empty before symbolisation.
+    pub frames: Vec<Frame>,
+    /// The source line of the first frame with a file, trimmed; empty when the file could not be read.
+    pub source: String,
+    /// The fate of the call's result; kind `Unknown` before it was decoded.
+    pub fate: Fate,
+}
+
+/// What could not be recorded, counted.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Lost {
+    /// Events that could not be written because no file space could be had.
+    pub no_space: u64,
+    /// Events that arrived while this thread was inside the recorder (signal handlers).
+    pub reentered: u64,
+    /// Events dropped because a table of fixed size was full or a lock could not be had.
+    pub table_full: u64,
+    /// Small malloc blocks that were not recorded (never arena events).
+    pub heap_skipped: u64,
+    /// Captured bytes that could not be written.
+    pub capture_bytes: u64,
+    /// Events inside damaged parts of the file, as far as they can be counted.
+    pub damaged: u64,
+}
+
+impl Lost {
+    /// Arena events lost: what a reader must be told. `heap_skipped` and `capture_bytes` are not events.
+    pub fn events(&self) -> u64 {
+        self.no_space
+            .saturating_add(self.reentered)
+            .saturating_add(self.table_full)
+            .saturating_add(self.damaged)
+    }
+}
+
+/// How the process ended, as the launcher saw it.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct ProcessFacts {
+    /// Process id.
+    pub pid: u32,
+    /// Parent's process id.
+    pub parent_pid: u32,
+    /// Fork id of the parent's fork event when this process came from a fork; 0 otherwise.
+    pub fork_id: u64,
+    /// Path of the executable.
+    pub program: String,
+    /// Command line.
+    pub arguments: Vec<String>,
+    /// Wall-clock start, nanoseconds since 1970; 0 when unknown.
+    pub started_unix_ns: u64,
+    /// Raw wait status (as of waitpid) when the launcher saw the end.
+    pub wait_status: Option<i32>,
+    /// Modules, in order of sight.
+    pub modules: Vec<Module>,
+    /// Functions to be watched and what became of them.
+    pub hooks: Vec<HookFact>,
+    /// How those functions were chosen.
+    pub watched: Watched,
+    /// Sites by `SiteId`.
+    pub sites: Vec<SiteFacts>,
+    /// What was lost.
+    pub lost: Lost,
+}

@@ -1,0 +1,20 @@
+//! Plain data: the events of a traced process, and the facts that surround them.
+//!
+//! Relied on by every other crate. Holds no logic beyond names and small conversions; knows nothing of bytes,
+//! files, threads, text or serialisation (each outside format keeps its own structs at its edge).
+#![no_std]
+#![forbid(unsafe_code)]
+
+extern crate alloc;
+
+mod event;
+mod facts;
+mod ids;
+mod role;
+
+pub use event::{CaptureReason, Event, EventKind, MarkValue, Registers};
+pub use facts::{
+    Fate, FateKind, Frame, HookFact, HookStatus, Lost, Module, ProcessFacts, SiteFacts, Watched,
+};
+pub use ids::{Address, ArenaKey, BlobId, EventNumber, SiteId, ThreadNumber};
+pub use role::{Argument, Role, RoleDecl, Result_};

@@ -1,0 +1,1 @@
+//! Rules: events and state to findings.

@@ -1,0 +1,1 @@
+//! Role grammar and profiles: text to roles.

@@ -1,0 +1,1 @@
+//! Allocators found by shape in debug information.

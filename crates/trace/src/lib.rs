@@ -1,0 +1,1 @@
+//! Trace bytes to events and back.
