@@ -1,0 +1,385 @@
+//! The three messages. Each travels as a `u32` byte count and that many bytes.
+
+use crate::{Hook, PROTOCOL, Reader, Writer};
+
+/// No message is longer, bytes. A plan for 8,000 hooks fits.
+pub const MESSAGE_LIMIT: usize = 4 << 20;
+
+/// Functions of the C library whose run-time addresses the agent looks up with the dynamic linker, in message order.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u8)]
+#[allow(missing_docs, reason = "each is named after the function")]
+pub enum LibcFunction {
+    Mmap = 0,
+    Munmap,
+    Mremap,
+    Malloc,
+    Calloc,
+    Realloc,
+    Memalign,
+    AlignedAlloc,
+    PosixMemalign,
+    Free,
+    PthreadCreate,
+    Fork,
+    Vfork,
+    ExitNow,
+    Execve,
+    Fexecve,
+    Dlopen,
+    Sigaction,
+    Signal,
+    PosixSpawn,
+    PosixSpawnp,
+}
+
+impl LibcFunction {
+    /// How many there are.
+    pub const COUNT: usize = 21;
+
+    /// In message order, with the dynamic symbol's name.
+    pub const ALL: [(LibcFunction, &'static core::ffi::CStr); LibcFunction::COUNT] = [
+        (LibcFunction::Mmap, c"mmap"),
+        (LibcFunction::Munmap, c"munmap"),
+        (LibcFunction::Mremap, c"mremap"),
+        (LibcFunction::Malloc, c"malloc"),
+        (LibcFunction::Calloc, c"calloc"),
+        (LibcFunction::Realloc, c"realloc"),
+        (LibcFunction::Memalign, c"memalign"),
+        (LibcFunction::AlignedAlloc, c"aligned_alloc"),
+        (LibcFunction::PosixMemalign, c"posix_memalign"),
+        (LibcFunction::Free, c"free"),
+        (LibcFunction::PthreadCreate, c"pthread_create"),
+        (LibcFunction::Fork, c"fork"),
+        (LibcFunction::Vfork, c"vfork"),
+        (LibcFunction::ExitNow, c"_exit"),
+        (LibcFunction::Execve, c"execve"),
+        (LibcFunction::Fexecve, c"fexecve"),
+        (LibcFunction::Dlopen, c"dlopen"),
+        (LibcFunction::Sigaction, c"sigaction"),
+        (LibcFunction::Signal, c"signal"),
+        (LibcFunction::PosixSpawn, c"posix_spawn"),
+        (LibcFunction::PosixSpawnp, c"posix_spawnp"),
+    ];
+}
+
+/// Why the agent calls.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u8)]
+pub enum Purpose {
+    /// A program image has just been loaded.
+    Start = 0,
+    /// `dlopen` brought new modules.
+    NewModules = 1,
+    /// This process is the child of a fork; it needs a trace file, its hooks are inherited.
+    ForkChild = 2,
+}
+
+/// The agent's question.
+#[derive(Clone, Copy, Debug)]
+pub struct Hello<'a> {
+    /// Why.
+    pub purpose: Purpose,
+    /// The asking process.
+    pub pid: u32,
+    /// Its parent.
+    pub parent_pid: u32,
+    /// Fork id when it comes from a fork, else 0.
+    pub fork_id: u64,
+    /// The next free hook number.
+    pub next_hook: u32,
+    /// Entry of the stub for `Shape::Around`.
+    pub around: u64,
+    /// Entry of the stub for `Shape::Before`.
+    pub before: u64,
+    /// Path of the executable.
+    pub program: &'a [u8],
+    /// Run-time addresses of [`LibcFunction::ALL`]; 0 when not found.
+    pub libc: [u64; LibcFunction::COUNT],
+}
+
+/// One mapped module, as the dynamic linker tells it.
+#[derive(Clone, Copy, Debug)]
+pub struct ModuleEntry<'a> {
+    /// Address in the process minus address in the file.
+    pub bias: u64,
+    /// First mapped address.
+    pub start: u64,
+    /// One past the last.
+    pub end: u64,
+    /// Path; empty for the executable itself.
+    pub path: &'a [u8],
+}
+
+/// Writes everything of a hello but its modules, which follow with [`write_module`] to the message's end.
+pub fn write_hello_head(hello: &Hello<'_>, out: &mut Writer<'_>) {
+    out.u32(PROTOCOL);
+    out.u8(hello.purpose as u8);
+    out.u32(hello.pid);
+    out.u32(hello.parent_pid);
+    out.u64(hello.fork_id);
+    out.u32(hello.next_hook);
+    out.u64(hello.around);
+    out.u64(hello.before);
+    out.bytes(hello.program);
+    for address in hello.libc {
+        out.u64(address);
+    }
+}
+
+/// Appends one module to a hello.
+pub fn write_module(module: &ModuleEntry<'_>, out: &mut Writer<'_>) {
+    out.u64(module.bias);
+    out.u64(module.start);
+    out.u64(module.end);
+    out.bytes(module.path);
+}
+
+/// A hello being read.
+pub struct HelloReader<'a> {
+    /// The head.
+    pub hello: Hello<'a>,
+    rest: Reader<'a>,
+}
+
+impl<'a> HelloReader<'a> {
+    /// Reads the head; `None` when the bytes are no hello of this protocol.
+    pub fn new(bytes: &'a [u8]) -> Option<Self> {
+        let mut from = Reader::new(bytes);
+        if from.u32()? != PROTOCOL {
+            return None;
+        }
+        let purpose = match from.u8()? {
+            0 => Purpose::Start,
+            1 => Purpose::NewModules,
+            2 => Purpose::ForkChild,
+            _ => return None,
+        };
+        let mut hello = Hello {
+            purpose,
+            pid: from.u32()?,
+            parent_pid: from.u32()?,
+            fork_id: from.u64()?,
+            next_hook: from.u32()?,
+            around: from.u64()?,
+            before: from.u64()?,
+            program: from.bytes()?,
+            libc: [0; LibcFunction::COUNT],
+        };
+        for address in &mut hello.libc {
+            *address = from.u64()?;
+        }
+        Some(HelloReader { hello, rest: from })
+    }
+}
+
+impl<'a> Iterator for HelloReader<'a> {
+    type Item = ModuleEntry<'a>;
+
+    fn next(&mut self) -> Option<ModuleEntry<'a>> {
+        Some(ModuleEntry {
+            bias: self.rest.u64()?,
+            start: self.rest.u64()?,
+            end: self.rest.u64()?,
+            path: self.rest.bytes()?,
+        })
+    }
+}
+
+/// The head of the launcher's answer.
+#[derive(Clone, Copy, Debug)]
+pub struct Plan<'a> {
+    /// False: stay quiet, record nothing, patch nothing.
+    pub record: bool,
+    /// Return addresses kept per site, 1 to 64.
+    pub frames: u32,
+    /// Record malloc blocks (arenas may live in them).
+    pub heap: bool,
+    /// The trace file to write: exists already, is empty.
+    pub trace: &'a [u8],
+}
+
+/// Code to place in a page of its own.
+#[derive(Clone, Copy, Debug)]
+pub struct Placed<'a> {
+    /// Page-aligned address that was free in the memory map.
+    pub address: u64,
+    /// The code. The agent maps whole pages.
+    pub code: &'a [u8],
+}
+
+/// Five bytes to overwrite.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Patch {
+    /// Where.
+    pub address: u64,
+    /// What must be there now.
+    pub original: [u8; 5],
+    /// What to write.
+    pub patch: [u8; 5],
+    /// The hook it serves.
+    pub hook: u32,
+}
+
+const ITEM_BUILD_ID: u8 = 1;
+const ITEM_PLACED: u8 = 2;
+const ITEM_HOOK: u8 = 3;
+const ITEM_PATCH: u8 = 4;
+
+/// Writes a plan: the head, then items in any order. Code must come before the patches that lead to it.
+pub struct PlanWriter<'a> {
+    out: Writer<'a>,
+}
+
+impl<'a> PlanWriter<'a> {
+    /// Writes the head.
+    pub fn new(buffer: &'a mut [u8], plan: &Plan<'_>) -> Self {
+        let mut out = Writer::new(buffer);
+        out.u32(PROTOCOL);
+        out.u8(plan.record as u8);
+        out.u32(plan.frames);
+        out.u8(plan.heap as u8);
+        out.bytes(plan.trace);
+        PlanWriter { out }
+    }
+
+    /// The build id of the next module, in hello order.
+    pub fn build_id(&mut self, id: &[u8]) {
+        self.out.u8(ITEM_BUILD_ID);
+        self.out.bytes(id);
+    }
+
+    /// Code to place.
+    pub fn placed(&mut self, placed: &Placed<'_>) {
+        self.out.u8(ITEM_PLACED);
+        self.out.u64(placed.address);
+        self.out.bytes(placed.code);
+    }
+
+    /// The next hook.
+    pub fn hook(&mut self, hook: &Hook) {
+        self.out.u8(ITEM_HOOK);
+        hook.write(&mut self.out);
+    }
+
+    /// A patch.
+    pub fn patch(&mut self, patch: &Patch) {
+        self.out.u8(ITEM_PATCH);
+        self.out.u64(patch.address);
+        self.out.raw(&patch.original);
+        self.out.raw(&patch.patch);
+        self.out.u32(patch.hook);
+    }
+
+    /// Bytes written, or `None` when the buffer was too small.
+    pub fn finish(self) -> Option<usize> {
+        self.out.finish()
+    }
+}
+
+/// One item of a plan.
+#[derive(Clone, Copy, Debug)]
+pub enum PlanItem<'a> {
+    /// The build id of the next module.
+    BuildId(&'a [u8]),
+    /// Code to place.
+    Placed(Placed<'a>),
+    /// The next hook.
+    Hook(Hook),
+    /// A patch.
+    Patch(Patch),
+}
+
+/// A plan being read.
+#[derive(Clone, Copy)]
+pub struct PlanReader<'a> {
+    /// The head.
+    pub plan: Plan<'a>,
+    rest: Reader<'a>,
+}
+
+impl<'a> PlanReader<'a> {
+    /// Reads the head; `None` when the bytes are no plan of this protocol.
+    pub fn new(bytes: &'a [u8]) -> Option<Self> {
+        let mut from = Reader::new(bytes);
+        if from.u32()? != PROTOCOL {
+            return None;
+        }
+        let plan = Plan { record: from.u8()? != 0, frames: from.u32()?, heap: from.u8()? != 0, trace: from.bytes()? };
+        Some(PlanReader { plan, rest: from })
+    }
+}
+
+impl<'a> Iterator for PlanReader<'a> {
+    type Item = PlanItem<'a>;
+
+    fn next(&mut self) -> Option<PlanItem<'a>> {
+        match self.rest.u8()? {
+            ITEM_BUILD_ID => Some(PlanItem::BuildId(self.rest.bytes()?)),
+            ITEM_PLACED => Some(PlanItem::Placed(Placed { address: self.rest.u64()?, code: self.rest.bytes()? })),
+            ITEM_HOOK => Some(PlanItem::Hook(Hook::read(&mut self.rest)?)),
+            ITEM_PATCH => Some(PlanItem::Patch(Patch {
+                address: self.rest.u64()?,
+                original: self.rest.raw(5)?.try_into().ok()?,
+                patch: self.rest.raw(5)?.try_into().ok()?,
+                hook: self.rest.u32()?,
+            })),
+            _ => None,
+        }
+    }
+}
+
+/// Why one hook could not be laid.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u8)]
+pub enum Failure {
+    /// The page near the function could not be mapped.
+    NoPage = 1,
+    /// The bytes in memory are not those of the file.
+    CodeDiffers = 2,
+    /// The code could not be made writable.
+    NotWritable = 3,
+    /// The hook table is full.
+    TableFull = 4,
+}
+
+impl Failure {
+    fn from_code(code: u8) -> Option<Failure> {
+        match code {
+            1 => Some(Failure::NoPage),
+            2 => Some(Failure::CodeDiffers),
+            3 => Some(Failure::NotWritable),
+            4 => Some(Failure::TableFull),
+            _ => None,
+        }
+    }
+}
+
+/// What the agent did with a plan.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Done {
+    /// errno of opening or mapping the trace; 0 when it is being written.
+    pub trace_errno: u32,
+}
+
+/// Writes a done message: the head, then `(hook, failure)` pairs of those that failed.
+pub fn write_done(done: Done, failures: impl Iterator<Item = (u32, Failure)>, out: &mut Writer<'_>) {
+    out.u32(PROTOCOL);
+    out.u32(done.trace_errno);
+    for (hook, failure) in failures {
+        out.u32(hook);
+        out.u8(failure as u8);
+    }
+}
+
+impl Done {
+    /// Reads a done message; the iterator yields the failures.
+    pub fn read(bytes: &[u8]) -> Option<(Done, impl Iterator<Item = (u32, Failure)> + '_)> {
+        let mut from = Reader::new(bytes);
+        if from.u32()? != PROTOCOL {
+            return None;
+        }
+        let done = Done { trace_errno: from.u32()? };
+        Some((done, core::iter::from_fn(move || Some((from.u32()?, Failure::from_code(from.u8()?)?)))))
+    }
+}
