@@ -2,3 +2,5 @@
 //!
 //! Pure functions over bytes and numbers. Knows nothing of files, processes or traces.
 #![forbid(unsafe_code)]
+
+pub mod detour;
