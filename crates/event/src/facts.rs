@@ -99,6 +99,19 @@ pub struct Fate {
     pub because: String,
 }
 
+/// Whether the fault that ended the process came from using a NULL that the allocator had returned.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
+#[repr(u8)]
+pub enum NullUse {
+    /// No fault, no refused allocation before it, or the decoding was not sure.
+    #[default]
+    Unknown = 0,
+    /// The address and the frames fit, the flow of the value was not followed.
+    Consistent = 1,
+    /// The faulting address was derived from the result of the refused call, along a decoded path.
+    Proven = 2,
+}
+
 /// Everything known about one site.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct SiteFacts {
@@ -166,4 +179,8 @@ pub struct ProcessFacts {
     pub sites: Vec<SiteFacts>,
     /// What was lost.
     pub lost: Lost,
+    /// Whether the fatal fault used a NULL from the last refused allocation of its thread.
+    pub null_use: NullUse,
+    /// One sentence of evidence for `null_use`; empty when it is `Unknown`.
+    pub null_use_because: String,
 }

@@ -14,7 +14,8 @@ mod role;
 
 pub use event::{CaptureReason, Event, EventKind, MarkValue, Registers};
 pub use facts::{
-    Fate, FateKind, Frame, HookFact, HookStatus, Lost, Module, ProcessFacts, SiteFacts, Watched,
+    Fate, FateKind, Frame, HookFact, HookStatus, Lost, Module, NullUse, ProcessFacts, SiteFacts,
+    Watched,
 };
 pub use ids::{Address, ArenaKey, BlobId, EventNumber, SiteId, ThreadNumber};
 pub use role::{Argument, Role, RoleDecl, Result_};
