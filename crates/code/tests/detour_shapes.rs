@@ -246,7 +246,7 @@ fn calls_push_the_return_address_they_always_pushed() {
             jmp f+0x200
             jmp f+0x6"#]],
     );
-    // sub $8,%rsp; call *0x2f00(%rip)
+    // sub $8,%rsp; call *0xf00(%rip)
     whole(
         "48 83 ec 08 ff 15 00 0f 00 00 48 83 c4 08 c3",
         expect![[r#"
@@ -351,7 +351,7 @@ fn a_loop_over_the_entry_is_refused_and_recursion_is_not() {
     whole(
         "f3 0f 1e fa 80 3f 00 48 8d 7f 01 75 f7 c3",
         expect![
-            "refused: cannot be patched: the instruction at +0xb jumps to +0x4, among the bytes a patch would move"
+            "refused: starts with a loop: the instruction at +0xb jumps back to its first instruction, and every turn would count as a call"
         ],
     );
 }
