@@ -1,1 +1,17 @@
-//! View models and texts.
+//! View models and the texts and JSON made of them.
+//!
+//! What a user reads is decided here: the first screen, the snapshot of a moment, the lines of the log, the list of
+//! findings. Functions take events, replayed state and facts, and return strings or write to a `fmt::Write`. Nothing here
+//! prints, opens files, knows the clock or parses traces.
+#![forbid(unsafe_code)]
+
+pub mod arena;
+pub mod escape;
+pub mod finding;
+pub mod map;
+pub mod pattern;
+pub mod place;
+pub mod quantity;
+pub mod screen;
+pub mod style;
+pub mod view;

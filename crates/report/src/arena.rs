@@ -1,0 +1,252 @@
+//! One arena as text: heading, life, map, bytes, and (for a snapshot) its blocks one by one.
+//!
+//! Shared by the first screen and by `show`. Every line that can grow with the program is capped and says how much it
+//! left out. Absent: which arenas are shown, and in what order (`gather` decides).
+
+use crate::map::{self, Piece};
+use crate::place::FileNames;
+use crate::style::{Style, cut};
+use crate::view::{ArenaView, BlockView, BytesView, ExtentView};
+use crate::{escape, quantity};
+use std::collections::BTreeMap;
+use std::fmt::{self, Write};
+
+/// How much of an arena is told.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Caps {
+    /// Most extents drawn.
+    pub extents: usize,
+    /// Most lines of bytes.
+    pub byte_lines: usize,
+    /// Most blocks listed one by one; 0 leaves the list out.
+    pub blocks: usize,
+    /// Say when the bytes were saved even when that was the arena's end.
+    pub date_bytes: bool,
+}
+
+impl Caps {
+    /// For the first screen of a run.
+    pub const GLANCE: Caps = Caps { extents: 6, byte_lines: 4, blocks: 0, date_bytes: false };
+    /// For `show`.
+    pub const FULL: Caps = Caps { extents: 64, byte_lines: 16, blocks: 48, date_bytes: true };
+}
+
+/// Writes one arena.
+pub fn write(out: &mut dyn Write, arena: &ArenaView, caps: Caps, names: &FileNames, style: &Style) -> fmt::Result {
+    writeln!(out, "{}", heading(arena, style))?;
+    life(out, arena, names, style)?;
+    extents(out, arena, caps, style)?;
+    if let Some(saved) = &arena.bytes {
+        bytes(out, saved, caps, style)?;
+    }
+    if caps.blocks > 0 {
+        blocks(out, arena, caps, names, style)?;
+    }
+    Ok(())
+}
+
+/// `arena 1 "arena"`, escaped.
+pub fn title(id: u64, name: &str, style: &Style) -> String {
+    if name.is_empty() {
+        return format!("arena {id}");
+    }
+    // A name may be as long as the program likes; 60 columns are enough to know it again.
+    let name = cut(&escape::text(name, style.plain), 60, style);
+    format!("arena {id} \"{name}\"")
+}
+
+fn heading(arena: &ArenaView, style: &Style) -> String {
+    let mut items = vec![style.bold(&title(arena.id, &arena.name, style)), bounds(arena)];
+    let (peak, _) = arena.peak;
+    let share = quantity::percent(peak, arena.bound());
+    items.push(if share.is_empty() {
+        format!("peak {}", quantity::bytes(peak))
+    } else {
+        format!("peak {} ({share})", quantity::bytes(peak))
+    });
+    items.push(quantity::counted(arena.blocks_ever, "block"));
+    for (value, noun) in [(arena.resets, "reset"), (arena.rewinds, "rewind")] {
+        if value > 0 {
+            items.push(quantity::counted(value, noun));
+        }
+    }
+    if arena.frees > 0 {
+        items.push(format!("{} freed", quantity::count(arena.frees)));
+    }
+    items.join("   ")
+}
+
+/// `256 B in a 4 KiB mapping`.
+fn bounds(arena: &ArenaView) -> String {
+    let mapped = quantity::bytes(arena.mapped);
+    let kinds: Vec<&str> = arena.extents.iter().map(|extent| extent.kind).collect();
+    let place = match kinds.as_slice() {
+        [] if arena.mapped == 0 => String::new(),
+        [] => format!("{mapped} of memory"),
+        [ExtentView::UNKNOWN] => "memory of unknown bounds".to_owned(),
+        [kind] => format!("a {mapped} {kind}"),
+        [first, rest @ ..] if rest.iter().all(|kind| kind == first) && *first != ExtentView::UNKNOWN => {
+            format!("{} {first}s of {mapped} in all", quantity::count(kinds.len() as u64))
+        }
+        _ => format!("{} of {mapped} in all", quantity::counted(kinds.len() as u64, "range")),
+    };
+    match (arena.capacity, place.is_empty()) {
+        (Some(capacity), true) => quantity::bytes(capacity),
+        (Some(capacity), false) => format!("{} in {place}", quantity::bytes(capacity)),
+        (None, true) => "no memory seen".to_owned(),
+        (None, false) => place,
+    }
+}
+
+fn life(out: &mut dyn Write, arena: &ArenaView, names: &FileNames, style: &Style) -> fmt::Result {
+    let place = |site: &Option<_>| match site {
+        Some(site) => names.site(site, style),
+        None => "at an unknown place".to_owned(),
+    };
+    if arena.birth.created {
+        writeln!(out, "  created    {}", place(&arena.birth.site))?;
+    } else {
+        writeln!(out, "  first seen {}   (no create function was seen)", place(&arena.birth.site))?;
+    }
+    if let Some(end) = &arena.end {
+        writeln!(out, "  {:<9}  {}", end.how, place(&end.site))?;
+    }
+    if let [_, _, ..] = arena.threads.as_slice() {
+        let shown: Vec<String> = arena.threads.iter().take(12).map(u32::to_string).collect();
+        let more = if arena.threads.len() > shown.len() { style.ellipsis() } else { "" };
+        writeln!(out, "  threads    {}{more}", shown.join(", "))?;
+    }
+    if let Some(refused) = &arena.refused {
+        let calls = if refused.count == 1 { "1 call".to_owned() } else { quantity::counted(refused.count, "call") };
+        let line = format!(
+            "  refused    {calls} returned NULL; the first asked for {} at #{}  {}",
+            quantity::bytes(refused.size),
+            refused.moment.event,
+            place(&refused.site),
+        );
+        writeln!(out, "{}", style.yellow(&line))?;
+    }
+    Ok(())
+}
+
+fn extents(out: &mut dyn Write, arena: &ArenaView, caps: Caps, style: &Style) -> fmt::Result {
+    let mut sizes_unseen = false;
+    let numbered = arena.extents.len() > 1;
+    for (index, extent) in arena.extents.iter().enumerate().take(caps.extents) {
+        let pieces: Vec<Piece> = in_extent(&arena.blocks, index)
+            .map(|block| Piece { number: block.number, start: block.offset, len: block.size, flag: block.flag })
+            .collect();
+        let lead = if numbered { format!("  {:>2}  ", index + 1) } else { "  ".to_owned() };
+        let drawn = map::draw(&pieces, extent.len, style.columns().saturating_sub(lead.len()), style);
+        sizes_unseen |= !drawn.sizes_shown && !pieces.is_empty();
+        writeln!(out, "{lead}{}", drawn.line)?;
+    }
+    if arena.extents.len() > caps.extents {
+        let rest = &arena.extents[caps.extents..];
+        let bytes = rest.iter().fold(0u64, |sum, extent| sum.saturating_add(extent.len));
+        let held = arena.blocks.iter().filter(|block| block.extent >= caps.extents).count();
+        writeln!(
+            out,
+            "  {} {} more ranges: {}, {}",
+            style.ellipsis(),
+            quantity::count(rest.len() as u64),
+            quantity::bytes(bytes),
+            quantity::counted(held as u64, "block"),
+        )?;
+    }
+    if sizes_unseen {
+        writeln!(out, "  {}", sizes(arena, style))?;
+    }
+    if arena.blocks.is_empty() && arena.blocks_ever > 0 {
+        let when = if arena.end.is_some() { "when it ended" } else { "now" };
+        writeln!(out, "  no living block {when}; fullest at #{}", arena.peak.1.event)?;
+    }
+    Ok(())
+}
+
+fn in_extent(blocks: &[BlockView], extent: usize) -> impl Iterator<Item = &BlockView> {
+    blocks.iter().filter(move |block| block.extent == extent)
+}
+
+/// `1,200 living blocks of 38 KiB: 1,000 x 32 B, 200 x 16 B`.
+fn sizes(arena: &ArenaView, style: &Style) -> String {
+    const SHOWN: usize = 4;
+    let mut tally: BTreeMap<u64, u64> = BTreeMap::new();
+    for block in &arena.blocks {
+        *tally.entry(block.size).or_default() += 1;
+    }
+    let mut ranked: Vec<(u64, u64)> = tally.into_iter().map(|(size, times)| (times, size)).collect();
+    ranked.sort_by(|a, b| b.cmp(a));
+    let mut list: Vec<String> = ranked
+        .iter()
+        .take(SHOWN)
+        .map(|&(times, size)| format!("{} x {}", quantity::count(times), quantity::bytes(size)))
+        .collect();
+    if ranked.len() > SHOWN {
+        list.push(format!("{} {} more sizes", style.ellipsis(), quantity::count((ranked.len() - SHOWN) as u64)));
+    }
+    let noun = quantity::counted(arena.blocks.len() as u64, "block");
+    format!("{noun} of {} in all: {}", quantity::bytes(arena.used()), list.join(", "))
+}
+
+fn bytes(out: &mut dyn Write, saved: &BytesView, caps: Caps, style: &Style) -> fmt::Result {
+    let at_end = matches!(saved.reason, "destroy" | "unmap" | "exit" | "signal");
+    if caps.date_bytes || !at_end {
+        let why = match saved.reason {
+            "exit" => "before the process exited",
+            "signal" => "when a fatal signal came",
+            "reset" => "before a reset",
+            "rewind" => "before a rewind",
+            "unmap" => "before its memory went",
+            _ => "before it was destroyed",
+        };
+        writeln!(out, "  bytes as they were at #{}, {why}:", saved.moment.event)?;
+    }
+    let columns = style.columns().saturating_sub(2).max(1);
+    let text = escape::dump(&saved.bytes);
+    let mut shown = 0usize;
+    for line in text.as_bytes().chunks(columns).take(caps.byte_lines) {
+        shown += line.len();
+        writeln!(out, "  {}", String::from_utf8_lossy(line))?;
+    }
+    let left = saved.bytes.len().saturating_sub(shown) as u64;
+    let missing = saved.wanted.saturating_sub(saved.bytes.len() as u64);
+    if left > 0 {
+        writeln!(out, "  {} {} more", style.ellipsis(), quantity::counted(left, "byte"))?;
+    }
+    if missing > 0 {
+        let line = format!("  {} could not be saved", quantity::counted(missing, "byte"));
+        writeln!(out, "{}", style.yellow(&line))?;
+    }
+    Ok(())
+}
+
+fn blocks(out: &mut dyn Write, arena: &ArenaView, caps: Caps, names: &FileNames, style: &Style) -> fmt::Result {
+    if arena.blocks.is_empty() {
+        return Ok(());
+    }
+    let numbered = arena.extents.len() > 1;
+    let head = if numbered { "range  " } else { "" };
+    writeln!(out, "  {head}{:>8}  {:>10}  {:>10}  allocated", "block", "offset", "size")?;
+    for block in arena.blocks.iter().take(caps.blocks) {
+        let range = if numbered { format!("{:>5}  ", block.extent + 1) } else { String::new() };
+        let place = match &block.site {
+            Some(site) => names.site(site, style),
+            None => String::new(),
+        };
+        let flag = block.flag.map(|flag| format!("  {}", style.yellow(flag))).unwrap_or_default();
+        writeln!(
+            out,
+            "  {range}{:>8}  {:>10}  {:>10}  #{}  {place}{flag}",
+            block.number,
+            format!("+{}", block.offset),
+            block.size,
+            block.born,
+        )?;
+    }
+    if arena.blocks.len() > caps.blocks {
+        let rest = (arena.blocks.len() - caps.blocks) as u64;
+        writeln!(out, "  {} {} more; --json lists them all", style.ellipsis(), quantity::counted(rest, "block"))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,286 @@
+//! The first screen of a run: what was watched, the arenas, the findings, the losses, and the next command.
+//!
+//! Written after the program's own output. Says loudly what was *not* seen: functions that could not be watched, events
+//! that were lost, parts of the trace that are damaged. Absent: what is worth showing (`gather` ranks).
+
+use crate::arena::{self, Caps};
+use crate::place::FileNames;
+use crate::style::{Style, wrap};
+use crate::view::{ChosenBy, Class, Outcome, RunView, Sight};
+use crate::{escape, finding, quantity};
+use arenascope_event::Lost;
+use std::fmt::{self, Write};
+
+/// Most findings and notes told one by one on the first screen.
+const MOST_FINDINGS: usize = 8;
+/// Most forked processes listed.
+const MOST_CHILDREN: usize = 8;
+
+/// Writes the whole screen.
+pub fn write(out: &mut dyn Write, run: &RunView, cwd: &str, style: &Style) -> fmt::Result {
+    let names = file_names(run, cwd);
+    writeln!(out)?;
+    watched(out, run, style)?;
+    for arena in &run.arenas {
+        writeln!(out)?;
+        arena::write(out, arena, Caps::GLANCE, &names, style)?;
+    }
+    groups(out, run, &names, style)?;
+    if run.arenas.is_empty() && run.groups.is_empty() {
+        no_arena(out, run, style)?;
+    }
+    findings(out, run, &names, style)?;
+    writeln!(out)?;
+    outcome(out, run, style)?;
+    children(out, run, style)?;
+    losses(out, &run.lost, style)?;
+    for damage in &run.damage {
+        warning(out, &format!("DAMAGED  {damage}"), style)?;
+    }
+    closing(out, run, style)
+}
+
+/// Short names for every file that the screen may show.
+pub fn file_names(run: &RunView, cwd: &str) -> FileNames {
+    let arena_sites = run.arenas.iter().flat_map(|arena| {
+        let ends = [arena.birth.site.as_ref(), arena.end.as_ref().and_then(|end| end.site.as_ref())];
+        let refused = arena.refused.as_ref().and_then(|refused| refused.site.as_ref());
+        ends.into_iter().flatten().chain(refused).chain(arena.blocks.iter().filter_map(|block| block.site.as_ref()))
+    });
+    let group_sites = run.groups.iter().filter_map(|group| group.site.as_ref());
+    let finding_sites = run.findings.iter().flat_map(|finding| finding.sites.iter().map(|(_, site)| site));
+    let sites = arena_sites.chain(group_sites).chain(finding_sites);
+    let files = sites.flat_map(|site| site.frames.iter().map(|frame| frame.file.as_str()));
+    FileNames::new(files.filter(|file| !file.is_empty()), cwd)
+}
+
+fn watched(out: &mut dyn Write, run: &RunView, style: &Style) -> fmt::Result {
+    let seen: Vec<String> = run
+        .watched
+        .iter()
+        .filter(|function| !matches!(function.sight, Sight::None(_)))
+        .map(|function| escape::text(&function.function, style.plain).into_owned())
+        .collect();
+    let how = match run.chosen_by {
+        ChosenBy::Shape => " (found by shape)",
+        ChosenBy::User | ChosenBy::Nobody => "",
+    };
+    let list = if seen.is_empty() { "no function".to_owned() } else { seen.join(", ") };
+    for (index, line) in wrap(&format!("{list}{how}"), style.columns().saturating_sub(9)).iter().enumerate() {
+        let word = if index == 0 { style.bold("watched") } else { " ".repeat(7) };
+        writeln!(out, "{word}  {line}")?;
+    }
+    for function in &run.watched {
+        let (word, why) = match &function.sight {
+            Sight::Full => continue,
+            Sight::Partly(why) => ("partly", why),
+            Sight::None(why) => ("not seen", why),
+        };
+        let sentence = format!("{}: {why}", function.function);
+        let safe = escape::text(&sentence, style.plain);
+        for (index, line) in wrap(&safe, style.columns().saturating_sub(12)).iter().enumerate() {
+            let word = if index == 0 { style.yellow(&format!("{word:<8}")) } else { " ".repeat(8) };
+            writeln!(out, "  {word}  {line}")?;
+        }
+    }
+    Ok(())
+}
+
+fn groups(out: &mut dyn Write, run: &RunView, names: &FileNames, style: &Style) -> fmt::Result {
+    if run.groups.is_empty() {
+        return Ok(());
+    }
+    writeln!(out)?;
+    for group in &run.groups {
+        let place = match &group.site {
+            Some(site) => format!("created at {}", names.site_line(site, style)),
+            None => "created at unknown places".to_owned(),
+        };
+        let (most, each) = if group.count > 1 { ("at most ", " each") } else { ("", "") };
+        writeln!(
+            out,
+            "{} and {} more {place} (peak {most}{}{each})",
+            style.ellipsis(),
+            quantity::count(group.count),
+            quantity::bytes(group.peak),
+        )?;
+    }
+    Ok(())
+}
+
+fn no_arena(out: &mut dyn Write, run: &RunView, style: &Style) -> fmt::Result {
+    writeln!(out)?;
+    let seen = run.watched.iter().any(|function| !matches!(function.sight, Sight::None(_)));
+    let sentence = if seen {
+        "no arena seen: none of the watched functions was called"
+    } else {
+        "no arena seen: no function that hands out blocks was found or named"
+    };
+    writeln!(out, "{}", style.yellow(sentence))?;
+    writeln!(out, "  name the functions of your allocator, for instance")?;
+    let program = escape::shell_word(&run.program).into_owned();
+    let program = if program == "''" { "PROGRAM".to_owned() } else { program };
+    let program = escape::text(&program, style.plain).into_owned();
+    writeln!(out, "  arenascope run --alloc 'my_alloc(arena, size) -> block' -- {program}")?;
+    writeln!(out, "  or compile with -g, so that they can be found by shape (--explain tells what was considered)")
+}
+
+fn findings(out: &mut dyn Write, run: &RunView, names: &FileNames, style: &Style) -> fmt::Result {
+    let (mut bugs, mut notes) = (0, 0);
+    for told in run.findings.iter().take(MOST_FINDINGS) {
+        let number = match told.class {
+            Class::Finding => &mut bugs,
+            Class::Note => &mut notes,
+        };
+        *number += 1;
+        writeln!(out)?;
+        finding::write(out, told, *number, false, names, style)?;
+    }
+    let left = run.findings.get(MOST_FINDINGS..).unwrap_or_default();
+    if !left.is_empty() {
+        let command = format!("arenascope findings {}", escape::shell_word(&run.trace));
+        writeln!(out, "\n{} and {} more:\n  {}", style.ellipsis(), finding::tally(left), safe(&command))?;
+    }
+    Ok(())
+}
+
+fn outcome(out: &mut dyn Write, run: &RunView, style: &Style) -> fmt::Result {
+    if let Outcome::Killed(signal) = run.outcome {
+        let line = format!("ended    killed by {}", signal_name(signal));
+        writeln!(out, "{}", style.yellow(&line))?;
+    }
+    Ok(())
+}
+
+fn children(out: &mut dyn Write, run: &RunView, style: &Style) -> fmt::Result {
+    for child in run.children.iter().take(MOST_CHILDREN) {
+        let who = if child.pid == 0 { "a process".to_owned() } else { format!("process {}", child.pid) };
+        let when = if child.event == 0 { String::new() } else { format!(" at #{}", child.event) };
+        let what = match &child.trace {
+            Some(trace) => format!("trace {}", safe(&escape::shell_word(trace))),
+            None => "it left no trace".to_owned(),
+        };
+        writeln!(out, "forked   {who}{when}{}{what}", style.dot())?;
+    }
+    if run.children.len() > MOST_CHILDREN {
+        let rest = run.children.get(MOST_CHILDREN..).unwrap_or_default();
+        let traces = rest.iter().filter(|child| child.trace.is_some()).count() as u64;
+        let beside = quantity::counted(traces, "trace");
+        writeln!(
+            out,
+            "forked   {} {} more, with {beside} beside this one",
+            style.ellipsis(),
+            quantity::count(rest.len() as u64)
+        )?;
+    }
+    Ok(())
+}
+
+/// Everything that could not be recorded, each kind in a sentence that says what it means.
+pub fn losses(out: &mut dyn Write, lost: &Lost, style: &Style) -> fmt::Result {
+    let events = |count: u64| quantity::counted(count, "event");
+    for (count, sentence) in [
+        (
+            lost.no_space,
+            format!(
+                "LOST  {}: no space left for the trace; blocks, peaks and findings may be missing",
+                events(lost.no_space)
+            ),
+        ),
+        (lost.table_full, format!("LOST  {}: a table of the recorder was full", events(lost.table_full))),
+        (
+            lost.reentered,
+            format!("LOST  {}: they came from signal handlers that interrupted the recorder", events(lost.reentered)),
+        ),
+        (lost.damaged, format!("LOST  {}: they lay in damaged parts of the trace", events(lost.damaged))),
+        (
+            lost.capture_bytes,
+            format!("LOST  {} of captured memory: no space left for the trace", quantity::bytes(lost.capture_bytes)),
+        ),
+    ] {
+        if count > 0 {
+            warning(out, &sentence, style)?;
+        }
+    }
+    Ok(())
+}
+
+fn warning(out: &mut dyn Write, sentence: &str, style: &Style) -> fmt::Result {
+    for line in wrap(&escape::text(sentence, style.plain), style.columns()) {
+        writeln!(out, "{}", style.red(&line))?;
+    }
+    Ok(())
+}
+
+/// A command must stay exact to be usable: only characters that a terminal would obey are replaced, also in ASCII views.
+fn safe(command: &str) -> String {
+    escape::text(command, false).into_owned()
+}
+
+fn closing(out: &mut dyn Write, run: &RunView, style: &Style) -> fmt::Result {
+    let trace = safe(&escape::shell_word(&run.trace));
+    let lost = run.lost.events();
+    let lost_words = format!("{} lost", quantity::count(lost));
+    let items = [
+        finding::tally(&run.findings),
+        format!(
+            "{}, {}",
+            quantity::counted(run.events, "event"),
+            if lost > 0 { style.red(&lost_words) } else { lost_words }
+        ),
+        format!("trace {trace}"),
+    ];
+    writeln!(out, "{}", items.join(style.dot()))?;
+    let moment = run
+        .findings
+        .iter()
+        .find_map(|finding| finding.moment)
+        .or_else(|| run.arenas.first().map(|arena| arena.peak.1.event))
+        .filter(|&event| event > 0);
+    match moment {
+        Some(event) => writeln!(out, "  arenascope show {trace} --at '#{event}'"),
+        None => writeln!(out, "  arenascope log {trace}"),
+    }
+}
+
+/// `SIGSEGV`, or `signal 77` for one without a name. Numbers as on Linux x86-64 (signal(7)).
+pub fn signal_name(signal: u32) -> String {
+    const NAMES: [&str; 32] = [
+        "",
+        "SIGHUP",
+        "SIGINT",
+        "SIGQUIT",
+        "SIGILL",
+        "SIGTRAP",
+        "SIGABRT",
+        "SIGBUS",
+        "SIGFPE",
+        "SIGKILL",
+        "SIGUSR1",
+        "SIGSEGV",
+        "SIGUSR2",
+        "SIGPIPE",
+        "SIGALRM",
+        "SIGTERM",
+        "SIGSTKFLT",
+        "SIGCHLD",
+        "SIGCONT",
+        "SIGSTOP",
+        "SIGTSTP",
+        "SIGTTIN",
+        "SIGTTOU",
+        "SIGURG",
+        "SIGXCPU",
+        "SIGXFSZ",
+        "SIGVTALRM",
+        "SIGPROF",
+        "SIGWINCH",
+        "SIGIO",
+        "SIGPWR",
+        "SIGSYS",
+    ];
+    match usize::try_from(signal).ok().and_then(|index| NAMES.get(index)) {
+        Some(name) if !name.is_empty() => (*name).to_owned(),
+        _ => format!("signal {signal}"),
+    }
+}

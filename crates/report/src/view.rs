@@ -1,0 +1,332 @@
+//! View models: what the texts and the JSON say, before it is decided how.
+//!
+//! Plain values that own everything, made from replayed state in `gather` or by hand in tests. All strings are raw
+//! (as the program or the trace said them): escaping is the business of the views. Absent: layout, serialisation.
+
+use arenascope_event::{Frame, Lost};
+
+/// A place in the program: the frames of one backtrace, innermost first, inlines expanded.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Site {
+    /// The frames.
+    pub frames: Vec<Frame>,
+    /// The source line of the first frame that has a file; empty when it could not be read.
+    pub source: String,
+}
+
+/// A moment: the position after an event.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Moment {
+    /// The event's number; 0 is the start.
+    pub event: u64,
+    /// Nanoseconds since the start of the trace.
+    pub time_ns: u64,
+}
+
+/// How well a function was watched.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Sight {
+    /// Every call is seen.
+    Full,
+    /// Some calls are not; why.
+    Partly(String),
+    /// None are; why.
+    None(String),
+}
+
+/// One function that was to be watched.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct WatchedFunction {
+    /// Its name as the user or the debug information gives it.
+    pub function: String,
+    /// The role's word.
+    pub role: &'static str,
+    /// The role as the user would type it: `alloc:arena_alloc(arena, size) -> block`.
+    pub declaration: String,
+    /// How well it was seen.
+    pub sight: Sight,
+}
+
+/// How the functions were chosen.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum ChosenBy {
+    /// There are none.
+    #[default]
+    Nobody,
+    /// The command line or a profile.
+    User,
+    /// The debug information.
+    Shape,
+}
+
+/// How an arena came to be known.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Birth {
+    /// When.
+    pub moment: Moment,
+    /// Where, if a backtrace was taken.
+    pub site: Option<Site>,
+    /// False when no create function was seen and the first event of the arena stands for its birth.
+    pub created: bool,
+}
+
+/// How an arena ended.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct End {
+    /// When.
+    pub moment: Moment,
+    /// Where, if a backtrace was taken.
+    pub site: Option<Site>,
+    /// "destroyed", "unmapped", "freed", "replaced": one word for the column.
+    pub how: &'static str,
+}
+
+/// One block.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct BlockView {
+    /// Number within its arena, from 1, in order of allocation.
+    pub number: u64,
+    /// Address in the process.
+    pub address: u64,
+    /// Index into [`ArenaView::extents`].
+    pub extent: usize,
+    /// Offset from the start of its extent, bytes.
+    pub offset: u64,
+    /// Bytes asked for.
+    pub size: u64,
+    /// Where it was allocated.
+    pub site: Option<Site>,
+    /// The event that allocated it.
+    pub born: u64,
+    /// A word to be said about it in the map.
+    pub flag: Option<&'static str>,
+}
+
+/// One range of memory of an arena.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ExtentView {
+    /// First address.
+    pub start: u64,
+    /// Bytes that the arena may use of it: what the map draws.
+    pub len: u64,
+    /// Bytes of the mapping or malloc block that it is.
+    pub mapped: u64,
+    /// [`ExtentView::MAPPING`], [`ExtentView::HEAP`] or [`ExtentView::UNKNOWN`].
+    pub kind: &'static str,
+}
+
+/// Bytes of an arena saved at some moment.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct BytesView {
+    /// When they were saved.
+    pub moment: Moment,
+    /// Why: the word of the capture's reason.
+    pub reason: &'static str,
+    /// Address of the first byte.
+    pub address: u64,
+    /// The bytes, up to the end of the last block.
+    pub bytes: Vec<u8>,
+    /// How many bytes there would be: more than `bytes` has when the capture was cut short.
+    pub wanted: u64,
+}
+
+/// NULLs returned.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Refusals {
+    /// How many.
+    pub count: u64,
+    /// The first: moment.
+    pub moment: Moment,
+    /// The first: bytes asked for.
+    pub size: u64,
+    /// The first: where.
+    pub site: Option<Site>,
+}
+
+/// One arena at one moment.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ArenaView {
+    /// Number, from 1, in order of birth.
+    pub id: u64,
+    /// Its name.
+    pub name: String,
+    /// Address of the arena object; 0 for the one global arena.
+    pub object: u64,
+    /// The exact bound, if known, bytes.
+    pub capacity: Option<u64>,
+    /// Bytes mapped for it, in all its extents.
+    pub mapped: u64,
+    /// How it came to be.
+    pub birth: Birth,
+    /// How it ended; `None` while it lives.
+    pub end: Option<End>,
+    /// Most bytes that its blocks ever took, and when.
+    pub peak: (u64, Moment),
+    /// Blocks handed out over its life.
+    pub blocks_ever: u64,
+    /// Blocks freed one by one over its life.
+    pub frees: u64,
+    /// Resets over its life.
+    pub resets: u64,
+    /// Rewinds over its life.
+    pub rewinds: u64,
+    /// Threads that used it, as numbered in the trace.
+    pub threads: Vec<u32>,
+    /// NULLs it returned.
+    pub refused: Option<Refusals>,
+    /// The moment whose blocks are in `blocks`.
+    pub drawn_at: Moment,
+    /// Its ranges at that moment.
+    pub extents: Vec<ExtentView>,
+    /// Its living blocks at that moment, in order of extent and offset.
+    pub blocks: Vec<BlockView>,
+    /// Its bytes, where some were saved.
+    pub bytes: Option<BytesView>,
+}
+
+impl ArenaView {
+    /// Bytes of the blocks drawn.
+    pub fn used(&self) -> u64 {
+        self.blocks.iter().fold(0, |sum, block| sum.saturating_add(block.size))
+    }
+
+    /// What a peak is a share of: the capacity, else what is mapped.
+    pub fn bound(&self) -> u64 {
+        self.capacity.unwrap_or(self.mapped)
+    }
+}
+
+/// Arenas that are not shown one by one: those born at one place.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ArenaGroup {
+    /// How many.
+    pub count: u64,
+    /// Where they were born, if known.
+    pub site: Option<Site>,
+    /// Largest peak among them, bytes.
+    pub peak: u64,
+}
+
+/// What sort of claim.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Class {
+    /// A bug.
+    Finding,
+    /// Worth knowing.
+    Note,
+}
+
+impl Class {
+    /// "finding" or "note".
+    pub const fn word(self) -> &'static str {
+        match self {
+            Class::Finding => "finding",
+            Class::Note => "note",
+        }
+    }
+}
+
+/// The block a finding is about.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct BlockRef {
+    /// Number within its arena.
+    pub number: u64,
+    /// Offset from the start of its extent, bytes.
+    pub offset: u64,
+    /// Bytes.
+    pub size: u64,
+}
+
+/// One finding or note.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct FindingView {
+    /// The rule's name.
+    pub rule: String,
+    /// Bug or note.
+    pub class: Class,
+    /// "certain", "likely" or "possible".
+    pub certainty: &'static str,
+    /// The claim, one sentence.
+    pub message: String,
+    /// The arena: id and name.
+    pub arena: Option<(u64, String)>,
+    /// The block.
+    pub block: Option<BlockRef>,
+    /// The moment; `None` when it is about the whole run.
+    pub moment: Option<u64>,
+    /// Threads concerned.
+    pub threads: Vec<u32>,
+    /// Places, each with the word of its part: allocated, freed, touched….
+    pub sites: Vec<(&'static str, Site)>,
+    /// The evidence, one sentence; may be empty.
+    pub because: String,
+    /// What would disprove it; may be empty.
+    pub disproof: String,
+    /// What to do next; may be empty.
+    pub next: String,
+    /// How many times this happened at these sites.
+    pub count: u64,
+}
+
+/// A process forked by the one watched.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ChildView {
+    /// Its pid; 0 when not known.
+    pub pid: u32,
+    /// The fork event in this trace; 0 when not known.
+    pub event: u64,
+    /// Its trace, if it left one.
+    pub trace: Option<String>,
+}
+
+/// How the process ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Outcome {
+    /// Nobody saw it.
+    #[default]
+    Unknown,
+    /// It exited with this status.
+    Exited(i32),
+    /// This signal killed it.
+    Killed(u32),
+}
+
+/// Everything the first screen says.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct RunView {
+    /// Path of the trace file.
+    pub trace: String,
+    /// Path of the program.
+    pub program: String,
+    /// Process id.
+    pub pid: u32,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// What was watched.
+    pub watched: Vec<WatchedFunction>,
+    /// Who chose it.
+    pub chosen_by: ChosenBy,
+    /// Arenas to be shown, most interesting first.
+    pub arenas: Vec<ArenaView>,
+    /// The others.
+    pub groups: Vec<ArenaGroup>,
+    /// Findings, then notes.
+    pub findings: Vec<FindingView>,
+    /// Events in the trace.
+    pub events: u64,
+    /// What was lost.
+    pub lost: Lost,
+    /// Damaged parts of the file, each in a sentence.
+    pub damage: Vec<String>,
+    /// Processes it forked.
+    pub children: Vec<ChildView>,
+}
+
+impl ExtentView {
+    /// Memory from mmap.
+    pub const MAPPING: &'static str = "mapping";
+    /// A block of the C library's allocator.
+    pub const HEAP: &'static str = "malloc block";
+    /// Static memory, or memory whose origin was not seen.
+    pub const UNKNOWN: &'static str = "range";
+}
