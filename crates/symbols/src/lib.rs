@@ -1,1 +1,23 @@
-//! Names and lines of addresses.
+//! Names and lines of addresses; functions, signatures and libraries of ELF files.
+//!
+//! Relied on: any bytes are accepted as an ELF file or as debug information; what cannot be read is an error or
+//! absent, never a panic. Everything is computed at first use and kept. Deliberately absent: processes (addresses
+//! come in, facts go out), running anything, the network.
+#![deny(unsafe_code)]
+
+mod debug_file;
+mod dwarf;
+mod elf;
+mod find;
+mod function;
+mod image;
+mod map;
+mod names;
+mod symbolizer;
+
+pub use elf::{ClassAndMachine, ImageError, Linkage, Machine};
+pub use find::Match;
+pub use function::{Function, Origin};
+pub use image::{Image, SourceFrame};
+pub use names::CloneKind;
+pub use symbolizer::Symbolizer;
