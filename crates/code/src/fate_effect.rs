@@ -21,10 +21,7 @@ pub(crate) struct Effect {
     pub(crate) overwrites: Bytes,
 }
 
-const NOTHING: Effect = Effect {
-    reads: 0,
-    overwrites: 0,
-};
+const NOTHING: Effect = Effect { reads: 0, overwrites: 0 };
 
 /// The effect of `instruction` on rax.
 pub(crate) fn effect(instruction: &Instruction, factory: &mut InstructionInfoFactory) -> Effect {
@@ -32,16 +29,10 @@ pub(crate) fn effect(instruction: &Instruction, factory: &mut InstructionInfoFac
         return NOTHING;
     }
     if enters_kernel(instruction.mnemonic()) {
-        return Effect {
-            reads: ALL_BYTES,
-            overwrites: ALL_BYTES,
-        };
+        return Effect { reads: ALL_BYTES, overwrites: ALL_BYTES };
     }
     if ignores_old_value(instruction) {
-        return Effect {
-            reads: address_bytes(instruction),
-            overwrites: written(instruction.op0_register()),
-        };
+        return Effect { reads: address_bytes(instruction), overwrites: written(instruction.op0_register()) };
     }
     let mut effect = NOTHING;
     for used in factory.info(instruction).used_registers() {
@@ -84,16 +75,9 @@ fn written(register: Register) -> Bytes {
 }
 
 fn address_bytes(instruction: &Instruction) -> Bytes {
-    let has_memory = (0..instruction.op_count()).any(|i| {
-        instruction
-            .try_op_kind(i)
-            .is_ok_and(|kind| kind == OpKind::Memory)
-    });
-    if has_memory {
-        bytes_of(instruction.memory_base()) | bytes_of(instruction.memory_index())
-    } else {
-        0
-    }
+    let has_memory =
+        (0..instruction.op_count()).any(|i| instruction.try_op_kind(i).is_ok_and(|kind| kind == OpKind::Memory));
+    if has_memory { bytes_of(instruction.memory_base()) | bytes_of(instruction.memory_index()) } else { 0 }
 }
 
 /// Instructions that do nothing, whatever operands they carry.
@@ -137,19 +121,16 @@ fn ignores_old_value(instruction: &Instruction) -> bool {
     if instruction.op0_kind() != OpKind::Register {
         return false;
     }
-    let same_register = || {
-        instruction.op1_kind() == OpKind::Register
-            && instruction.op0_register() == instruction.op1_register()
-    };
+    let same_register =
+        || instruction.op1_kind() == OpKind::Register && instruction.op0_register() == instruction.op1_register();
     match instruction.mnemonic() {
         // `sbb eax,eax` spreads the carry flag.
         Mnemonic::Xor | Mnemonic::Sub | Mnemonic::Sbb => same_register(),
         Mnemonic::Or => {
             // Immediates are sign-extended to the operand by the decoder: all ones means all ones.
             let width = bytes_of(instruction.op0_register()).count_ones() * 8;
-            immediate(instruction).is_some_and(|value| {
-                width != 0 && (value | u64::MAX.checked_shl(width).unwrap_or(0)) == u64::MAX
-            })
+            immediate(instruction)
+                .is_some_and(|value| width != 0 && (value | u64::MAX.checked_shl(width).unwrap_or(0)) == u64::MAX)
         }
         Mnemonic::And => immediate(instruction) == Some(0),
         _ => false,
@@ -219,49 +200,54 @@ mod tests {
     }
 
     #[test]
+    fn a_conditional_move_may_leave_the_value() {
+        check(&[0x48, 0x0f, 0x44, 0xc3], 0, 0); // cmove rax, rbx
+        assert_ne!(of(&[0x0f, 0x44, 0xc3]).reads, 0); // cmove eax, ebx: the low half may stay
+    }
+
+    #[test]
     fn every_kind_of_read_is_a_read() {
         for bytes in [
-            &[0x48, 0x89, 0xc3][..],                   // mov rbx, rax
-            &[0x48, 0x89, 0x45, 0xf8],                 // mov [rbp-8], rax
-            &[0x89, 0x45, 0xf8],                       // mov [rbp-8], eax
-            &[0x88, 0x03],                             // mov [rbx], al
-            &[0xc6, 0x00, 0x41],                       // mov byte [rax], 0x41
-            &[0x48, 0x8b, 0x00],                       // mov rax, [rax]
-            &[0x48, 0x8d, 0x58, 0x08],                 // lea rbx, [rax+8]
-            &[0x8b, 0x0c, 0x83],                       // mov ecx, [rbx+rax*4]
-            &[0x48, 0x85, 0xc0],                       // test rax, rax
-            &[0x48, 0x3d, 0, 0, 0, 0],                 // cmp rax, 0
-            &[0x48, 0x98],                             // cdqe
-            &[0x48, 0x99],                             // cqo
-            &[0x98],                                   // cwde
-            &[0x48, 0xf7, 0xe1],                       // mul rcx
-            &[0xf7, 0xf1],                             // div ecx
-            &[0xf3, 0x48, 0xab],                       // rep stosq
-            &[0xaa],                                   // stosb
-            &[0x48, 0x0f, 0xb1, 0x0f],                 // cmpxchg [rdi], rcx
-            &[0x48, 0x93],                             // xchg rbx, rax
-            &[0x48, 0x87, 0x03],                       // xchg [rbx], rax
-            &[0x50],                                   // push rax
-            &[0x48, 0x0f, 0x44, 0xd8],                 // cmove rbx, rax
-            &[0x48, 0x0f, 0x44, 0xc3],                 // cmove rax, rbx
-            &[0x48, 0x83, 0xc0, 0x01],                 // add rax, 1
-            &[0x48, 0x19, 0xd8],                       // sbb rax, rbx
-            &[0x83, 0xc8, 0x01],                       // or eax, 1
-            &[0x83, 0xe0, 0x01],                       // and eax, 1
-            &[0x0f, 0xa2],                             // cpuid
-            &[0x0f, 0x05],                             // syscall
-            &[0xcd, 0x80],                             // int 0x80
-            &[0xd7],                                   // xlatb
-            &[0x66, 0x48, 0x0f, 0x6e, 0xc0],           // movq xmm0, rax
-            &[0xf3, 0x48, 0x0f, 0x2a, 0xc0],           // cvtsi2sd-like from rax
-            &[0x48, 0x0f, 0xc8],                       // bswap rax
-            &[0xe6, 0x10],                             // out 0x10, al
-            &[0x9e],                                   // sahf
-            &[0x0f, 0x18, 0x08],                       // prefetcht0 [rax]
-            &[0x89, 0xc0],                             // mov eax, eax
-            &[0x48, 0x0f, 0xae, 0x27],                 // xsave64 [rdi]
-            &[0xc4, 0xe2, 0xf8, 0xf2, 0xc8],           // andn rcx, rax, rax
-            &[0x62, 0xf2, 0xfd, 0x28, 0x7c, 0xc0],     // vpbroadcastq ymm0, rax
+            &[0x48, 0x89, 0xc3][..],               // mov rbx, rax
+            &[0x48, 0x89, 0x45, 0xf8],             // mov [rbp-8], rax
+            &[0x89, 0x45, 0xf8],                   // mov [rbp-8], eax
+            &[0x88, 0x03],                         // mov [rbx], al
+            &[0xc6, 0x00, 0x41],                   // mov byte [rax], 0x41
+            &[0x48, 0x8b, 0x00],                   // mov rax, [rax]
+            &[0x48, 0x8d, 0x58, 0x08],             // lea rbx, [rax+8]
+            &[0x8b, 0x0c, 0x83],                   // mov ecx, [rbx+rax*4]
+            &[0x48, 0x85, 0xc0],                   // test rax, rax
+            &[0x48, 0x3d, 0, 0, 0, 0],             // cmp rax, 0
+            &[0x48, 0x98],                         // cdqe
+            &[0x48, 0x99],                         // cqo
+            &[0x98],                               // cwde
+            &[0x48, 0xf7, 0xe1],                   // mul rcx
+            &[0xf7, 0xf1],                         // div ecx
+            &[0xf3, 0x48, 0xab],                   // rep stosq
+            &[0xaa],                               // stosb
+            &[0x48, 0x0f, 0xb1, 0x0f],             // cmpxchg [rdi], rcx
+            &[0x48, 0x93],                         // xchg rbx, rax
+            &[0x48, 0x87, 0x03],                   // xchg [rbx], rax
+            &[0x50],                               // push rax
+            &[0x48, 0x0f, 0x44, 0xd8],             // cmove rbx, rax
+            &[0x48, 0x83, 0xc0, 0x01],             // add rax, 1
+            &[0x48, 0x19, 0xd8],                   // sbb rax, rbx
+            &[0x83, 0xc8, 0x01],                   // or eax, 1
+            &[0x83, 0xe0, 0x01],                   // and eax, 1
+            &[0x0f, 0xa2],                         // cpuid
+            &[0x0f, 0x05],                         // syscall
+            &[0xcd, 0x80],                         // int 0x80
+            &[0xd7],                               // xlatb
+            &[0x66, 0x48, 0x0f, 0x6e, 0xc0],       // movq xmm0, rax
+            &[0xf3, 0x48, 0x0f, 0x2a, 0xc0],       // cvtsi2sd-like from rax
+            &[0x48, 0x0f, 0xc8],                   // bswap rax
+            &[0xe6, 0x10],                         // out 0x10, al
+            &[0x9e],                               // sahf
+            &[0x0f, 0x18, 0x08],                   // prefetcht0 [rax]
+            &[0x89, 0xc0],                         // mov eax, eax
+            &[0x48, 0x0f, 0xae, 0x27],             // xsave64 [rdi]
+            &[0xc4, 0xe2, 0xf8, 0xf2, 0xc8],       // andn rcx, rax, rax
+            &[0x62, 0xf2, 0xfd, 0x28, 0x7c, 0xc0], // vpbroadcastq ymm0, rax
         ] {
             assert_ne!(of(bytes).reads, 0, "{bytes:x?}");
         }
@@ -272,17 +258,17 @@ mod tests {
         for bytes in [
             &[0x90][..],
             &[0x66, 0x90],
-            &[0x0f, 0x1f, 0x00],                                      // nop [rax]
-            &[0x0f, 0x1f, 0x84, 0, 0, 0, 0, 0],                       // nop [rax+rax]
-            &[0x66, 0x2e, 0x0f, 0x1f, 0x84, 0, 0, 0, 0, 0],           // cs nop word [rax+rax]
-            &[0xf3, 0x0f, 0x1e, 0xfa],                                // endbr64
-            &[0x48, 0x89, 0xdf],                                      // mov rdi, rbx
-            &[0xc9],                                                  // leave
-            &[0x5d],                                                  // pop rbp
-            &[0xc7, 0x45, 0xfc, 0, 0, 0, 0],                          // mov dword [rbp-4], 0
-            &[0x31, 0xff],                                            // xor edi, edi
-            &[0xf3, 0x48, 0xa5],                                      // rep movsq
-            &[0xc5, 0xf8, 0x77],                                      // vzeroupper
+            &[0x0f, 0x1f, 0x00],                            // nop [rax]
+            &[0x0f, 0x1f, 0x84, 0, 0, 0, 0, 0],             // nop [rax+rax]
+            &[0x66, 0x2e, 0x0f, 0x1f, 0x84, 0, 0, 0, 0, 0], // cs nop word [rax+rax]
+            &[0xf3, 0x0f, 0x1e, 0xfa],                      // endbr64
+            &[0x48, 0x89, 0xdf],                            // mov rdi, rbx
+            &[0xc9],                                        // leave
+            &[0x5d],                                        // pop rbp
+            &[0xc7, 0x45, 0xfc, 0, 0, 0, 0],                // mov dword [rbp-4], 0
+            &[0x31, 0xff],                                  // xor edi, edi
+            &[0xf3, 0x48, 0xa5],                            // rep movsq
+            &[0xc5, 0xf8, 0x77],                            // vzeroupper
         ] {
             assert_eq!(of(bytes), NOTHING, "{bytes:x?}");
         }

@@ -65,13 +65,23 @@ const NEVER_RETURN_PREFIXES: &[&str] = &[
 const KEEP_REGISTERS: &[&str] = &["mcount", "_mcount", "__mcount", "__fentry__"];
 const KEEP_REGISTERS_PREFIXES: &[&str] = &["__asan_check_", "__hwasan_check_"];
 
-/// The name without a version or `@plt`, and without its argument list.
+/// The name without a version or `@plt`.
+pub(crate) fn unversioned(name: &str) -> &str {
+    name.split('@').next().unwrap_or(name)
+}
+
+/// The name without a version or `@plt`, and without its argument list, for sentences and for the lists above.
+/// Not an identity: overloads share it.
 pub(crate) fn bare(name: &str) -> &str {
-    let name = name.split('@').next().unwrap_or(name);
-    if name.starts_with('(') {
-        return name;
+    let name = unversioned(name);
+    for (at, _) in name.match_indices('(') {
+        let (before, after) = name.split_at(at);
+        let part_of_the_name = before.is_empty() || after.starts_with("(anonymous") || before.ends_with("operator");
+        if !part_of_the_name {
+            return before;
+        }
     }
-    name.split('(').next().unwrap_or(name)
+    name
 }
 
 /// True when a call to `name` surely never comes back.
@@ -95,17 +105,21 @@ pub(crate) fn thunk_register(name: &str) -> Option<&str> {
         .or_else(|| name.strip_prefix("__llvm_lvi_thunk_"))
 }
 
-/// True for the part of a function that the compiler moved away as unlikely: `f.cold`, `f.cold.3`, `f.text.unlikely`.
+/// True for a part of a function that the compiler moved away and jumps into with live registers: `f.cold`,
+/// `f.cold.3`, `f(int) [clone .cold]`, and clang's `f.__part.2` of basic-block sections.
 pub(crate) fn is_cold_part(name: &str) -> bool {
     without_cold(name) != name
 }
 
 /// `f` for `f.cold` or `f.cold.3`.
 pub(crate) fn without_cold(name: &str) -> &str {
-    match name.find(".cold") {
-        Some(at) => name.get(..at).unwrap_or(name),
-        None => name,
-    }
+    let whole = [".cold", ".__part."]
+        .iter()
+        .filter_map(|mark| name.find(mark))
+        .min()
+        .and_then(|at| name.get(..at))
+        .unwrap_or(name);
+    whole.strip_suffix(" [clone ").unwrap_or(whole)
 }
 
 /// True when the name betrays a language whose functions take an argument in rax (OCaml, Swift): see
@@ -135,7 +149,18 @@ mod tests {
         assert!(is_cold_part("f.cold"));
         assert!(is_cold_part("f.part.0.cold"));
         assert!(!is_cold_part("f.part.0"));
+        assert!(is_cold_part("f.__part.2"));
         assert_eq!(without_cold("f.cold.3"), "f");
+        assert_eq!(without_cold("f(int) [clone .cold]"), "f(int)");
+    }
+
+    #[test]
+    fn bare_names_keep_what_belongs_to_the_name() {
+        assert_eq!(bare("a::b(int, char)"), "a::b");
+        assert_eq!(bare("f::operator()(int)"), "f::operator()");
+        assert_eq!(bare("a::(anonymous namespace)::b(int)"), "a::(anonymous namespace)::b");
+        assert_eq!(bare("(anonymous namespace)::b()"), "(anonymous namespace)::b");
+        assert_eq!(bare("puts@plt"), "puts");
     }
 
     #[test]

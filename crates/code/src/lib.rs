@@ -4,3 +4,12 @@
 #![forbid(unsafe_code)]
 
 pub mod detour;
+
+mod fate;
+mod fate_effect;
+mod fate_names;
+mod fate_source;
+mod fate_walk;
+
+pub use fate::{Verdict, fate, fate_along};
+pub use fate_source::CodeSource;
