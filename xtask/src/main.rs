@@ -1,2 +1,74 @@
-//! Placeholder while the workspace is laid out.
-fn main() {}
+//! `cargo xtask CHORE`: the project's chores, one word each.
+//!
+//! Relied on: every chore can be run from any folder of a fresh clone, prints what it runs, and ends with status 0 or 1
+//! (2 for a word it does not know). Deliberately absent: anything a user of Arenascope needs.
+#![forbid(unsafe_code)]
+
+mod bench;
+mod labs;
+mod packages;
+mod sources;
+mod steps;
+mod tidy;
+mod unsafe_list;
+
+use std::process::ExitCode;
+
+const USAGE: &str = "\
+cargo xtask CHORE
+
+  test [--long] [ARG…]  installs or names missing Debian packages, runs the labs and all tests; ARG goes to `cargo test`
+  ci                    what a change must pass: format, clippy, docs, tidy, test
+  labs [NAME]           runs the labs and compares what is found with what each lab expects
+  bench                 cost of a hooked call and bytes per event, into docs/performance.md and docs/performance.json
+  tidy                  the layer rules and house rules
+  unsafe [--write]      where unsafe code is, counted; --write renews the checked-in list
+";
+
+fn main() -> ExitCode {
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    let outcome = match words.as_slice() {
+        ["ci"] => ci(),
+        ["test", rest @ ..] => test(rest),
+        ["labs", rest @ ..] if rest.len() <= 1 => labs::run(rest.first().copied()),
+        ["bench"] => bench::run(),
+        ["tidy"] => tidy::run(),
+        ["unsafe"] => unsafe_list::print(),
+        ["unsafe", "--write"] => unsafe_list::write(),
+        ["help" | "--help" | "-h"] => {
+            print!("{USAGE}");
+            Ok(())
+        }
+        _ => {
+            eprint!("{USAGE}");
+            return ExitCode::from(2);
+        }
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(message) => {
+            eprintln!("xtask: {message}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Cheap complaints first; the tests, with their runner's closing lines, last.
+fn ci() -> Result<(), String> {
+    steps::cargo(&["fmt", "--all", "--check"], &[])?;
+    tidy::run()?;
+    packages::require()?;
+    steps::cargo(&["clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"], &[])?;
+    steps::cargo(&["doc", "--workspace", "--no-deps", "--locked"], &[("RUSTDOCFLAGS", "-D warnings")])?;
+    test(&[])
+}
+
+fn test(rest: &[&str]) -> Result<(), String> {
+    packages::require()?;
+    labs::run(None)?;
+    let long = rest.contains(&"--long");
+    let mut words = vec!["test", "--workspace", "--locked"];
+    words.extend(rest.iter().filter(|word| **word != "--long"));
+    steps::cargo(&words, if long { &[("ARENASCOPE_LONG", "1")] } else { &[] })
+}

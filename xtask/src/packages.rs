@@ -1,0 +1,81 @@
+//! What the tests need from Debian: installed when we may, named when we may not.
+//!
+//! A missing compiler must never turn a test into a skipped test, so this runs before them.
+
+use crate::steps;
+use std::path::Path;
+use std::process::Command;
+
+/// Package, and a file whose presence says it is there: an absolute path, or a program looked up in PATH.
+const NEEDED: &[(&str, &str)] = &[
+    ("gcc", "gcc"),
+    ("g++", "g++"),
+    ("libc6-dev", "/usr/include/stdlib.h"),
+    ("clang", "clang"),
+    ("binutils", "objcopy"),
+    // setpriv and unshare: tests that must not pass only because they run as root.
+    ("util-linux", "setpriv"),
+    ("mount", "mount"),
+    ("git", "git"),
+    // Programs and libraries nobody built for us.
+    ("subversion", "svn"),
+    ("nginx-light", "/usr/sbin/nginx"),
+    ("libapr1-dev", "/usr/include/apr-1.0/apr_pools.h"),
+];
+
+/// Makes sure all of them are there, installing what is missing when this is root on a system with apt-get.
+pub fn require() -> Result<(), String> {
+    let missing = missing();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let list = missing.join(" ");
+    if !may_install() {
+        return Err(format!(
+            "the tests need packages that are not here: {list}\n       as root: apt-get install {list}"
+        ));
+    }
+    eprintln!("xtask: apt-get install {list}");
+    steps::status(Command::new("apt-get").args(["update", "-qq"]), "apt-get update")?;
+    steps::status(
+        Command::new("apt-get")
+            .args(["install", "-y", "-qq", "--no-install-recommends"])
+            .args(&missing)
+            .env("DEBIAN_FRONTEND", "noninteractive"),
+        "apt-get install",
+    )?;
+    match self::missing().as_slice() {
+        [] => Ok(()),
+        still => Err(format!("apt-get install succeeded, and yet these are not here: {}", still.join(" "))),
+    }
+}
+
+fn missing() -> Vec<&'static str> {
+    NEEDED.iter().filter(|(_, probe)| !present(probe)).map(|(package, _)| *package).collect()
+}
+
+fn present(probe: &str) -> bool {
+    if probe.starts_with('/') {
+        return Path::new(probe).exists();
+    }
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path).any(|folder| folder.join(probe).is_file())
+}
+
+fn may_install() -> bool {
+    let root = steps::output(Command::new("id").arg("-u"), "id").is_ok_and(|uid| uid.trim() == "0");
+    root && present("apt-get")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_program_is_looked_up_in_path_and_a_file_at_its_place() {
+        assert!(present("sh"));
+        assert!(present("/"));
+        assert!(!present("no-program-has-this-name"));
+        assert!(!present("/no/file/has/this/name"));
+    }
+}

@@ -1,0 +1,176 @@
+//! Which crate may import which: the table in ARCHITECTURE.md against `cargo metadata`, both ways.
+//!
+//! An import that is not drawn is a complaint, and so is an arrow that nobody uses. Dev-dependencies are free, but for one:
+//! `testkit` may be nothing else.
+
+use serde_json::Value;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Where a crate's code runs.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Runs {
+    /// In the watched program's process (and, as a library, in ours).
+    Target,
+    /// In our process only.
+    Launcher,
+    /// In tests only.
+    Tests,
+}
+
+/// One row of the table.
+#[derive(Debug)]
+pub struct Row {
+    /// Folder under `crates/`.
+    pub name: String,
+    /// Our crates that it imports.
+    pub imports: BTreeSet<String>,
+    /// Where it runs.
+    pub runs: Runs,
+}
+
+/// What one crate really imports.
+#[derive(Debug, Default)]
+pub struct Imports {
+    ours: BTreeSet<String>,
+    foreign: BTreeSet<String>,
+}
+
+/// Crates from outside that may run in the target: no_std, no allocation, no global state.
+const FOREIGN_IN_TARGET: &[&str] = &["rustix"];
+
+const PREFIX: &str = "arenascope-";
+const BEGIN: &str = "<!-- arrows: checked by `cargo xtask tidy` -->";
+
+/// Reads the table that follows the marker in ARCHITECTURE.md.
+pub fn table(architecture: &str) -> Result<Vec<Row>, String> {
+    let (_, after) = architecture.split_once(BEGIN).ok_or_else(|| format!("ARCHITECTURE.md: no marker {BEGIN}"))?;
+    let mut rows = Vec::new();
+    for line in after.lines().skip_while(|line| line.trim().is_empty()).take_while(|line| line.starts_with('|')).skip(2)
+    {
+        let cells: Vec<&str> = line.trim_matches('|').split('|').map(str::trim).collect();
+        let [name, imports, runs] = cells.as_slice() else {
+            return Err(format!("ARCHITECTURE.md: a row of the arrow table has not three cells: {line}"));
+        };
+        let runs = match *runs {
+            "target" => Runs::Target,
+            "launcher" => Runs::Launcher,
+            "tests" => Runs::Tests,
+            other => return Err(format!("ARCHITECTURE.md: `{other}` is not target, launcher or tests: {line}")),
+        };
+        let imports = imports.split_whitespace().map(|name| name.trim_matches(['`', ',']).to_owned()).collect();
+        rows.push(Row { name: name.trim_matches('`').to_owned(), imports, runs });
+    }
+    if rows.is_empty() { Err("ARCHITECTURE.md: the arrow table is empty".into()) } else { Ok(rows) }
+}
+
+/// What the crates under `crates/` import, by folder name.
+pub fn imports(metadata: &Value) -> BTreeMap<String, Imports> {
+    let mut all = BTreeMap::new();
+    for package in metadata["packages"].as_array().into_iter().flatten() {
+        let Some(name) = package["name"].as_str().and_then(|name| name.strip_prefix(PREFIX)) else { continue };
+        let mut imports = Imports::default();
+        for dependency in package["dependencies"].as_array().into_iter().flatten() {
+            // null is a normal dependency; "build" counts, "dev" is free.
+            if dependency["kind"].as_str() == Some("dev") {
+                continue;
+            }
+            let Some(other) = dependency["name"].as_str() else { continue };
+            match other.strip_prefix(PREFIX) {
+                Some(ours) => imports.ours.insert(ours.to_owned()),
+                None => imports.foreign.insert(other.to_owned()),
+            };
+        }
+        all.insert(name.to_owned(), imports);
+    }
+    all
+}
+
+/// Every difference between the picture and the imports.
+pub fn complaints(table: &[Row], imports: &BTreeMap<String, Imports>) -> Vec<String> {
+    let mut complaints = Vec::new();
+    for name in imports.keys().filter(|name| !table.iter().any(|row| &row.name == *name)) {
+        complaints.push(format!("ARCHITECTURE.md: crate {name} is missing from the arrow table"));
+    }
+    for row in table {
+        let Some(real) = imports.get(&row.name) else {
+            complaints.push(format!("ARCHITECTURE.md: the arrow table has {}, which is no crate", row.name));
+            continue;
+        };
+        for other in real.ours.difference(&row.imports) {
+            complaints.push(format!("{}: imports {other}, an arrow ARCHITECTURE.md does not draw", row.name));
+        }
+        for other in row.imports.difference(&real.ours) {
+            complaints.push(format!("ARCHITECTURE.md: draws {} → {other}, which is not imported", row.name));
+        }
+        for other in &real.ours {
+            let runs = table.iter().find(|r| &r.name == other).map(|r| r.runs);
+            if row.runs == Runs::Target && runs != Some(Runs::Target) {
+                complaints.push(format!("{}: runs in the target and imports {other}, which must not", row.name));
+            }
+            if row.runs != Runs::Tests && runs == Some(Runs::Tests) {
+                complaints.push(format!("{}: imports {other}, which is for tests only", row.name));
+            }
+        }
+        if row.runs == Runs::Target {
+            for other in real.foreign.iter().filter(|other| !FOREIGN_IN_TARGET.contains(&other.as_str())) {
+                complaints.push(format!("{}: runs in the target and imports {other} from outside", row.name));
+            }
+        }
+    }
+    complaints
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    const PAGE: &str = "# x\n<!-- arrows: checked by `cargo xtask tidy` -->\n\n| crate | imports | runs |\n|---|---|---|\n\
+        | `event` | | target |\n| `record` | `event` | target |\n| `replay` | `event` | launcher |\n\nend\n| no | more | rows |\n";
+
+    fn metadata(record: Value) -> Value {
+        json!({ "packages": [
+            { "name": "arenascope-event", "dependencies": [] },
+            { "name": "arenascope-replay", "dependencies": [
+                { "name": "arenascope-event", "kind": null }, { "name": "proptest", "kind": "dev" } ] },
+            { "name": "arenascope-record", "dependencies": record },
+            { "name": "xtask", "dependencies": [ { "name": "serde_json", "kind": null } ] },
+        ] })
+    }
+
+    fn check(record: Value) -> Vec<String> {
+        complaints(&table(PAGE).expect("a table"), &imports(&metadata(record)))
+    }
+
+    #[test]
+    fn the_drawn_imports_pass() {
+        assert_eq!(
+            check(json!([{ "name": "arenascope-event", "kind": null }, { "name": "rustix", "kind": null }])),
+            Vec::<String>::new()
+        );
+    }
+
+    #[test]
+    fn an_undrawn_import_an_unused_arrow_and_a_foreign_crate_in_the_target_are_named() {
+        let found = check(json!([{ "name": "arenascope-replay", "kind": null }, { "name": "serde", "kind": null }]));
+        let all = found.join("\n");
+        assert!(all.contains("record: imports replay, an arrow"), "{all}");
+        assert!(all.contains("draws record → event, which is not imported"), "{all}");
+        assert!(all.contains("record: runs in the target and imports replay"), "{all}");
+        assert!(all.contains("imports serde from outside"), "{all}");
+        assert_eq!(found.len(), 4, "{all}");
+    }
+
+    #[test]
+    fn a_crate_without_a_row_and_a_row_without_a_crate_are_named() {
+        let table = table(&PAGE.replace("`replay`", "`player`")).expect("a table");
+        let found = complaints(&table, &imports(&metadata(json!([{ "name": "arenascope-event", "kind": null }]))));
+        assert_eq!(found.len(), 2, "{found:?}");
+    }
+
+    #[test]
+    fn a_page_without_marker_or_with_a_wrong_word_is_an_error() {
+        assert!(table("# nothing").is_err());
+        assert!(table(&PAGE.replace("target", "cellar")).is_err());
+    }
+}
