@@ -5,6 +5,7 @@
 
 use crate::function::Function;
 use crate::image::Image;
+use crate::index::Definition;
 use crate::names::{self, CloneKind, Wanted};
 
 /// One function that a name means.
@@ -22,13 +23,46 @@ impl Image {
     /// functions are not listed. O(number of symbols).
     pub fn find(&self, name: &str) -> Vec<Match<'_>> {
         let wanted = Wanted::new(name);
-        self.matching(&wanted, &self.table().functions).filter(|found| !found.function.is_ifunc).collect()
+        let in_symbols: Vec<Match<'_>> = self.matching(&wanted, &self.table().functions).collect();
+        if !in_symbols.is_empty() {
+            return in_symbols.into_iter().filter(|found| !found.function.is_ifunc).collect();
+        }
+        self.matching(&wanted, &self.dwarf_only().functions).collect()
     }
 
     /// Whether `name` is an indirect function here, whose implementation is chosen when the program starts.
     pub fn is_ifunc(&self, name: &str) -> bool {
         let wanted = Wanted::new(name);
         self.matching(&wanted, &self.table().functions).any(|found| found.function.is_ifunc)
+    }
+
+    /// How many copies of the function were inlined into others, over all functions that `name` means. 0 without
+    /// debug information.
+    pub fn inlined_copies(&self, name: &str) -> usize {
+        let Some(index) = self.index() else { return 0 };
+        let mut origins: Vec<_> = self.defined(name).map(|definition| definition.origin).collect();
+        origins.sort_unstable_by_key(|origin| (origin.unit, origin.offset.0));
+        origins.dedup();
+        origins.into_iter().map(|origin| index.copies_of(origin)).fold(0, usize::saturating_add)
+    }
+
+    /// Whether debug information knows a body of `name` and the file has no code for it as a function: inlined
+    /// everywhere.
+    pub fn defined_but_no_body(&self, name: &str) -> bool {
+        let mut any = false;
+        let no_code = self.defined(name).all(|definition| {
+            any = true;
+            definition.code.is_none()
+        });
+        any && no_code
+    }
+
+    fn defined(&self, name: &str) -> impl Iterator<Item = &Definition> {
+        let wanted = Wanted::new(name);
+        let definitions = self.index().map(|index| index.definitions.as_slice()).unwrap_or_default();
+        definitions.iter().filter(move |definition| {
+            wanted.may_be(definition.name) && wanted.is(names::take_apart(definition.name).base)
+        })
     }
 
     fn matching<'a>(&self, wanted: &Wanted<'_>, functions: &'a [Function]) -> impl Iterator<Item = Match<'a>> {

@@ -7,7 +7,9 @@
 use crate::debug_file::{self, DebugFile, SYSTEM_ROOT};
 use crate::dwarf::{self, Slice};
 use crate::elf::{ClassAndMachine, Elf, ImageError, Linkage};
-use crate::function::{Function, Table};
+use crate::function::{Function, Origin, Table};
+use crate::index::Index;
+use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
@@ -20,6 +22,9 @@ pub struct Image {
     debug: OnceLock<Option<DebugFile>>,
     table: OnceLock<Table>,
     dwarf: OnceLock<Option<Arc<gimli::Dwarf<Slice>>>>,
+    index: OnceLock<Option<Index>>,
+    dwarf_only: OnceLock<Table>,
+    merged: OnceLock<Table>,
     lines: OnceLock<Option<Lines>>,
 }
 
@@ -69,6 +74,9 @@ impl Image {
             debug: OnceLock::new(),
             table: OnceLock::new(),
             dwarf: OnceLock::new(),
+            index: OnceLock::new(),
+            dwarf_only: OnceLock::new(),
+            merged: OnceLock::new(),
             lines: OnceLock::new(),
         })
     }
@@ -135,7 +143,37 @@ impl Image {
     /// All functions, sorted by address: `.dynsym`, `.symtab`, the debug file's `.symtab`, and functions that only
     /// DWARF knows. Aliases are listed one by one.
     pub fn functions(&self) -> &[Function] {
-        &self.table().functions
+        if self.dwarf_only().functions.is_empty() {
+            return &self.table().functions;
+        }
+        let merge = || {
+            let both = [self.table(), self.dwarf_only()];
+            Table::sorted(both.iter().flat_map(|table| table.functions.iter().cloned()).collect())
+        };
+        &self.merged.get_or_init(merge).functions
+    }
+
+    /// Functions that have code and no symbol.
+    pub(crate) fn dwarf_only(&self) -> &Table {
+        let read = || {
+            let Some(index) = self.index() else { return Table::default() };
+            let only = index.definitions.iter().filter_map(|definition| {
+                let (start, size) = definition.code?;
+                if definition.name.is_empty() || self.table().starts_at(start) {
+                    return None;
+                }
+                let name = Cow::Borrowed(definition.name);
+                Some(Function::new(name, start, size, Origin::Dwarf, definition.external))
+            });
+            Table::sorted(only.collect())
+        };
+        self.dwarf_only.get_or_init(read)
+    }
+
+    /// Functions as DWARF knows them. The first question reads all units.
+    pub(crate) fn index(&self) -> Option<&Index> {
+        let read = || Some(Index::of(self.dwarf()?, |address| self.elf.is_code(address)));
+        self.index.get_or_init(read).as_ref()
     }
 
     /// The function whose code holds `address`, by symbol tables.

@@ -11,6 +11,7 @@ mod elf;
 mod find;
 mod function;
 mod image;
+mod index;
 mod map;
 mod names;
 mod symbolizer;

@@ -1,0 +1,4 @@
+//! Questions about real files: compiled here, and of Debian. A missing compiler fails these tests.
+
+mod compile;
+mod functions;
