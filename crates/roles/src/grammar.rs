@@ -293,6 +293,10 @@ fn unknown_argument(
             shown(&collapsed(inside)),
             example(role)
         )
+    } else if spelled.contains(['(', ')']) {
+        "each argument is one plain word, without parentheses".into()
+    } else if spelled.split(' ').count() > 1 && spelled.split(' ').all(|part| all.contains(&part)) {
+        format!("put commas between them: `{}`", spelled.split(' ').collect::<Vec<_>>().join(", "))
     } else {
         let meant = nearest(&compact, &with_ignored).or_else(|| nearest(&compact, &all));
         with_suggestion(meant, &words)
@@ -321,14 +325,17 @@ fn result(role: Role, chars: &[char], from: usize, end: usize) -> Result<Option<
     let results = meaning::results_of(role);
     let usual = results.first().map_or("leave it out".to_string(), |result| format!("write `-> {}`", result.word()));
     if chars.get(at) != Some(&'-') || chars.get(at + 1) != Some(&'>') {
+        if chars.get(at) == Some(&'(') {
+            return Err(RoleError {
+                column: at + 1,
+                message: "this `(` is never closed".into(),
+                hint: "close it with `)` behind the last argument".into(),
+            });
+        }
         let is_arrow = matches!(chars.get(at), Some('→' | '=' | '-' | '>' | ':'));
         return Err(RoleError {
             column: at + 1,
-            message: if chars.get(at) == Some(&'(') {
-                "this `(` is never closed".into()
-            } else {
-                "after the arguments comes `-> result`, or nothing".to_string()
-            },
+            message: "after the arguments comes `-> result`, or nothing".into(),
             hint: if is_arrow { format!("the arrow is `->`: {usual}") } else { usual },
         });
     }

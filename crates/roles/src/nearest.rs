@@ -25,7 +25,7 @@ const SYNONYMS: &[(&str, &[&str])] = &[
 ];
 
 /// The one of `words` closest to `word`: a known synonym, another case, or at most two slips away (one for words of up
-/// to three letters). `None` when nothing is close.
+/// to four letters). `None` when nothing is close.
 pub(crate) fn nearest<'a>(word: &str, words: &[&'a str]) -> Option<&'a str> {
     let word = word.to_lowercase();
     let synonym = SYNONYMS
@@ -40,7 +40,7 @@ pub(crate) fn nearest<'a>(word: &str, words: &[&'a str]) -> Option<&'a str> {
     if letters.len() > 16 {
         return None;
     }
-    let allowed = if letters.len() <= 3 { 1 } else { 2 };
+    let allowed = if letters.len() <= 4 { 1 } else { 2 };
     words
         .iter()
         .filter(|candidate| **candidate != "_")
