@@ -5,9 +5,15 @@ use unicode_width::UnicodeWidthChar;
 /// Drawn for a character that would move the cursor or change the terminal.
 const REPLACEMENT: char = '\u{fffd}';
 
+/// Both lines of [`under`], indented, nothing trailing.
+pub(crate) fn lines(text: &str, column: usize) -> String {
+    let (line, caret) = under(text, column);
+    format!("{}\n  {caret}", format!("  {line}").trim_end())
+}
+
 /// `text` on one line, and a second line with `^` under the character at `column` (from 1; behind the last one, the
 /// caret stands at the end). Tabs stay tabs in both lines, so that they agree whatever the tab stops are.
-pub(crate) fn under(text: &str, column: usize) -> (String, String) {
+fn under(text: &str, column: usize) -> (String, String) {
     let mut line = String::with_capacity(text.len());
     let mut caret = String::new();
     for (index, char) in text.chars().enumerate() {

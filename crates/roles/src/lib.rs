@@ -35,8 +35,7 @@ impl RoleError {
     ///
     /// `text` is what was parsed. Tabs and wide characters keep their width, control characters are replaced.
     pub fn render(&self, text: &str) -> String {
-        let (line, caret) = caret::under(text, self.column);
-        format!("  {line}\n  {caret}\n{}\n{}", self.message, self.hint)
+        format!("{}\n{}\n{}", caret::lines(text, self.column), self.message, self.hint)
     }
 }
 

@@ -50,8 +50,8 @@ pub struct ProfileError {
 
 impl fmt::Display for ProfileError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (line, caret) = caret::under(&self.source, self.column);
-        write!(f, "{}:{}:{}: {}\n  {line}\n  {caret}", self.file, self.line, self.column, self.message)?;
+        let lines = caret::lines(&self.source, self.column);
+        write!(f, "{}:{}:{}: {}\n{lines}", self.file, self.line, self.column, self.message)?;
         if !self.hint.is_empty() {
             write!(f, "\n{}", self.hint)?;
         }
