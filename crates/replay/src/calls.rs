@@ -1,0 +1,650 @@
+//! The arenas' own events: create, alloc, resize, free, mark, rewind, reset, destroy.
+//!
+//! Rules. The first alloc, resize or mark on a key without a living arena is an arena's birth; a free, rewind, reset
+//! or destroy there is an anomaly and no birth. A create is a birth, and the end of what lived under the key before,
+//! unless that was born inside this very call. A NULL changes nothing but counts. A new block kills the living ones
+//! it overlaps. An alloc function that calls another one and returns its block makes one block, not two.
+//! Absent on purpose: memory under the arenas (`memory`), the meaning of saved cursors (`cursor`).
+
+use crate::anomaly::{Anomaly, AnomalyKind};
+use crate::arena::{
+    Arena, ArenaId, Born, Created, Ending, Extent, ExtentKind, LastAlloc, LastFree, Mark, Peak, Refusal,
+};
+use crate::blocks::{Block, How};
+use crate::cursor;
+use crate::effect::{Died, Effect, What};
+use crate::memory::NEIGHBOUR_BYTES;
+use crate::regions::{RegionId, RegionKind};
+use crate::replay::{Call, Ground, Replay, bury, on};
+use crate::state::{LastRefusal, State};
+use alloc::borrow::ToOwned;
+use alloc::vec::Vec;
+use arenascope_event::{Address, ArenaKey, EventNumber, MarkValue, Role};
+
+/// Marks kept per arena; when there are more, the older half is forgotten.
+const MARKS_KEPT: usize = 4096;
+
+impl Replay {
+    pub(crate) fn create(
+        &mut self,
+        call: Call,
+        key: ArenaKey,
+        size: Option<u64>,
+        parent: Option<ArenaKey>,
+        name: Option<&str>,
+        nested: u64,
+    ) -> Effect {
+        let before = call.thread_event.saturating_sub(1);
+        let inside = |index: u64| index > before.saturating_sub(nested) && index <= before;
+        let living = self.state.living_of(key).or_else(|| self.rebind(key));
+        let adopted = living.filter(|id| {
+            self.state.arena(*id).is_some_and(|arena| arena.born_by == call.thread && inside(arena.birth_thread_event))
+        });
+        let mut effect = Effect::of(What::Created { adopted: adopted.is_some() });
+        let id = match adopted {
+            Some(id) => id,
+            None => {
+                if let Some(previous) = living {
+                    effect.died = self.state.end_arena(call, previous, Ending::Replaced, How::Replaced);
+                    effect.ended.push(previous);
+                }
+                let Some(id) = self.birth(call, key, true) else { return effect };
+                effect.born = true;
+                id
+            }
+        };
+        effect.arena = Some(id);
+        let parent = parent.and_then(|parent| self.state.living_of(parent)).filter(|parent| *parent != id);
+        let Some(arena) = self.state.arena_mut(id) else { return effect };
+        touch(arena, call);
+        // Where one create function calls another, the inner one knows the size best and the outer one the caller.
+        let inner = arena.created;
+        let size = inner.and_then(|created| created.size).or(size);
+        arena.created = Some(Created { moment: call.moment, site: call.site, thread: call.thread, size });
+        arena.born = Born::Explicit(call.moment);
+        arena.born_site = call.site;
+        arena.parent = arena.parent.or(parent);
+        if let Some(name) = name.filter(|name| !name.is_empty()) {
+            arena.name = name.to_owned();
+        }
+        if arena.extents.is_empty() && arena.counts.allocs == 0 {
+            self.state.presume_extent(call, id, size.unwrap_or(0), inside);
+        }
+        effect
+    }
+
+    pub(crate) fn alloc(
+        &mut self,
+        call: Call,
+        key: ArenaKey,
+        address: Address,
+        size: u64,
+        align: Option<u64>,
+    ) -> Effect {
+        let Some((id, born)) = self.own(call, key, true) else { return Effect::of(What::NoArena) };
+        let mut effect = on(id, What::Allocated);
+        effect.born = born;
+        if address.is_null() {
+            self.refuse(call, id, size);
+            effect.what = What::Refused;
+            return effect;
+        }
+        if let Some((from, block)) = self.hand_on(call, id, address, size, align) {
+            effect.what = What::HandedOn { from };
+            return self.with_block(effect, block);
+        }
+        self.place_block(call, id, address, size, align, effect)
+    }
+
+    /// An ordinary new block.
+    fn place_block(
+        &mut self,
+        call: Call,
+        id: ArenaId,
+        address: Address,
+        size: u64,
+        align: Option<u64>,
+        mut effect: Effect,
+    ) -> Effect {
+        let state = &mut self.state;
+        let Some(number) = state.arena(id).map(|arena| arena.next_number) else { return effect };
+        state.overwrite(call, id, address, size, number, &mut effect.died);
+        let extent = state.settle(&self.ground, id, address, size);
+        let Some(arena) = state.arena_mut(id) else { return effect };
+        let placement = arena.next_placement;
+        arena.next_number = number.saturating_add(1);
+        arena.next_placement = placement.saturating_add(1);
+        let block = Block {
+            number,
+            address,
+            size,
+            align,
+            extent,
+            site: call.site,
+            thread: call.thread,
+            born: call.moment,
+            resized: None,
+            inherited: false,
+            died: None,
+            placement,
+        };
+        arena.living.insert(block.clone());
+        arena.counts.allocs = arena.counts.allocs.saturating_add(1);
+        arena.counts.bytes = arena.counts.bytes.saturating_add(size);
+        arena.last_alloc =
+            Some(LastAlloc { placement, thread: call.thread, thread_event: call.thread_event, site: call.site });
+        note_peak(arena, call.moment);
+        self.with_block(effect, block)
+    }
+
+    /// The previous event of this thread was an alloc inside this very call, and this call returns (a part of) its
+    /// block: the block is the outer caller's. Returns the inner site and the block.
+    fn hand_on(
+        &mut self,
+        call: Call,
+        id: ArenaId,
+        address: Address,
+        size: u64,
+        align: Option<u64>,
+    ) -> Option<(Option<arenascope_event::SiteId>, Block)> {
+        let ground = &self.ground;
+        let arena = self.state.arena_mut(id)?;
+        let last = arena.last_alloc.filter(|last| follows(last.thread, last.thread_event, call, 1))?;
+        let inner = arena.living.get(last.placement)?;
+        let end = address.0.checked_add(size)?;
+        let within = inner.address <= address && end <= inner.end().0;
+        if !within || !ground.encloses(call.site, last.site) {
+            return None;
+        }
+        let mut block = arena.living.remove(last.placement)?;
+        block.address = address;
+        block.size = size;
+        block.align = align.or(block.align);
+        block.site = call.site;
+        block.born = call.moment;
+        arena.living.insert(block.clone());
+        arena.last_alloc = Some(LastAlloc { thread_event: call.thread_event, site: call.site, ..last });
+        Some((last.site, block))
+    }
+
+    fn refuse(&mut self, call: Call, id: ArenaId, size: u64) {
+        let ground = &self.ground;
+        let thread = self.state.threads.entry(call.thread).or_default();
+        let repeated = thread.last_refusal.is_some_and(|last| {
+            last.arena == id
+                && follows(call.thread, last.thread_event, call, 1)
+                && ground.encloses(call.site, last.site)
+        });
+        let Some(arena) = self.state.arena_mut(id) else { return };
+        let refusal = Refusal { moment: call.moment, site: call.site, size };
+        if repeated {
+            // The outer function hands the inner one's NULL on: the same refusal, seen from its caller.
+            if arena.counts.refused == 1 {
+                arena.first_refusal = Some(refusal);
+            }
+        } else {
+            arena.counts.refused = arena.counts.refused.saturating_add(1);
+            arena.first_refusal.get_or_insert(refusal);
+        }
+        let last = LastRefusal {
+            moment: call.moment,
+            arena: id,
+            site: call.site,
+            size,
+            live_bytes: arena.live_bytes(),
+            capacity: arena.capacity(),
+            thread_event: call.thread_event,
+        };
+        self.state.threads.entry(call.thread).or_default().last_refusal = Some(last);
+    }
+
+    pub(crate) fn resize(&mut self, call: Call, key: ArenaKey, old: Address, new: Address, size: u64) -> Effect {
+        let Some((id, born)) = self.own(call, key, !new.is_null() || old.is_null()) else {
+            return self.no_arena(call, Role::Resize);
+        };
+        let mut effect = on(id, What::Allocated);
+        effect.born = born;
+        let known = self.state.arena(id).and_then(|arena| arena.living.starting_at(old)).filter(|_| !old.is_null());
+        if new.is_null() {
+            // As in realloc, a size of 0 gives the block back; otherwise it was refused and the old block stands.
+            if size == 0 && known.is_some() {
+                return self.free(call, key, old);
+            }
+            effect.what = What::Refused;
+            self.refuse(call, id, size);
+            return effect;
+        }
+        let inner = self.inner_of_resize(call, id, new);
+        match (known, inner) {
+            (Some(placement), inner) => {
+                if let (Some(inner), Some(arena)) =
+                    (inner.filter(|inner| *inner != placement), self.state.arena_mut(id))
+                {
+                    take_back(arena, inner);
+                }
+                self.resize_block(call, id, placement, new, size, effect)
+            }
+            (None, Some(placement)) => {
+                // Resized by alloc and free of its own: the new block is there already.
+                let Some(arena) = self.state.arena_mut(id) else { return effect };
+                let Some(mut block) = arena.living.remove(placement) else { return effect };
+                let from = block.site;
+                block.site = call.site;
+                arena.living.insert(block.clone());
+                effect.what = What::HandedOn { from };
+                self.with_block(effect, block)
+            }
+            (None, None) => {
+                if !old.is_null() {
+                    self.anomaly(call, Some(id), AnomalyKind::ResizeOfUnknown { address: old });
+                }
+                self.place_block(call, id, new, size, None, effect)
+            }
+        }
+    }
+
+    /// The block at `new`, when an alloc inside this very resize call made it.
+    fn inner_of_resize(&self, call: Call, id: ArenaId, new: Address) -> Option<u64> {
+        let arena = self.state.arena(id)?;
+        // The alloc, then perhaps a free of the old block, then this event.
+        let last = arena.last_alloc.filter(|last| follows(last.thread, last.thread_event, call, 2))?;
+        let placement = arena.living.starting_at(new)?;
+        let inside = self.ground.encloses(call.site, last.site);
+        if placement == last.placement && inside { Some(placement) } else { None }
+    }
+
+    fn resize_block(
+        &mut self,
+        call: Call,
+        id: ArenaId,
+        placement: u64,
+        new: Address,
+        size: u64,
+        mut effect: Effect,
+    ) -> Effect {
+        let state = &mut self.state;
+        let Some(mut block) = state.arena_mut(id).and_then(|arena| arena.living.remove(placement)) else {
+            return effect;
+        };
+        let moved = block.address != new;
+        state.overwrite(call, id, new, size, block.number, &mut effect.died);
+        block.extent = state.settle(&self.ground, id, new, size);
+        let Some(arena) = state.arena_mut(id) else { return effect };
+        block.address = new;
+        block.size = size;
+        block.resized = Some(call.moment);
+        if moved {
+            block.placement = arena.next_placement;
+            arena.next_placement = arena.next_placement.saturating_add(1);
+            arena.counts.moves = arena.counts.moves.saturating_add(1);
+        }
+        arena.counts.resizes = arena.counts.resizes.saturating_add(1);
+        arena.living.insert(block.clone());
+        arena.last_alloc = None;
+        note_peak(arena, call.moment);
+        effect.what = What::Resized { moved };
+        self.with_block(effect, block)
+    }
+
+    pub(crate) fn free(&mut self, call: Call, key: ArenaKey, address: Address) -> Effect {
+        if address.is_null() {
+            return Effect { arena: self.state.living_of(key), ..Effect::nothing() };
+        }
+        let Some((id, _)) = self.own(call, key, false) else { return self.no_arena(call, Role::Free) };
+        let mut effect = on(id, What::Freed);
+        let ground = &self.ground;
+        let Some(arena) = self.state.arena_mut(id) else { return effect };
+        let Some(placement) = arena.living.starting_at(address) else {
+            // A free function that calls another one on the same block gives it back once.
+            let outer = arena.last_free.is_some_and(|last| {
+                last.address == address
+                    && follows(last.thread, last.thread_event, call, 1)
+                    && ground.encloses(last.site, call.site)
+            });
+            if outer {
+                effect.what = What::Nothing;
+            } else {
+                self.anomaly(call, Some(id), AnomalyKind::FreeOfUnknown { address });
+            }
+            return effect;
+        };
+        let Some(block) = arena.living.remove(placement) else { return effect };
+        effect.place = Some(arena.place(&block));
+        effect.block = bury(&mut effect.died, Vec::from([block]), call.moment, How::Freed).pop();
+        arena.counts.frees = arena.counts.frees.saturating_add(1);
+        arena.last_free =
+            Some(LastFree { address, thread: call.thread, thread_event: call.thread_event, site: call.site });
+        effect
+    }
+
+    pub(crate) fn mark(&mut self, call: Call, key: ArenaKey, value: MarkValue) -> Effect {
+        let Some((id, born)) = self.own(call, key, true) else { return Effect::of(What::NoArena) };
+        let effect = Effect { born, ..on(id, What::Marked) };
+        let Some(arena) = self.state.arena_mut(id) else { return effect };
+        arena.counts.marks = arena.counts.marks.saturating_add(1);
+        let placement = arena.next_placement.saturating_sub(1);
+        let mark = Mark { value, moment: call.moment, site: call.site, placement };
+        match arena.marks.last_mut() {
+            // The same cursor saved again: one mark is enough, or loops would pile them up.
+            Some(last) if last.value == value && last.placement == placement => *last = mark,
+            _ => {
+                if arena.marks.len() >= MARKS_KEPT {
+                    arena.marks.drain(..MARKS_KEPT / 2);
+                }
+                arena.marks.push(mark);
+            }
+        }
+        effect
+    }
+
+    pub(crate) fn rewind(&mut self, call: Call, key: ArenaKey, mark: MarkValue) -> Effect {
+        let Some((id, _)) = self.own(call, key, false) else { return self.no_arena(call, Role::Rewind) };
+        let mut effect = on(id, What::Rewound);
+        let Some(arena) = self.state.arena_mut(id) else { return effect };
+        arena.counts.rewinds = arena.counts.rewinds.saturating_add(1);
+        arena.generation = arena.generation.saturating_add(1);
+        match cursor::rewind(arena, mark) {
+            Some(blocks) => drop(bury(&mut effect.died, blocks, call.moment, How::Rewound)),
+            None => self.anomaly(call, Some(id), AnomalyKind::RewindToUnknown { mark }),
+        }
+        effect
+    }
+
+    pub(crate) fn reset(&mut self, call: Call, key: ArenaKey) -> Effect {
+        let Some((id, _)) = self.own(call, key, false) else { return self.no_arena(call, Role::Reset) };
+        let mut effect = on(id, What::Reset);
+        let Some(arena) = self.state.arena_mut(id) else { return effect };
+        arena.counts.resets = arena.counts.resets.saturating_add(1);
+        arena.generation = arena.generation.saturating_add(1);
+        arena.marks.clear();
+        let blocks = arena.living.take_all();
+        drop(bury(&mut effect.died, blocks, call.moment, How::Reset));
+        effect
+    }
+
+    pub(crate) fn destroy(&mut self, call: Call, key: ArenaKey) -> Effect {
+        let Some(id) = self.state.living_of(key).or_else(|| self.rebind(key)) else {
+            return self.no_arena(call, Role::Destroy);
+        };
+        let mut effect = on(id, What::Destroyed);
+        if let Some(arena) = self.state.arena_mut(id) {
+            arena.threads.insert(call.thread);
+        }
+        effect.died = self.state.end_arena(call, id, Ending::Destroyed, How::Destroyed);
+        effect.ended.push(id);
+        effect
+    }
+
+    /// The living arena of an own event, and whether this event is its birth.
+    fn own(&mut self, call: Call, key: ArenaKey, births: bool) -> Option<(ArenaId, bool)> {
+        let living = self.state.living_of(key).or_else(|| self.rebind(key));
+        let (id, born) = match living {
+            Some(id) => (id, false),
+            None if births => (self.birth(call, key, false)?, true),
+            None => return None,
+        };
+        touch(self.state.arena_mut(id)?, call);
+        Some((id, born))
+    }
+
+    /// An arena without a key (its object moved, or it came from the parent process) is this key's when it has this
+    /// key's object.
+    fn rebind(&mut self, key: ArenaKey) -> Option<ArenaId> {
+        let known = self.state.keys.entry(key).or_default();
+        let id = self.state.unbound.remove(&known.object.0)?;
+        known.living = Some(id);
+        self.state.arena_mut(id)?.key = key;
+        Some(id)
+    }
+
+    fn no_arena(&mut self, call: Call, role: Role) -> Effect {
+        self.anomaly(call, None, AnomalyKind::NoArena { role });
+        Effect::of(What::NoArena)
+    }
+
+    fn anomaly(&mut self, call: Call, arena: Option<ArenaId>, kind: AnomalyKind) {
+        self.state.anomalies.add(anomaly(call, arena, kind));
+    }
+
+    fn with_block(&self, mut effect: Effect, block: Block) -> Effect {
+        effect.place = effect.arena.and_then(|id| self.state.arena(id)).map(|arena| arena.place(&block));
+        effect.block = Some(block);
+        effect
+    }
+}
+
+fn anomaly(call: Call, arena: Option<ArenaId>, kind: AnomalyKind) -> Anomaly {
+    Anomaly { moment: call.moment, thread: call.thread, site: call.site, arena, kind }
+}
+
+/// True when `call` comes at most `within` events after an earlier event of the same thread.
+fn follows(thread: arenascope_event::ThreadNumber, thread_event: u64, call: Call, within: u64) -> bool {
+    let distance = call.thread_event.saturating_sub(thread_event);
+    thread == call.thread && 0 < distance && distance <= within
+}
+
+/// Every own event but destroy: what memory events took since the last one is no longer part of the portrait.
+fn touch(arena: &mut Arena, call: Call) {
+    arena.last_event = call.moment;
+    if !arena.threads.contains(&call.thread) {
+        arena.threads.insert(call.thread);
+    }
+    if !arena.fallen.is_empty() {
+        arena.fallen = Vec::new();
+    }
+    if !arena.fallen_extents.is_empty() {
+        arena.fallen_extents = Vec::new();
+    }
+}
+
+/// The block that an alloc inside a resize made was never a block of its own.
+fn take_back(arena: &mut Arena, placement: u64) {
+    if let Some(block) = arena.living.remove(placement) {
+        arena.counts.allocs = arena.counts.allocs.saturating_sub(1);
+        arena.counts.bytes = arena.counts.bytes.saturating_sub(block.size);
+        if block.number.saturating_add(1) == arena.next_number {
+            arena.next_number = block.number;
+        }
+    }
+}
+
+fn note_peak(arena: &mut Arena, moment: EventNumber) {
+    let bytes = arena.living.bytes();
+    if bytes > arena.peak.bytes {
+        arena.peak = Peak { bytes, moment };
+    }
+    if arena.span > arena.peak_span.bytes {
+        arena.peak_span = Peak { bytes: arena.span, moment };
+    }
+    arena.peak_blocks = arena.peak_blocks.max(arena.living.len());
+}
+
+impl State {
+    /// Kills what a block about to be placed overlaps.
+    fn overwrite(&mut self, call: Call, id: ArenaId, address: Address, size: u64, newer: u64, died: &mut Died) {
+        let Some(arena) = self.arena_mut(id) else { return };
+        let struck = arena.living.overlapping(address, size);
+        if struck.is_empty() {
+            return;
+        }
+        let struck: Vec<Block> = struck.into_iter().filter_map(|placement| arena.living.remove(placement)).collect();
+        let dead = bury(died, struck, call.moment, How::Overwritten);
+        arena.counts.overwritten = arena.counts.overwritten.saturating_add(dead.len() as u64);
+        for block in dead {
+            self.anomalies.add(anomaly(call, Some(id), AnomalyKind::Overlap { older: block.number, newer }));
+        }
+    }
+
+    /// Finds or makes the extent that a block lies in; returns its number.
+    fn settle(&mut self, ground: &Ground, id: ArenaId, address: Address, size: u64) -> u32 {
+        let Some(region) = self.region_for(ground, id, address, size) else {
+            return self.settle_loose(ground, id, address, size);
+        };
+        let Some((kind, start, len, site)) =
+            self.regions.get(region).map(|region| (region.kind, region.start, region.len, region.site))
+        else {
+            return 0;
+        };
+        let end = address.plus(size);
+        let Some(arena) = self.arena_mut(id) else { return 0 };
+        if let Some(number) = arena.by_region.get(&region).copied() {
+            if let Some(extent) = arena.extents.get_mut(&number) {
+                let before = extent.high_water();
+                extent.bottom = if extent.presumed { address } else { extent.bottom.min(address) };
+                extent.top = if extent.presumed { end } else { extent.top.max(end) };
+                extent.presumed = false;
+                arena.span = arena.span.saturating_sub(before).saturating_add(extent.high_water());
+            }
+            return number;
+        }
+        self.drop_presumed(id);
+        let Some(arena) = self.arena_mut(id) else { return 0 };
+        let number = arena.add_extent(Extent {
+            number: 0,
+            start,
+            len,
+            kind: extent_kind(kind),
+            region: Some(region),
+            site,
+            bottom: address,
+            top: end,
+            presumed: false,
+        });
+        self.use_region(region, id);
+        number
+    }
+
+    fn region_for(&self, ground: &Ground, id: ArenaId, address: Address, size: u64) -> Option<RegionId> {
+        if let Some(region) = self.regions.holding(address.0) {
+            // The memory map knows a module's static memory as one of its mappings; the arena has only a part of it.
+            let is_static = region.kind == RegionKind::Observed && ground.in_module(address.0);
+            return if is_static { None } else { Some(region.id) };
+        }
+        // An empty block at the very end of a full extent.
+        let before = address.0.checked_sub(1).filter(|_| size == 0)?;
+        let region = self.regions.holding(before)?.id;
+        self.arena(id).filter(|arena| arena.by_region.contains_key(&region)).map(|_| region)
+    }
+
+    /// A block in memory that we know nothing about: extents grow around the blocks seen.
+    fn settle_loose(&mut self, ground: &Ground, id: ArenaId, address: Address, size: u64) -> u32 {
+        let kind = if ground.in_module(address.0) { ExtentKind::Static } else { ExtentKind::Unknown };
+        self.drop_presumed(id);
+        self.loose.insert(id);
+        let Some(arena) = self.arena_mut(id) else { return 0 };
+        let end = address.plus(size);
+        let near = |extent: &&Extent| {
+            extent.kind == kind
+                && address.0 <= extent.end().0.saturating_add(NEIGHBOUR_BYTES)
+                && extent.start.0 <= end.0.saturating_add(NEIGHBOUR_BYTES)
+        };
+        let joined: Vec<u32> = arena.extents.values().filter(near).map(|extent| extent.number).collect();
+        let Some((first, others)) = joined.split_first() else {
+            return arena.add_extent(Extent {
+                number: 0,
+                start: address,
+                len: end.0 - address.0,
+                kind,
+                region: None,
+                site: None,
+                bottom: address,
+                top: end,
+                presumed: false,
+            });
+        };
+        let mut low = address;
+        let mut high = end;
+        for number in &joined {
+            if let Some(extent) = arena.extents.get(number) {
+                low = low.min(extent.start);
+                high = high.max(extent.end());
+            }
+        }
+        for number in others {
+            arena.extents.remove(number);
+        }
+        if !others.is_empty() {
+            for block in arena.living.iter_mut().filter(|block| others.contains(&block.extent)) {
+                block.extent = *first;
+            }
+        }
+        if let Some(extent) = arena.extents.get_mut(first) {
+            extent.start = low;
+            extent.len = high.0 - low.0;
+            extent.bottom = low;
+            extent.top = high;
+        }
+        arena.measure_span();
+        *first
+    }
+
+    /// Of the regions that this thread got inside the create call, the largest that can hold `size` bytes is taken
+    /// for the arena's, until its first block says otherwise.
+    fn presume_extent(&mut self, call: Call, id: ArenaId, size: u64, inside: impl Fn(u64) -> bool) {
+        let Some(thread) = self.threads.get(&call.thread) else { return };
+        let recent = thread.recent.iter().filter(|(index, _)| inside(*index));
+        let standing = recent.filter_map(|(_, region)| self.regions.get(*region)).filter(|region| region.len >= size);
+        let Some(region) = standing.max_by_key(|region| (region.len, region.id)).cloned() else { return };
+        let Some(arena) = self.arena_mut(id) else { return };
+        arena.add_extent(Extent {
+            number: 0,
+            start: region.start,
+            len: region.len,
+            kind: extent_kind(region.kind),
+            region: Some(region.id),
+            site: region.site,
+            bottom: region.start,
+            top: region.start,
+            presumed: true,
+        });
+        self.use_region(region.id, id);
+    }
+
+    fn drop_presumed(&mut self, id: ArenaId) {
+        let Some(arena) = self.arena(id) else { return };
+        let Some(extent) = arena.extents.values().find(|extent| extent.presumed) else { return };
+        let (number, region) = (extent.number, extent.region);
+        if let Some(arena) = self.arena_mut(id) {
+            arena.extents.remove(&number);
+            if let Some(region) = region {
+                arena.by_region.remove(&region);
+            }
+        }
+        if let Some(region) = region.and_then(|region| self.regions.get_mut(region)) {
+            region.users.remove(&id);
+            if region.last_user == Some(id) {
+                region.last_user = None;
+            }
+        }
+    }
+
+    fn use_region(&mut self, region: RegionId, id: ArenaId) {
+        if let Some(region) = self.regions.get_mut(region) {
+            region.users.insert(id);
+            region.last_user = Some(id);
+        }
+    }
+}
+
+fn extent_kind(kind: RegionKind) -> ExtentKind {
+    match kind {
+        RegionKind::Mapping => ExtentKind::Mapping,
+        RegionKind::Observed => ExtentKind::Observed,
+        RegionKind::HeapBlock => ExtentKind::HeapBlock,
+    }
+}
+
+impl Arena {
+    /// Adds an extent under the next number.
+    fn add_extent(&mut self, mut extent: Extent) -> u32 {
+        extent.number = self.next_extent;
+        self.next_extent = self.next_extent.saturating_add(1);
+        if let Some(region) = extent.region {
+            self.by_region.insert(region, extent.number);
+        }
+        self.span = self.span.saturating_add(extent.high_water());
+        let number = extent.number;
+        self.extents.insert(number, extent);
+        number
+    }
+}
