@@ -6,10 +6,12 @@
 use crate::map::{self, Piece};
 use crate::place::FileNames;
 use crate::style::{Style, cut};
-use crate::view::{ArenaView, BlockView, BytesView, ExtentView};
+use crate::view::{ArenaView, BlockView, BytesView, ExtentView, Site};
 use crate::{escape, quantity};
+use arenascope_event::CaptureReason;
 use std::collections::BTreeMap;
 use std::fmt::{self, Write};
+use std::sync::Arc;
 
 /// How much of an arena is told.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -36,9 +38,7 @@ pub fn write(out: &mut dyn Write, arena: &ArenaView, caps: Caps, names: &FileNam
     writeln!(out, "{}", heading(arena, style))?;
     life(out, arena, names, style)?;
     extents(out, arena, caps, style)?;
-    if let Some(saved) = &arena.bytes {
-        bytes(out, saved, caps, style)?;
-    }
+    bytes(out, &arena.bytes, caps, style)?;
     if caps.blocks > 0 {
         blocks(out, arena, caps, names, style)?;
     }
@@ -57,7 +57,7 @@ pub fn title(id: u64, name: &str, style: &Style) -> String {
 
 fn heading(arena: &ArenaView, style: &Style) -> String {
     let mut items = vec![style.bold(&title(arena.id, &arena.name, style)), bounds(arena)];
-    let (peak, _) = arena.peak;
+    let peak = arena.peak_bytes;
     let share = quantity::percent(peak, arena.bound());
     items.push(if share.is_empty() {
         format!("peak {}", quantity::bytes(peak))
@@ -84,6 +84,7 @@ fn bounds(arena: &ArenaView) -> String {
         [] if arena.mapped == 0 => String::new(),
         [] => format!("{mapped} of memory"),
         [ExtentView::UNKNOWN] => "memory of unknown bounds".to_owned(),
+        [ExtentView::STATIC] => "static memory".to_owned(),
         [kind] => format!("a {mapped} {kind}"),
         [first, rest @ ..] if rest.iter().all(|kind| kind == first) && *first != ExtentView::UNKNOWN => {
             format!("{} {first}s of {mapped} in all", quantity::count(kinds.len() as u64))
@@ -99,11 +100,13 @@ fn bounds(arena: &ArenaView) -> String {
 }
 
 fn life(out: &mut dyn Write, arena: &ArenaView, names: &FileNames, style: &Style) -> fmt::Result {
-    let place = |site: &Option<_>| match site {
+    let place = |site: &Option<Arc<Site>>| match site {
         Some(site) => names.site(site, style),
         None => "at an unknown place".to_owned(),
     };
-    if arena.birth.created {
+    if arena.birth.inherited {
+        writeln!(out, "  inherited  {}   (in the parent process)", place(&arena.birth.site))?;
+    } else if arena.birth.created {
         writeln!(out, "  created    {}", place(&arena.birth.site))?;
     } else {
         writeln!(out, "  first seen {}   (no create function was seen)", place(&arena.birth.site))?;
@@ -121,7 +124,7 @@ fn life(out: &mut dyn Write, arena: &ArenaView, names: &FileNames, style: &Style
         let line = format!(
             "  refused    {calls} returned NULL; the first asked for {} at #{}  {}",
             quantity::bytes(refused.size),
-            refused.moment.event,
+            refused.event,
             place(&refused.site),
         );
         writeln!(out, "{}", style.yellow(&line))?;
@@ -157,9 +160,12 @@ fn extents(out: &mut dyn Write, arena: &ArenaView, caps: Caps, style: &Style) ->
     if sizes_unseen {
         writeln!(out, "  {}", sizes(arena, style))?;
     }
-    if arena.blocks.is_empty() && arena.blocks_ever > 0 {
+    if arena.forgotten_blocks > 0 {
+        let blocks = quantity::counted(arena.forgotten_blocks, "block");
+        writeln!(out, "  {blocks} are not drawn: too many arenas ended to keep all their blocks")?;
+    } else if arena.blocks.is_empty() && arena.blocks_ever > 0 {
         let when = if arena.end.is_some() { "when it ended" } else { "now" };
-        writeln!(out, "  no living block {when}; fullest at #{}", arena.peak.1.event)?;
+        writeln!(out, "  no living block {when}; fullest at #{}", arena.peak_event)?;
     }
     Ok(())
 }
@@ -189,36 +195,46 @@ fn sizes(arena: &ArenaView, style: &Style) -> String {
     format!("{noun} of {} in all: {}", quantity::bytes(arena.used()), list.join(", "))
 }
 
-fn bytes(out: &mut dyn Write, saved: &BytesView, caps: Caps, style: &Style) -> fmt::Result {
-    let at_end = matches!(saved.reason, "destroy" | "unmap" | "exit" | "signal");
-    if caps.date_bytes || !at_end {
-        let why = match saved.reason {
-            "exit" => "before the process exited",
-            "signal" => "when a fatal signal came",
-            "reset" => "before a reset",
-            "rewind" => "before a rewind",
-            "unmap" => "before its memory went",
-            _ => "before it was destroyed",
-        };
-        writeln!(out, "  bytes as they were at #{}, {why}:", saved.moment.event)?;
-    }
+fn bytes(out: &mut dyn Write, spans: &[BytesView], caps: Caps, style: &Style) -> fmt::Result {
     let columns = style.columns().saturating_sub(2).max(1);
-    let text = escape::dump(&saved.bytes);
-    let mut shown = 0usize;
-    for line in text.as_bytes().chunks(columns).take(caps.byte_lines) {
-        shown += line.len();
-        writeln!(out, "  {}", String::from_utf8_lossy(line))?;
+    let (mut lines_left, mut not_shown, mut not_saved, mut dated) = (caps.byte_lines, 0u64, 0u64, None);
+    for saved in spans {
+        let at_end = matches!(saved.reason, CaptureReason::Destroy | CaptureReason::Unmap)
+            || matches!(saved.reason, CaptureReason::Exit | CaptureReason::Signal);
+        if (caps.date_bytes || !at_end) && dated != Some(saved.event) {
+            writeln!(out, "  bytes as they were at #{}, {}:", saved.event, before(saved.reason))?;
+            dated = Some(saved.event);
+        }
+        let text = escape::dump(&saved.bytes);
+        let mut shown = 0;
+        for line in text.as_bytes().chunks(columns).take(lines_left) {
+            shown += line.len();
+            lines_left -= 1;
+            writeln!(out, "  {}", String::from_utf8_lossy(line))?;
+        }
+        not_shown = not_shown.saturating_add(saved.bytes.len().saturating_sub(shown) as u64);
+        not_saved = not_saved.saturating_add(saved.wanted.saturating_sub(saved.bytes.len() as u64));
     }
-    let left = saved.bytes.len().saturating_sub(shown) as u64;
-    let missing = saved.wanted.saturating_sub(saved.bytes.len() as u64);
-    if left > 0 {
-        writeln!(out, "  {} {} more", style.ellipsis(), quantity::counted(left, "byte"))?;
+    if not_shown > 0 {
+        writeln!(out, "  {} {} more", style.ellipsis(), quantity::counted(not_shown, "byte"))?;
     }
-    if missing > 0 {
-        let line = format!("  {} could not be saved", quantity::counted(missing, "byte"));
+    if not_saved > 0 {
+        let line = format!("  {} could not be saved", quantity::counted(not_saved, "byte"));
         writeln!(out, "{}", style.yellow(&line))?;
     }
     Ok(())
+}
+
+/// "before a reset": why bytes were saved.
+pub fn before(reason: CaptureReason) -> &'static str {
+    match reason {
+        CaptureReason::Reset => "before a reset",
+        CaptureReason::Rewind => "before a rewind",
+        CaptureReason::Destroy => "before it was destroyed",
+        CaptureReason::Unmap => "before its memory went",
+        CaptureReason::Exit => "before the process exited",
+        CaptureReason::Signal => "when a fatal signal came",
+    }
 }
 
 fn blocks(out: &mut dyn Write, arena: &ArenaView, caps: Caps, names: &FileNames, style: &Style) -> fmt::Result {
@@ -235,14 +251,9 @@ fn blocks(out: &mut dyn Write, arena: &ArenaView, caps: Caps, names: &FileNames,
             None => String::new(),
         };
         let flag = block.flag.map(|flag| format!("  {}", style.yellow(flag))).unwrap_or_default();
-        writeln!(
-            out,
-            "  {range}{:>8}  {:>10}  {:>10}  #{}  {place}{flag}",
-            block.number,
-            format!("+{}", block.offset),
-            block.size,
-            block.born,
-        )?;
+        let offset = format!("+{}", block.offset);
+        let born = if block.inherited { "in the parent".to_owned() } else { format!("#{}", block.born) };
+        writeln!(out, "  {range}{:>8}  {offset:>10}  {:>10}  {born}  {place}{flag}", block.number, block.size)?;
     }
     if arena.blocks.len() > caps.blocks {
         let rest = (arena.blocks.len() - caps.blocks) as u64;

@@ -8,10 +8,16 @@
 pub mod arena;
 pub mod escape;
 pub mod finding;
+pub mod gather;
+pub mod json;
+pub mod json_log;
 pub mod map;
+pub mod moment;
+pub mod narrate;
 pub mod pattern;
 pub mod place;
 pub mod quantity;
 pub mod screen;
+pub mod snapshot;
 pub mod style;
 pub mod view;

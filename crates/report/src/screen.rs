@@ -86,7 +86,7 @@ fn watched(out: &mut dyn Write, run: &RunView, style: &Style) -> fmt::Result {
     Ok(())
 }
 
-fn groups(out: &mut dyn Write, run: &RunView, names: &FileNames, style: &Style) -> fmt::Result {
+pub(crate) fn groups(out: &mut dyn Write, run: &RunView, names: &FileNames, style: &Style) -> fmt::Result {
     if run.groups.is_empty() {
         return Ok(());
     }
@@ -205,7 +205,7 @@ pub fn losses(out: &mut dyn Write, lost: &Lost, style: &Style) -> fmt::Result {
     Ok(())
 }
 
-fn warning(out: &mut dyn Write, sentence: &str, style: &Style) -> fmt::Result {
+pub(crate) fn warning(out: &mut dyn Write, sentence: &str, style: &Style) -> fmt::Result {
     for line in wrap(&escape::text(sentence, style.plain), style.columns()) {
         writeln!(out, "{}", style.red(&line))?;
     }
@@ -235,7 +235,7 @@ fn closing(out: &mut dyn Write, run: &RunView, style: &Style) -> fmt::Result {
         .findings
         .iter()
         .find_map(|finding| finding.moment)
-        .or_else(|| run.arenas.first().map(|arena| arena.peak.1.event))
+        .or_else(|| run.arenas.first().map(|arena| arena.peak_event))
         .filter(|&event| event > 0);
     match moment {
         Some(event) => writeln!(out, "  arenascope show {trace} --at '#{event}'"),

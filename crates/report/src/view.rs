@@ -3,7 +3,8 @@
 //! Plain values that own everything, made from replayed state in `gather` or by hand in tests. All strings are raw
 //! (as the program or the trace said them): escaping is the business of the views. Absent: layout, serialisation.
 
-use arenascope_event::{Frame, Lost};
+use arenascope_event::{CaptureReason, Frame, Lost};
+use std::sync::Arc;
 
 /// A place in the program: the frames of one backtrace, innermost first, inlines expanded.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -62,21 +63,23 @@ pub enum ChosenBy {
 /// How an arena came to be known.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Birth {
-    /// When.
-    pub moment: Moment,
+    /// The event.
+    pub event: u64,
     /// Where, if a backtrace was taken.
-    pub site: Option<Site>,
+    pub site: Option<Arc<Site>>,
     /// False when no create function was seen and the first event of the arena stands for its birth.
     pub created: bool,
+    /// True when it was born in the parent process: `event` points into that trace.
+    pub inherited: bool,
 }
 
 /// How an arena ended.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct End {
-    /// When.
-    pub moment: Moment,
+    /// The event.
+    pub event: u64,
     /// Where, if a backtrace was taken.
-    pub site: Option<Site>,
+    pub site: Option<Arc<Site>>,
     /// "destroyed", "unmapped", "freed", "replaced": one word for the column.
     pub how: &'static str,
 }
@@ -95,9 +98,11 @@ pub struct BlockView {
     /// Bytes asked for.
     pub size: u64,
     /// Where it was allocated.
-    pub site: Option<Site>,
+    pub site: Option<Arc<Site>>,
     /// The event that allocated it.
     pub born: u64,
+    /// True when that event is one of the parent process.
+    pub inherited: bool,
     /// A word to be said about it in the map.
     pub flag: Option<&'static str>,
 }
@@ -111,17 +116,17 @@ pub struct ExtentView {
     pub len: u64,
     /// Bytes of the mapping or malloc block that it is.
     pub mapped: u64,
-    /// [`ExtentView::MAPPING`], [`ExtentView::HEAP`] or [`ExtentView::UNKNOWN`].
+    /// [`ExtentView::MAPPING`], [`ExtentView::HEAP`], [`ExtentView::STATIC`] or [`ExtentView::UNKNOWN`].
     pub kind: &'static str,
 }
 
 /// Bytes of an arena saved at some moment.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct BytesView {
-    /// When they were saved.
-    pub moment: Moment,
-    /// Why: the word of the capture's reason.
-    pub reason: &'static str,
+    /// The event that saved them.
+    pub event: u64,
+    /// Why.
+    pub reason: CaptureReason,
     /// Address of the first byte.
     pub address: u64,
     /// The bytes, up to the end of the last block.
@@ -135,12 +140,12 @@ pub struct BytesView {
 pub struct Refusals {
     /// How many.
     pub count: u64,
-    /// The first: moment.
-    pub moment: Moment,
+    /// The first: its event.
+    pub event: u64,
     /// The first: bytes asked for.
     pub size: u64,
     /// The first: where.
-    pub site: Option<Site>,
+    pub site: Option<Arc<Site>>,
 }
 
 /// One arena at one moment.
@@ -160,8 +165,10 @@ pub struct ArenaView {
     pub birth: Birth,
     /// How it ended; `None` while it lives.
     pub end: Option<End>,
-    /// Most bytes that its blocks ever took, and when.
-    pub peak: (u64, Moment),
+    /// Most bytes that its blocks ever took.
+    pub peak_bytes: u64,
+    /// The event that reached it.
+    pub peak_event: u64,
     /// Blocks handed out over its life.
     pub blocks_ever: u64,
     /// Blocks freed one by one over its life.
@@ -174,14 +181,16 @@ pub struct ArenaView {
     pub threads: Vec<u32>,
     /// NULLs it returned.
     pub refused: Option<Refusals>,
-    /// The moment whose blocks are in `blocks`.
-    pub drawn_at: Moment,
+    /// The event after which `extents` and `blocks` stood like this; for a dead arena, just before its end.
+    pub drawn_at: u64,
     /// Its ranges at that moment.
     pub extents: Vec<ExtentView>,
     /// Its living blocks at that moment, in order of extent and offset.
     pub blocks: Vec<BlockView>,
-    /// Its bytes, where some were saved.
-    pub bytes: Option<BytesView>,
+    /// Blocks that lived then but whose record was given up to bound memory.
+    pub forgotten_blocks: u64,
+    /// Its bytes, where some were saved, by range.
+    pub bytes: Vec<BytesView>,
 }
 
 impl ArenaView {
@@ -202,7 +211,7 @@ pub struct ArenaGroup {
     /// How many.
     pub count: u64,
     /// Where they were born, if known.
-    pub site: Option<Site>,
+    pub site: Option<Arc<Site>>,
     /// Largest peak among them, bytes.
     pub peak: u64,
 }
@@ -257,7 +266,7 @@ pub struct FindingView {
     /// Threads concerned.
     pub threads: Vec<u32>,
     /// Places, each with the word of its part: allocated, freed, touched….
-    pub sites: Vec<(&'static str, Site)>,
+    pub sites: Vec<(&'static str, Arc<Site>)>,
     /// The evidence, one sentence; may be empty.
     pub because: String,
     /// What would disprove it; may be empty.
@@ -327,6 +336,8 @@ impl ExtentView {
     pub const MAPPING: &'static str = "mapping";
     /// A block of the C library's allocator.
     pub const HEAP: &'static str = "malloc block";
-    /// Static memory, or memory whose origin was not seen.
+    /// Memory of a program or library; its bounds are those of the blocks seen.
+    pub const STATIC: &'static str = "static range";
+    /// Memory whose origin was not seen; its bounds are those of the blocks seen.
     pub const UNKNOWN: &'static str = "range";
 }

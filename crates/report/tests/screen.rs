@@ -1,13 +1,14 @@
 //! The first screen over hand-made view models, against goldens in place.
 
-use arenascope_event::{Address, Frame, Lost};
+use arenascope_event::{Address, CaptureReason, Frame, Lost};
 use arenascope_report::screen;
 use arenascope_report::style::Style;
 use arenascope_report::view::*;
 use expect_test::{Expect, expect};
+use std::sync::Arc;
 
-fn site(function: &str, line: u32, source: &str) -> Site {
-    Site {
+fn site(function: &str, line: u32, source: &str) -> Arc<Site> {
+    Arc::new(Site {
         frames: vec![Frame {
             address: Address(0x401200),
             function: function.into(),
@@ -17,11 +18,7 @@ fn site(function: &str, line: u32, source: &str) -> Site {
             inlined: false,
         }],
         source: source.into(),
-    }
-}
-
-fn at(event: u64) -> Moment {
-    Moment { event, time_ns: event * 1000 }
+    })
 }
 
 fn seed_09b() -> RunView {
@@ -39,6 +36,7 @@ fn seed_09b() -> RunView {
             size: 32,
             site: Some(site("main", 60 + i as u32, "")),
             born: i + 2,
+            inherited: false,
             flag: (i == 2).then_some("nobody's"),
         })
         .collect();
@@ -48,19 +46,32 @@ fn seed_09b() -> RunView {
         object: 0x7ffc_0000_0000,
         capacity: Some(256),
         mapped: 4096,
-        birth: Birth { moment: at(1), site: Some(site("main", 61, "arena_init(&arena, ARENA_SIZE);")), created: true },
-        end: Some(End { moment: at(7), site: Some(site("main", 84, "arena_free(&arena);")), how: "destroyed" }),
-        peak: (128, at(5)),
+        birth: Birth {
+            event: 1,
+            site: Some(site("main", 61, "arena_init(&arena, ARENA_SIZE);")),
+            created: true,
+            inherited: false,
+        },
+        end: Some(End { event: 7, site: Some(site("main", 84, "arena_free(&arena);")), how: "destroyed" }),
+        peak_bytes: 128,
+        peak_event: 5,
         blocks_ever: 4,
         frees: 0,
         resets: 0,
         rewinds: 0,
         threads: vec![1],
         refused: None,
-        drawn_at: at(6),
+        drawn_at: 6,
         extents: vec![ExtentView { start: 0x7f00_0000_0000, len: 256, mapped: 4096, kind: ExtentView::MAPPING }],
         blocks,
-        bytes: Some(BytesView { moment: at(7), reason: "destroy", address: 0x7f00_0000_0000, bytes, wanted: 128 }),
+        bytes: vec![BytesView {
+            event: 7,
+            reason: CaptureReason::Destroy,
+            address: 0x7f00_0000_0000,
+            bytes,
+            wanted: 128,
+        }],
+        forgotten_blocks: 0,
     };
     let finding = FindingView {
         rule: "never-stored".into(),
@@ -234,7 +245,7 @@ fn trouble_is_told_loudly() {
         ArenaGroup { count: 1, site: None, peak: 100 },
     ];
     let arena = &mut run.arenas[0];
-    arena.refused = Some(Refusals { count: 3, moment: at(6), size: 512, site: Some(site("fill", 33, "")) });
+    arena.refused = Some(Refusals { count: 3, event: 6, size: 512, site: Some(site("fill", 33, "")) });
     arena.threads = (1..=20).collect();
     arena.resets = 2;
     arena.birth.created = false;
@@ -246,31 +257,31 @@ fn trouble_is_told_loudly() {
         Style::PIPE,
         expect![[r#"
 
-        watched  arena_init, arena_alloc, arena_free (found by shape)
-          partly    arena_alloc: 3 of 5 calls were inlined (pool.c:40, pool.c:57, main.c:12) and are not
-                    seen; compile with -fno-inline
+            watched  arena_init, arena_alloc, arena_free (found by shape)
+              partly    arena_alloc: 3 of 5 calls were inlined (pool.c:40, pool.c:57, main.c:12) and are not
+                        seen; compile with -fno-inline
 
-        arena 1 "evil\x1b[2J"   256 B in a 4 KiB mapping   peak 128 B (50 %)   4 blocks   2 resets
-          first seen main  09b_arena_scope_leak_tracer.c:61   (no create function was seen)
-          threads    1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12…
-          refused    3 calls returned NULL; the first asked for 512 B at #6  fill  09b_arena_scope_leak_tracer.c:33
-          +0 │1▒▒ 32 ▒▒▒│2▒▒ 32 ▒▒▒│3 nobody's │4▒▒ 32 ▒▒▒│················ 128 free ·················│ +256
-          First block ok..................Second block too................................................Th
-          is will overwri .... Oops!....
+            arena 1 "evil\x1b[2J"   256 B in a 4 KiB mapping   peak 128 B (50 %)   4 blocks   2 resets
+              first seen main  09b_arena_scope_leak_tracer.c:61   (no create function was seen)
+              threads    1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12…
+              refused    3 calls returned NULL; the first asked for 512 B at #6  fill  09b_arena_scope_leak_tracer.c:33
+              +0 │1▒▒ 32 ▒▒▒│2▒▒ 32 ▒▒▒│3 nobody's │4▒▒ 32 ▒▒▒│················ 128 free ·················│ +256
+              First block ok..................Second block too................................................Th
+              is will overwri .... Oops!....
 
-        … and 4,812 more created at 09b_arena_scope_leak_tracer.c:12 (peak 8 KiB at most each)
-        … and 1 more created at unknown places (peak 100 B)
+            … and 4,812 more created at 09b_arena_scope_leak_tracer.c:12 (peak at most 8 KiB each)
+            … and 1 more created at unknown places (peak 100 B)
 
-        ended    killed by SIGSEGV
-        forked   process 4712 at #5 · trace x.4712.ascope
-        forked   process 4713 at #6 · it left no trace
-        LOST  1,204 events: no space left for the trace; blocks, peaks and findings may be missing
-        LOST  1 event: they came from signal handlers that interrupted the recorder
-        LOST  8 KiB of captured memory: no space left for the trace
-        DAMAGED  bytes 8192..8256: checksum of a segment does not match
-        0 findings, 0 notes · 7 events, 1,205 lost · trace 09b_arena_scope_leak_tracer.4711.ascope
-          arenascope show 09b_arena_scope_leak_tracer.4711.ascope --at '#5'
-    "#]],
+            ended    killed by SIGSEGV
+            forked   process 4712 at #5 · trace x.4712.ascope
+            forked   process 4713 at #6 · it left no trace
+            LOST  1,204 events: no space left for the trace; blocks, peaks and findings may be missing
+            LOST  1 event: they came from signal handlers that interrupted the recorder
+            LOST  8 KiB of captured memory: no space left for the trace
+            DAMAGED  bytes 8192..8256: checksum of a segment does not match
+            0 findings, 0 notes · 7 events, 1,205 lost · trace 09b_arena_scope_leak_tracer.4711.ascope
+              arenascope show 09b_arena_scope_leak_tracer.4711.ascope --at '#5'
+        "#]],
     );
 }
 
@@ -281,7 +292,7 @@ fn a_chunked_arena_has_a_line_per_range() {
     let arena = &mut run.arenas[0];
     arena.capacity = None;
     arena.mapped = 8 * 1024 * 12;
-    arena.bytes = None;
+    arena.bytes.clear();
     arena.extents = (0..12)
         .map(|i| ExtentView { start: 0x1000_0000 + i * 0x10000, len: 8192, mapped: 8192, kind: ExtentView::HEAP })
         .collect();
@@ -294,11 +305,13 @@ fn a_chunked_arena_has_a_line_per_range() {
             size: 72 - i % 3,
             site: None,
             born: i + 2,
+            inherited: false,
             flag: None,
         })
         .collect();
     arena.blocks_ever = 1200;
-    arena.peak = (1200 * 71, at(1201));
+    arena.peak_bytes = 1200 * 71;
+    arena.peak_event = 1201;
     check(
         &run,
         Style::PIPE,

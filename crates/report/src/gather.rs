@@ -1,0 +1,383 @@
+//! From replayed state to view models: which arenas are shown, what their blocks and bytes were, what a moment held.
+//!
+//! A [`Gatherer`] is fed every event with its effect and the state after it, beside the replay; it remembers what the
+//! final state cannot tell (captures, forks, totals), in memory bounded by the number of arenas. [`Gatherer::run_view`]
+//! then makes the models. Bytes are fetched through a function handed in, so that nothing here reads a trace.
+//! Absent: text, judging (findings come in ready-made).
+
+use crate::narrate::{arena_name, hands_out_by_pointer, site_facts, site_view};
+use crate::pattern::ArenaPattern;
+use crate::place;
+use crate::view::{
+    ArenaGroup, ArenaView, Birth, BlockView, BytesView, ChildView, ChosenBy, End, ExtentView, FindingView, Outcome,
+    Refusals, RunView, Sight, Site, WatchedFunction,
+};
+use arenascope_event::{
+    Address, Argument, BlobId, CaptureReason, Event, EventKind, FateKind, HookStatus, ProcessFacts, Result_, RoleDecl,
+    SiteId, Watched,
+};
+use arenascope_replay::{Arena, ArenaId, Effect, Ending, ExtentKind, ProcessEnd, State, default_name};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+/// One saved range.
+#[derive(Clone, Copy, Debug)]
+struct Span {
+    base: Address,
+    len: u64,
+    bytes: BlobId,
+}
+
+/// Ranges saved together: one capture event per range, with no event of the arena between them.
+#[derive(Clone, Debug)]
+struct Batch {
+    event: u64,
+    reason: CaptureReason,
+    spans: Vec<Span>,
+    closed: bool,
+}
+
+/// Captures of one arena: the last not after the moment looked at, and the first after it.
+#[derive(Clone, Debug, Default)]
+struct Captures {
+    before: Option<Batch>,
+    after: Option<Batch>,
+}
+
+/// Collects what the state at one moment does not hold.
+#[derive(Clone, Debug)]
+pub struct Gatherer {
+    /// Captures later than this event are second choice.
+    moment: u64,
+    captures: BTreeMap<ArenaId, Captures>,
+    forks: Vec<(u32, u64, u64)>,
+    events: u64,
+}
+
+/// What the views are made from.
+pub struct Sources<'a> {
+    /// The trace's path, as the user would type it.
+    pub trace: &'a str,
+    /// Facts of the process.
+    pub facts: &'a ProcessFacts,
+    /// The bytes of a capture.
+    pub blob: &'a dyn Fn(BlobId) -> Option<Vec<u8>>,
+    /// The trace of a forked process, by pid and fork id.
+    pub child_trace: &'a dyn Fn(u32, u64) -> Option<String>,
+}
+
+/// Which arenas are shown one by one.
+#[derive(Clone, Debug)]
+pub struct Selection {
+    /// Only these.
+    pub pattern: Option<ArenaPattern>,
+    /// Only those alive at the moment.
+    pub living_only: bool,
+    /// At most so many; the rest is summed up in groups.
+    pub most: usize,
+    /// Most interesting first instead of in order of birth.
+    pub ranked: bool,
+}
+
+impl Selection {
+    /// For the first screen.
+    pub const GLANCE: Selection = Selection { pattern: None, living_only: false, most: 6, ranked: true };
+}
+
+/// Groups of arenas that are listed; the rest is one group more.
+const MOST_GROUPS: usize = 8;
+/// Most bytes of one capture that a view takes.
+const MOST_BYTES: u64 = 1 << 26;
+
+impl Gatherer {
+    /// For views of the state after event `moment`; `u64::MAX` for the end.
+    pub fn new(moment: u64) -> Gatherer {
+        Gatherer { moment, captures: BTreeMap::new(), forks: Vec::new(), events: 0 }
+    }
+
+    /// To be called for every event, after it was applied.
+    pub fn observe(&mut self, event: &Event, effect: &Effect, state: &State) {
+        self.events = self.events.max(event.number.0);
+        match &event.kind {
+            EventKind::Capture { arena, reason, base, len, bytes } => {
+                if let Some(arena) = state.arena_of_key(*arena) {
+                    self.capture(arena.id, event.number.0, *reason, Span { base: *base, len: *len, bytes: *bytes });
+                }
+            }
+            EventKind::Fork { child, fork_id } => self.forks.push((*child, event.number.0, *fork_id)),
+            kind => {
+                if let (Some(_), Some(id)) = (kind.arena_order(), effect.arena)
+                    && let Some(captures) = self.captures.get_mut(&id)
+                {
+                    for batch in [&mut captures.before, &mut captures.after].into_iter().flatten() {
+                        batch.closed = true;
+                    }
+                }
+            }
+        }
+    }
+
+    fn capture(&mut self, id: ArenaId, event: u64, reason: CaptureReason, span: Span) {
+        let captures = self.captures.entry(id).or_default();
+        let late = event > self.moment;
+        let slot = if late { &mut captures.after } else { &mut captures.before };
+        match slot {
+            Some(batch) if !batch.closed && batch.reason == reason => batch.spans.push(span),
+            Some(_) if late => {}
+            _ => *slot = Some(Batch { event, reason, spans: vec![span], closed: false }),
+        }
+    }
+
+    /// Events seen.
+    pub fn events(&self) -> u64 {
+        self.events
+    }
+
+    /// The models of everything at `state` (the state after the gatherer's moment), findings included as they are.
+    pub fn run_view(
+        &self,
+        state: &State,
+        findings: Vec<FindingView>,
+        selection: &Selection,
+        sources: &Sources<'_>,
+    ) -> RunView {
+        let facts = sources.facts;
+        let default_name = default_name(&facts.hooks);
+        let wanted = |arena: &&Arena| {
+            (!selection.living_only || arena.is_alive())
+                && selection
+                    .pattern
+                    .as_ref()
+                    .is_none_or(|pattern| pattern.matches(u64::from(arena.id.0), arena_name(arena, &default_name)))
+        };
+        let mut arenas: Vec<&Arena> = state.arenas().filter(wanted).collect();
+        if selection.ranked {
+            let accused: BTreeSet<u64> =
+                findings.iter().filter_map(|finding| finding.arena.as_ref().map(|(id, _)| *id)).collect();
+            arenas.sort_by_key(|arena| {
+                (!accused.contains(&u64::from(arena.id.0)), std::cmp::Reverse(arena.peak.bytes), arena.id)
+            });
+        }
+        let shown = arenas.len().min(selection.most);
+        let (shown, rest) = arenas.split_at(shown);
+        let mut maker = Maker {
+            sources,
+            default_name: &default_name,
+            by_pointer: hands_out_by_pointer(&facts.hooks),
+            sites: BTreeMap::new(),
+        };
+        let moment = state.moment.0;
+        let shown = shown.iter().map(|arena| maker.arena(arena, moment, self.captures.get(&arena.id))).collect();
+        RunView {
+            trace: sources.trace.to_owned(),
+            program: facts.program.clone(),
+            pid: facts.pid,
+            outcome: outcome(facts, state),
+            watched: facts
+                .hooks
+                .iter()
+                .map(|hook| WatchedFunction {
+                    function: hook.decl.function.clone(),
+                    role: hook.decl.role.word(),
+                    declaration: declaration(&hook.decl),
+                    sight: match &hook.status {
+                        HookStatus::Watched => Sight::Full,
+                        HookStatus::Partly(why) => Sight::Partly(why.clone()),
+                        HookStatus::NotWatched(why) => Sight::None(why.clone()),
+                    },
+                })
+                .collect(),
+            chosen_by: match facts.watched {
+                Watched::Nothing => ChosenBy::Nobody,
+                Watched::Given => ChosenBy::User,
+                Watched::FoundByShape => ChosenBy::Shape,
+            },
+            arenas: shown,
+            groups: maker.groups(rest),
+            findings,
+            events: self.events,
+            lost: facts.lost,
+            damage: Vec::new(),
+            children: self
+                .forks
+                .iter()
+                .map(|&(pid, event, fork_id)| ChildView { pid, event, trace: (sources.child_trace)(pid, fork_id) })
+                .collect(),
+        }
+    }
+}
+
+fn outcome(facts: &ProcessFacts, state: &State) -> Outcome {
+    // A wait status as of waitpid(2): the low seven bits are the signal, 0 for an exit, whose status is the next byte.
+    match (facts.wait_status, &state.end) {
+        (Some(status), _) if status & 0x7f == 0 => Outcome::Exited((status >> 8) & 0xff),
+        (Some(status), _) => Outcome::Killed((status & 0x7f).unsigned_abs()),
+        (None, Some(ProcessEnd::Exit { status, .. })) => Outcome::Exited(*status),
+        (None, Some(ProcessEnd::Fault { signal, .. })) => Outcome::Killed(*signal),
+        (None, _) => Outcome::Unknown,
+    }
+}
+
+/// A role as the user would type it for `--role`.
+pub fn declaration(decl: &RoleDecl) -> String {
+    let arguments: Vec<&str> = decl.arguments.iter().copied().map(Argument::word).collect();
+    let result = match decl.result {
+        Result_::Ignored => String::new(),
+        result => format!(" -> {}", result.word()),
+    };
+    format!("{}:{}({}){result}", decl.role.word(), decl.function, arguments.join(", "))
+}
+
+struct Maker<'a> {
+    sources: &'a Sources<'a>,
+    default_name: &'a str,
+    by_pointer: bool,
+    sites: BTreeMap<SiteId, Option<Arc<Site>>>,
+}
+
+impl Maker<'_> {
+    fn site(&mut self, id: Option<SiteId>) -> Option<Arc<Site>> {
+        let facts = self.sources.facts;
+        self.sites.entry(id?).or_insert_with(|| site_view(facts, id).map(Arc::new)).clone()
+    }
+
+    fn arena(&mut self, arena: &Arena, moment: u64, captures: Option<&Captures>) -> ArenaView {
+        let facts = self.sources.facts;
+        let capacity = arena.capacity();
+        let extents: Vec<ExtentView> = arena
+            .extents()
+            .map(|extent| ExtentView {
+                start: extent.start.0,
+                len: extent.len,
+                mapped: extent.len,
+                kind: match extent.kind {
+                    ExtentKind::Mapping | ExtentKind::Observed => ExtentView::MAPPING,
+                    ExtentKind::HeapBlock => ExtentView::HEAP,
+                    ExtentKind::Static => ExtentView::STATIC,
+                    ExtentKind::Unknown => ExtentView::UNKNOWN,
+                },
+            })
+            .collect();
+        let index_of: BTreeMap<u32, usize> =
+            arena.extents().enumerate().map(|(index, extent)| (extent.number, index)).collect();
+        let mut blocks: Vec<BlockView> = Vec::new();
+        for block in arena.blocks() {
+            let place = arena.place(block);
+            let dropped = site_facts(facts, block.site).is_some_and(|site| site.fate.kind == FateKind::Dropped);
+            blocks.push(BlockView {
+                number: block.number,
+                address: block.address.0,
+                extent: index_of.get(&place.extent).copied().unwrap_or(extents.len()),
+                offset: place.offset,
+                size: block.size,
+                site: self.site(block.site),
+                born: block.born.0,
+                inherited: block.inherited,
+                flag: (dropped && !self.by_pointer).then_some("nobody's"),
+            });
+        }
+        blocks.sort_by_key(|block| (block.extent, block.offset, block.number));
+
+        let mut view = ArenaView {
+            id: u64::from(arena.id.0),
+            name: arena_name(arena, self.default_name).to_owned(),
+            object: arena.object.0,
+            capacity,
+            mapped: arena.memory_bytes(),
+            birth: Birth {
+                event: arena.created.map_or(arena.born.moment(), |created| created.moment).0,
+                site: self.site(arena.created.map_or(arena.born_site, |created| created.site)),
+                created: arena.created.is_some(),
+                inherited: arena.inherited,
+            },
+            end: arena.ended.map(|end| End {
+                event: end.moment.0,
+                site: self.site(end.site),
+                how: match end.how {
+                    Ending::Destroyed => "destroyed",
+                    Ending::Unmapped => "unmapped",
+                    Ending::HeapFreed => "freed",
+                    Ending::Replaced => "replaced",
+                },
+            }),
+            peak_bytes: arena.peak.bytes,
+            peak_event: arena.peak.moment.0,
+            blocks_ever: arena.counts.allocs,
+            frees: arena.counts.frees,
+            resets: arena.counts.resets,
+            rewinds: arena.counts.rewinds,
+            threads: arena.threads.iter().map(|thread| thread.0).collect(),
+            refused: arena.first_refusal.map(|first| Refusals {
+                count: arena.counts.refused,
+                event: first.moment.0,
+                size: first.size,
+                site: self.site(first.site),
+            }),
+            drawn_at: arena.ended.map_or(moment, |end| end.moment.0.saturating_sub(1)),
+            extents,
+            blocks,
+            forgotten_blocks: arena.forgotten_blocks,
+            bytes: Vec::new(),
+        };
+        if let [extent] = view.extents.as_mut_slice()
+            && let Some(capacity) = capacity
+            && capacity > 0
+        {
+            extent.len = extent.len.min(capacity);
+        }
+        if let Some(batch) = captures.and_then(|captures| captures.before.as_ref().or(captures.after.as_ref())) {
+            view.bytes = self.bytes(batch, arena, &view);
+        }
+        view
+    }
+
+    /// The saved bytes of each range, up to the end of its last block (or of the highest there ever was, when none lives).
+    fn bytes(&self, batch: &Batch, arena: &Arena, view: &ArenaView) -> Vec<BytesView> {
+        let tops: Vec<(u64, u64, u64)> = arena
+            .extents()
+            .enumerate()
+            .map(|(index, extent)| {
+                let living = view.blocks.iter().filter(|block| block.extent == index);
+                let top = living.map(|block| block.address.saturating_add(block.size)).max();
+                (extent.start.0, extent.end().0, top.unwrap_or(extent.top.0))
+            })
+            .collect();
+        let mut spans = Vec::new();
+        for span in &batch.spans {
+            let holding = tops.iter().find(|(start, end, _)| (*start..*end).contains(&span.base.0));
+            let top = holding.map_or(span.base.plus(span.len).0, |(_, _, top)| *top);
+            let wanted = span.len.min(top.saturating_sub(span.base.0)).min(MOST_BYTES);
+            let mut bytes = (self.sources.blob)(span.bytes).unwrap_or_default();
+            bytes.truncate(usize::try_from(wanted).unwrap_or(usize::MAX));
+            if wanted > 0 {
+                spans.push(BytesView { event: batch.event, reason: batch.reason, address: span.base.0, bytes, wanted });
+            }
+        }
+        spans.sort_by_key(|span| tops.iter().position(|(start, end, _)| (*start..*end).contains(&span.address)));
+        spans
+    }
+
+    /// Arenas that are not shown one by one, by the line they were born at, the most first.
+    fn groups(&mut self, arenas: &[&Arena]) -> Vec<ArenaGroup> {
+        let mut groups: BTreeMap<Option<(String, u32)>, ArenaGroup> = BTreeMap::new();
+        for arena in arenas {
+            let site = self.site(arena.created.map_or(arena.born_site, |created| created.site));
+            let told = site.as_deref().and_then(place::telling_frame);
+            let key = told.map(|frame| (frame.file.clone(), frame.line));
+            let group = groups.entry(key).or_insert_with(|| ArenaGroup { count: 0, site, peak: 0 });
+            group.count += 1;
+            group.peak = group.peak.max(arena.peak.bytes);
+        }
+        let mut groups: Vec<ArenaGroup> = groups.into_values().collect();
+        groups.sort_by_key(|group| std::cmp::Reverse((group.count, group.peak)));
+        if groups.len() > MOST_GROUPS {
+            let rest = groups.split_off(MOST_GROUPS);
+            groups.push(ArenaGroup {
+                count: rest.iter().map(|group| group.count).sum(),
+                site: None,
+                peak: rest.iter().map(|group| group.peak).max().unwrap_or(0),
+            });
+        }
+        groups
+    }
+}

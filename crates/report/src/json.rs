@@ -1,0 +1,461 @@
+//! The JSON faces of `show` and `findings`, and the pieces that the JSON log shares with them.
+//!
+//! docs/json.md is the schema; `"format": 1` changes when a field changes its meaning or goes away. The serde structs
+//! live here and nowhere else, apart from the view models, so that neither's change breaks the other. Addresses are
+//! strings (`"0x7f…"`): 64 bits do not survive readers that take numbers as floating point.
+
+use crate::view::{ArenaView, BytesView, FindingView, Moment, Outcome, Refusals, RunView, Sight, Site};
+use arenascope_event::{Frame, Lost, SiteFacts};
+use serde::Serialize;
+use std::sync::Arc;
+
+/// `text` as a JSON string.
+pub fn quoted(text: &str) -> String {
+    // Serialising a &str cannot fail.
+    serde_json::to_string(text).unwrap_or_else(|_| "\"\"".to_owned())
+}
+
+fn hex(value: u64) -> String {
+    format!("{value:#x}")
+}
+
+#[derive(Serialize)]
+struct FrameJson<'a> {
+    #[serde(skip_serializing_if = "str::is_empty")]
+    function: &'a str,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    file: &'a str,
+    #[serde(skip_serializing_if = "is_zero")]
+    line: u32,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    module: &'a str,
+    address: String,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    inlined: bool,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands references")]
+fn is_zero(line: &u32) -> bool {
+    *line == 0
+}
+
+impl<'a> From<&'a Frame> for FrameJson<'a> {
+    fn from(frame: &'a Frame) -> Self {
+        FrameJson {
+            function: &frame.function,
+            file: &frame.file,
+            line: frame.line,
+            module: &frame.module,
+            address: hex(frame.address.0),
+            inlined: frame.inlined,
+        }
+    }
+}
+
+fn frames(frames: &[Frame]) -> Vec<FrameJson<'_>> {
+    frames.iter().map(FrameJson::from).collect()
+}
+
+fn site_frames(site: Option<&Arc<Site>>) -> Vec<FrameJson<'_>> {
+    site.map(|site| frames(&site.frames)).unwrap_or_default()
+}
+
+/// The frames of a site as a JSON array; bare addresses when it was not symbolised.
+pub fn site(facts: Option<&SiteFacts>) -> String {
+    let Some(facts) = facts else { return "[]".to_owned() };
+    let bare: Vec<Frame>;
+    let known = if facts.frames.is_empty() {
+        bare = facts.addresses.iter().map(|&address| Frame { address, ..Frame::default() }).collect();
+        &bare
+    } else {
+        &facts.frames
+    };
+    serde_json::to_string(&frames(known)).unwrap_or_else(|_| "[]".to_owned())
+}
+
+#[derive(Serialize)]
+struct LostJson {
+    events: u64,
+    no_space: u64,
+    reentered: u64,
+    table_full: u64,
+    damaged: u64,
+    capture_bytes: u64,
+    heap_skipped: u64,
+}
+
+impl From<&Lost> for LostJson {
+    fn from(lost: &Lost) -> Self {
+        LostJson {
+            events: lost.events(),
+            no_space: lost.no_space,
+            reentered: lost.reentered,
+            table_full: lost.table_full,
+            damaged: lost.damaged,
+            capture_bytes: lost.capture_bytes,
+            heap_skipped: lost.heap_skipped,
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct ProcessJson<'a> {
+    pid: u32,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    program: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    exit_status: Option<i32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    signal: Option<u32>,
+}
+
+impl<'a> ProcessJson<'a> {
+    fn of(run: &'a RunView) -> Self {
+        ProcessJson {
+            pid: run.pid,
+            program: &run.program,
+            exit_status: if let Outcome::Exited(status) = run.outcome { Some(status) } else { None },
+            signal: if let Outcome::Killed(signal) = run.outcome { Some(signal) } else { None },
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct FindingsJson<'a> {
+    format: u32,
+    trace: &'a str,
+    findings: Vec<FindingJson<'a>>,
+    lost: LostJson,
+}
+
+#[derive(Serialize)]
+struct FindingJson<'a> {
+    rule: &'a str,
+    class: &'static str,
+    certainty: &'static str,
+    message: &'a str,
+    process: PidJson,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    arena: Option<ArenaRefJson<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    block: Option<BlockRefJson>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    moment: Option<u64>,
+    threads: &'a [u32],
+    sites: Vec<FindingSiteJson<'a>>,
+    because: &'a str,
+    disproof: &'a str,
+    next: &'a str,
+    count: u64,
+}
+
+#[derive(Serialize)]
+struct PidJson {
+    pid: u32,
+}
+
+#[derive(Serialize)]
+struct ArenaRefJson<'a> {
+    id: u64,
+    name: &'a str,
+}
+
+#[derive(Serialize)]
+struct BlockRefJson {
+    number: u64,
+    offset: u64,
+    size: u64,
+}
+
+#[derive(Serialize)]
+struct FindingSiteJson<'a> {
+    role: &'static str,
+    function: &'a str,
+    file: &'a str,
+    line: u32,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    source: &'a str,
+    frames: Vec<FrameJson<'a>>,
+}
+
+fn finding_json(finding: &FindingView, pid: u32) -> FindingJson<'_> {
+    FindingJson {
+        rule: &finding.rule,
+        class: finding.class.word(),
+        certainty: finding.certainty,
+        message: &finding.message,
+        process: PidJson { pid },
+        arena: finding.arena.as_ref().map(|(id, name)| ArenaRefJson { id: *id, name }),
+        block: finding.block.map(|block| BlockRefJson { number: block.number, offset: block.offset, size: block.size }),
+        moment: finding.moment,
+        threads: &finding.threads,
+        sites: finding
+            .sites
+            .iter()
+            .map(|(role, site)| {
+                let told = crate::place::telling_frame(site);
+                FindingSiteJson {
+                    role,
+                    function: told.map_or("", |frame| &frame.function),
+                    file: told.map_or("", |frame| &frame.file),
+                    line: told.map_or(0, |frame| frame.line),
+                    source: &site.source,
+                    frames: frames(&site.frames),
+                }
+            })
+            .collect(),
+        because: &finding.because,
+        disproof: &finding.disproof,
+        next: &finding.next,
+        count: finding.count,
+    }
+}
+
+/// The answer of `findings --json`, with newline.
+pub fn findings(trace: &str, pid: u32, findings: &[FindingView], lost: &Lost) -> String {
+    let document = FindingsJson {
+        format: 1,
+        trace,
+        findings: findings.iter().map(|finding| finding_json(finding, pid)).collect(),
+        lost: lost.into(),
+    };
+    to_lines(&document)
+}
+
+fn to_lines(document: &impl Serialize) -> String {
+    // These documents hold strings, numbers and lists of them: nothing that serde_json refuses.
+    let mut text = serde_json::to_string_pretty(document).unwrap_or_else(|_| "{\"format\":1}".to_owned());
+    text.push('\n');
+    text
+}
+
+#[derive(Serialize)]
+struct SnapshotJson<'a> {
+    format: u32,
+    trace: &'a str,
+    process: ProcessJson<'a>,
+    moment: MomentJson,
+    events: u64,
+    watched: Vec<WatchedJson<'a>>,
+    arenas: Vec<ArenaJson<'a>>,
+    lost: LostJson,
+    damage: &'a [String],
+}
+
+#[derive(Serialize)]
+struct WatchedJson<'a> {
+    function: &'a str,
+    role: &'static str,
+    declaration: &'a str,
+    seen: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    why: Option<&'a str>,
+}
+
+#[derive(Serialize)]
+struct MomentJson {
+    event: u64,
+    time_ns: u64,
+}
+
+impl From<Moment> for MomentJson {
+    fn from(moment: Moment) -> Self {
+        MomentJson { event: moment.event, time_ns: moment.time_ns }
+    }
+}
+
+#[derive(Serialize)]
+struct ArenaJson<'a> {
+    id: u64,
+    name: &'a str,
+    object: String,
+    capacity: Option<u64>,
+    mapped_bytes: u64,
+    created: LifeJson<'a>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ended: Option<LifeJson<'a>>,
+    used_bytes: u64,
+    peak_bytes: u64,
+    peak_at: u64,
+    blocks_ever: u64,
+    frees: u64,
+    resets: u64,
+    rewinds: u64,
+    threads: &'a [u32],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    refused: Option<RefusedJson<'a>>,
+    drawn_at: u64,
+    forgotten_blocks: u64,
+    extents: Vec<ExtentJson>,
+    blocks: Vec<BlockJson<'a>>,
+    bytes: Vec<BytesJson>,
+}
+
+#[derive(Serialize)]
+struct LifeJson<'a> {
+    how: &'static str,
+    event: u64,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    inherited: bool,
+    site: Vec<FrameJson<'a>>,
+}
+
+#[derive(Serialize)]
+struct RefusedJson<'a> {
+    count: u64,
+    first_event: u64,
+    first_size: u64,
+    site: Vec<FrameJson<'a>>,
+}
+
+fn refused(refused: &Refusals) -> RefusedJson<'_> {
+    RefusedJson {
+        count: refused.count,
+        first_event: refused.event,
+        first_size: refused.size,
+        site: site_frames(refused.site.as_ref()),
+    }
+}
+
+#[derive(Serialize)]
+struct ExtentJson {
+    number: u64,
+    address: String,
+    len: u64,
+    mapped_bytes: u64,
+    kind: &'static str,
+}
+
+#[derive(Serialize)]
+struct BlockJson<'a> {
+    number: u64,
+    extent: u64,
+    offset: u64,
+    size: u64,
+    address: String,
+    event: u64,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    inherited: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    flag: Option<&'static str>,
+    site: Vec<FrameJson<'a>>,
+}
+
+#[derive(Serialize)]
+struct BytesJson {
+    event: u64,
+    reason: &'static str,
+    address: String,
+    wanted: u64,
+    hex: String,
+}
+
+fn bytes_json(saved: &BytesView) -> BytesJson {
+    let mut text = String::with_capacity(saved.bytes.len() * 2);
+    for byte in &saved.bytes {
+        for half in [byte >> 4, byte & 15] {
+            text.push(char::from_digit(u32::from(half), 16).unwrap_or('0'));
+        }
+    }
+    BytesJson {
+        event: saved.event,
+        reason: saved.reason.word(),
+        address: hex(saved.address),
+        wanted: saved.wanted,
+        hex: text,
+    }
+}
+
+fn arena_json(arena: &ArenaView) -> ArenaJson<'_> {
+    ArenaJson {
+        id: arena.id,
+        name: &arena.name,
+        object: hex(arena.object),
+        capacity: arena.capacity,
+        mapped_bytes: arena.mapped,
+        created: LifeJson {
+            how: if arena.birth.created { "created" } else { "first-seen" },
+            event: arena.birth.event,
+            inherited: arena.birth.inherited,
+            site: site_frames(arena.birth.site.as_ref()),
+        },
+        ended: arena.end.as_ref().map(|end| LifeJson {
+            how: end.how,
+            event: end.event,
+            inherited: false,
+            site: site_frames(end.site.as_ref()),
+        }),
+        used_bytes: arena.used(),
+        peak_bytes: arena.peak_bytes,
+        peak_at: arena.peak_event,
+        blocks_ever: arena.blocks_ever,
+        frees: arena.frees,
+        resets: arena.resets,
+        rewinds: arena.rewinds,
+        threads: &arena.threads,
+        refused: arena.refused.as_ref().map(refused),
+        drawn_at: arena.drawn_at,
+        forgotten_blocks: arena.forgotten_blocks,
+        extents: arena
+            .extents
+            .iter()
+            .zip(1..)
+            .map(|(extent, number)| ExtentJson {
+                number,
+                address: hex(extent.start),
+                len: extent.len,
+                mapped_bytes: extent.mapped,
+                kind: extent.kind,
+            })
+            .collect(),
+        blocks: arena
+            .blocks
+            .iter()
+            .map(|block| BlockJson {
+                number: block.number,
+                extent: block.extent as u64 + 1,
+                offset: block.offset,
+                size: block.size,
+                address: hex(block.address),
+                event: block.born,
+                inherited: block.inherited,
+                flag: block.flag,
+                site: site_frames(block.site.as_ref()),
+            })
+            .collect(),
+        bytes: arena.bytes.iter().map(bytes_json).collect(),
+    }
+}
+
+/// The answer of `show --json`, with newline.
+pub fn snapshot(run: &RunView, moment: Moment) -> String {
+    let document = SnapshotJson {
+        format: 1,
+        trace: &run.trace,
+        process: ProcessJson::of(run),
+        moment: moment.into(),
+        events: run.events,
+        watched: run
+            .watched
+            .iter()
+            .map(|function| {
+                let (seen, why) = match &function.sight {
+                    Sight::Full => ("full", None),
+                    Sight::Partly(why) => ("partly", Some(why.as_str())),
+                    Sight::None(why) => ("none", Some(why.as_str())),
+                };
+                WatchedJson {
+                    function: &function.function,
+                    role: function.role,
+                    declaration: &function.declaration,
+                    seen,
+                    why,
+                }
+            })
+            .collect(),
+        arenas: run.arenas.iter().map(arena_json).collect(),
+        lost: (&run.lost).into(),
+        damage: &run.damage,
+    };
+    to_lines(&document)
+}

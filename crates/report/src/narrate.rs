@@ -1,0 +1,273 @@
+//! One event as one line of words: what `log` prints and what `run --narrate` says while it happens.
+//!
+//! The symbols are those of the seed's own programs; with `--plain` words stand in their place. "offset" is, as in the
+//! seed, where the arena's cursor stands *after* the block: the end of the block, counted from the start of its range.
+//! A line needs the event, what it did (`Effect`) and the state after it; all names come from the facts of the process,
+//! and where those are not known yet (live narration) the words do without. Absent: JSON (`json_log`), filtering.
+
+use crate::place::FileNames;
+use crate::style::Style;
+use crate::view::Site;
+use crate::{arena, escape, quantity, screen};
+use arenascope_event::{Argument, Event, EventKind, FateKind, HookFact, ProcessFacts, Role, SiteFacts, SiteId};
+use arenascope_replay::{Arena, ArenaId, Effect, State, What};
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+/// Arenas that are created with less than this many bytes get the sign of a small, bounded arena: the seed's 256, not
+/// its 4096.
+const SMALL_BYTES: u64 = 4096;
+
+/// Turns events into lines. Memory: one short text per site.
+pub struct Narrator<'a> {
+    facts: &'a ProcessFacts,
+    names: FileNames,
+    style: Style,
+    calls: [String; Role::ALL.len()],
+    default_name: String,
+    places: BTreeMap<SiteId, String>,
+}
+
+/// Short names for every file in the sites of a trace.
+pub fn file_names(facts: &ProcessFacts, cwd: &str) -> FileNames {
+    let frames = facts.sites.iter().flat_map(|site| site.frames.iter());
+    FileNames::new(frames.map(|frame| frame.file.as_str()).filter(|file| !file.is_empty()), cwd)
+}
+
+/// The facts of a site, if it is known.
+pub fn site_facts(facts: &ProcessFacts, site: Option<SiteId>) -> Option<&SiteFacts> {
+    facts.sites.get(usize::try_from(site?.0).ok()?)
+}
+
+/// A site as views want it.
+pub fn site_view(facts: &ProcessFacts, site: Option<SiteId>) -> Option<Site> {
+    let known = site_facts(facts, site)?;
+    if !known.frames.is_empty() {
+        return Some(Site { frames: known.frames.clone(), source: known.source.clone() });
+    }
+    // Not symbolised: the addresses are what there is.
+    let bare = |&address| arenascope_event::Frame { address, ..Default::default() };
+    Some(Site { frames: known.addresses.iter().map(bare).collect(), source: String::new() })
+}
+
+/// The name that users see for an arena: its own, else the one its functions suggest.
+pub fn arena_name<'s>(arena: &'s Arena, default_name: &'s str) -> &'s str {
+    if arena.name.is_empty() { default_name } else { &arena.name }
+}
+
+/// True when the block that this alloc event handed out was thrown away, as the code after the call says. The rule
+/// `never-stored` says the same with its evidence; a test keeps the two in step.
+pub fn nobody_keeps(facts: &ProcessFacts, event: &Event) -> bool {
+    let EventKind::Alloc { block, .. } = &event.kind else { return false };
+    if block.is_null() || hands_out_by_pointer(&facts.hooks) {
+        return false;
+    }
+    site_facts(facts, event.site).is_some_and(|site| site.fate.kind == FateKind::Dropped)
+}
+
+pub(crate) fn hands_out_by_pointer(hooks: &[HookFact]) -> bool {
+    hooks.iter().any(|hook| hook.decl.role == Role::Alloc && hook.decl.arguments.contains(&Argument::BlockOut))
+}
+
+impl<'a> Narrator<'a> {
+    /// `cwd` is the current directory for file names, or empty.
+    pub fn new(facts: &'a ProcessFacts, cwd: &str, style: Style) -> Narrator<'a> {
+        // An event does not say which function it came from: a role with one function is called by its name.
+        let calls = Role::ALL.map(|role| {
+            let mut names = facts.hooks.iter().filter(|hook| hook.decl.role == role);
+            match (names.next(), names.next()) {
+                (Some(hook), None) => escape::text(&hook.decl.function, style.plain).into_owned(),
+                _ => role.word().to_owned(),
+            }
+        });
+        Narrator {
+            facts,
+            names: file_names(facts, cwd),
+            style,
+            calls,
+            default_name: arenascope_replay::default_name(&facts.hooks),
+            places: BTreeMap::new(),
+        }
+    }
+
+    /// `   4  12.50 us  t1  ✅ arena_alloc(32) → 0x7f… (offset = 96)   block 3 of arena 1   main.c:71`, with newline.
+    pub fn line(&mut self, event: &Event, effect: &Effect, state: &State, out: &mut String) {
+        let number = format!("#{}", event.number.0);
+        let _ = write!(out, "{number:>6}  {:>9}  t{:<2} ", quantity::duration(event.time_ns), event.thread.0);
+        self.words(event, effect, state, out);
+        let place = self.place(event.site);
+        if !place.is_empty() {
+            let _ = write!(out, "   {place}");
+        }
+        out.push('\n');
+    }
+
+    fn place(&mut self, site: Option<SiteId>) -> &str {
+        let Some(id) = site else { return "" };
+        let (facts, names, style) = (self.facts, &self.names, &self.style);
+        self.places.entry(id).or_insert_with(|| {
+            let site = site_view(facts, site).unwrap_or_default();
+            if site.frames.is_empty() { String::new() } else { names.site(&site, style) }
+        })
+    }
+
+    /// The words alone, without number, time, place and newline.
+    pub fn words(&mut self, event: &Event, effect: &Effect, state: &State, out: &mut String) {
+        let (symbol, word) = self.sign(event, effect);
+        if self.style.plain {
+            let _ = write!(out, "{word:<10} ");
+        } else {
+            // The warning sign takes one column in some terminals and two in others: two spaces, as the seed has them.
+            let space = if symbol == "⚠️" { "  " } else { " " };
+            let _ = write!(out, "{symbol}{space}");
+        }
+        self.sentence(event, effect, state, out);
+        for ended in &effect.ended {
+            if Some(*ended) != effect.arena || matches!(effect.what, What::Memory) {
+                let _ = write!(out, "; {} ended", self.title(*ended, state));
+            }
+        }
+    }
+
+    fn sign(&self, event: &Event, effect: &Effect) -> (&'static str, &'static str) {
+        match &event.kind {
+            EventKind::Create { size: Some(size), .. } if *size < SMALL_BYTES => ("🎯", "created"),
+            EventKind::Create { .. } => ("📦", "created"),
+            EventKind::Alloc { .. } if nobody_keeps(self.facts, event) => ("⚠️", "nobody's"),
+            EventKind::Alloc { block, .. } if block.is_null() => ("❌", "refused"),
+            EventKind::Resize { new, .. } if new.is_null() => ("❌", "refused"),
+            EventKind::Alloc { .. } => ("✅", "alloc"),
+            EventKind::Resize { .. } => ("✅", "resized"),
+            EventKind::Capture { .. } => ("🧠", "dump"),
+            EventKind::Destroy { .. } => ("🧹", "destroyed"),
+            EventKind::Free { .. } => ("🧹", "freed"),
+            EventKind::Reset { .. } => ("🧹", "reset"),
+            EventKind::Rewind { .. } => ("🧹", "rewound"),
+            EventKind::Fault { .. } => ("❌", "fault"),
+            EventKind::Unmap { .. } | EventKind::HeapFree { .. } if !effect.ended.is_empty() => ("🧹", "unmapped"),
+            kind => ("· ", kind.word()),
+        }
+    }
+
+    fn call(&self, role: Role) -> &str {
+        self.calls.get(role as usize).map_or(role.word(), String::as_str)
+    }
+
+    fn title(&self, id: ArenaId, state: &State) -> String {
+        let name = state.arena(id).map_or(self.default_name.as_str(), |arena| arena_name(arena, &self.default_name));
+        arena::title(u64::from(id.0), name, &self.style)
+    }
+
+    fn of_arena(&self, effect: &Effect) -> String {
+        match effect.arena {
+            Some(id) => format!(" of arena {id}{}", if effect.born { ", seen for the first time" } else { "" }),
+            None => String::new(),
+        }
+    }
+
+    /// ` (offset = 96)`: where the block ends in its range.
+    fn offset(&self, effect: &Effect) -> String {
+        match (&effect.place, &effect.block) {
+            (Some(place), Some(block)) if place.extent > 1 => {
+                format!(" (range {}, offset = {})", place.extent, place.offset.saturating_add(block.size))
+            }
+            (Some(place), Some(block)) => format!(" (offset = {})", place.offset.saturating_add(block.size)),
+            _ => String::new(),
+        }
+    }
+
+    fn sentence(&self, event: &Event, effect: &Effect, state: &State, out: &mut String) {
+        let arrow = self.style.arrow();
+        let of_arena = self.of_arena(effect);
+        let block = effect.block.as_ref();
+        let numbered = block.map(|block| format!("   block {}{of_arena}", block.number)).unwrap_or(of_arena.clone());
+        let died = match effect.died.blocks {
+            0 => String::new(),
+            blocks => {
+                let bytes = quantity::bytes(effect.died.bytes);
+                format!(", {} of {bytes} gone", quantity::counted(blocks, "block"))
+            }
+        };
+        let title = || effect.arena.map_or_else(|| "no arena".to_owned(), |id| self.title(id, state));
+        // Writing to a String cannot fail.
+        let _ = match &event.kind {
+            EventKind::Create { size, .. } => {
+                let size = size.map(|size| size.to_string()).unwrap_or_default();
+                write!(out, "{}({size}) {arrow} {}{died}", self.call(Role::Create), title())
+            }
+            EventKind::Alloc { block: address, size, .. } if address.is_null() => {
+                write!(out, "{}({size}) {arrow} NULL{}", self.call(Role::Alloc), of_arena.replacen(" of", "   in", 1))
+            }
+            EventKind::Alloc { block: address, size, .. } => {
+                let call = self.call(Role::Alloc);
+                let handed_on = if matches!(effect.what, What::HandedOn { .. }) { ", handed on" } else { "" };
+                let _ = write!(out, "{call}({size}) {arrow} {address}{}{handed_on}", self.offset(effect));
+                if nobody_keeps(self.facts, event) {
+                    let at = effect.place.map(|place| format!(" at +{}", place.offset)).unwrap_or_default();
+                    let _ = write!(out, ": {}{at}: nobody keeps them", quantity::counted(*size, "byte"));
+                }
+                write!(out, "{numbered}")
+            }
+            EventKind::Resize { old, new, size, .. } if new.is_null() => {
+                write!(out, "{}({old}, {size}) {arrow} NULL{numbered}", self.call(Role::Resize))
+            }
+            EventKind::Resize { old, new, size, .. } => {
+                let _ = write!(out, "{}({old}, {size}) {arrow} {new}", self.call(Role::Resize));
+                write!(out, "{}{numbered}", self.offset(effect))
+            }
+            EventKind::Free { block: address, .. } => {
+                let unknown = if block.is_none() { "   no such block" } else { "" };
+                write!(out, "{}({address}){unknown}{numbered}", self.call(Role::Free))
+            }
+            EventKind::Mark { mark, .. } => {
+                write!(out, "{}() {arrow} {:#x}  {of_arena}", self.call(Role::Mark), mark.0)
+            }
+            EventKind::Rewind { mark, .. } => {
+                write!(out, "{}({:#x}): {}{died}", self.call(Role::Rewind), mark.0, title())
+            }
+            EventKind::Reset { .. } => write!(out, "{}: {} emptied{died}", self.call(Role::Reset), title()),
+            EventKind::Destroy { .. } => write!(out, "{}: {} destroyed{died}", self.call(Role::Destroy), title()),
+            EventKind::ArenaSeen { object, .. } if object.is_null() => write!(out, "the global arena came into sight"),
+            EventKind::ArenaSeen { object, .. } => write!(out, "an arena object at {object} came into sight"),
+            EventKind::Capture { reason, base, len, arena, .. } => {
+                let whose = match state.arena_of_key(*arena) {
+                    Some(arena) => format!(" of {}", self.title(arena.id, state)),
+                    None => String::new(),
+                };
+                write!(out, "{} at {base}{whose} saved {}", quantity::counted(*len, "byte"), arena::before(*reason))
+            }
+            EventKind::Map { address, len, observed, .. } => {
+                let seen = if *observed { ", already there" } else { "" };
+                write!(out, "{} at {address}{seen}{died}", quantity::bytes(*len))
+            }
+            EventKind::Unmap { address, len } => write!(out, "{} at {address}{died}", quantity::bytes(*len)),
+            EventKind::Remap { old, old_len, new, new_len } => write!(
+                out,
+                "{} at {old} {arrow} {} at {new}{died}",
+                quantity::bytes(*old_len),
+                quantity::bytes(*new_len)
+            ),
+            EventKind::HeapAlloc { address, size } => write!(out, "malloc({size}) {arrow} {address}"),
+            EventKind::HeapFree { address } => write!(out, "free({address}){died}"),
+            EventKind::ThreadStart { tid, parent } => {
+                let parent = parent.map(|parent| format!(", created by t{}", parent.0)).unwrap_or_default();
+                write!(out, "thread {} starts (tid {tid}{parent})", event.thread.0)
+            }
+            EventKind::ThreadExit => write!(out, "thread {} ends", event.thread.0),
+            EventKind::Fork { child: 0, .. } => write!(out, "a child process begins its own trace"),
+            EventKind::Fork { child, .. } => write!(out, "process {child} begins its own trace"),
+            EventKind::Vfork => write!(out, "a child process borrows our memory until it executes a program"),
+            EventKind::Exec { path } => write!(out, "executes {}", escape::text(path, self.style.plain)),
+            EventKind::Exit { status } => write!(out, "the process exits with status {status}"),
+            EventKind::Fault { signal, address, synchronous, .. } => {
+                let name = screen::signal_name(*signal);
+                if *synchronous { write!(out, "{name} at address {address}") } else { write!(out, "{name} was sent") }
+            }
+            EventKind::ModuleLoaded { module } => {
+                let path = usize::try_from(*module).ok().and_then(|index| self.facts.modules.get(index));
+                let path = path.map_or("a module", |module| module.path.as_str());
+                write!(out, "{} is mapped", escape::text(path, self.style.plain))
+            }
+        };
+    }
+}
