@@ -1,0 +1,102 @@
+//! All rules over one replay.
+//!
+//! May be relied on: [`Watch::finish`] sorts findings before notes, then by moment, then by rule. Absent on purpose:
+//! the replay itself, which the caller owns and may use for other things in the same pass.
+
+use crate::finding::{Class, Finding};
+use crate::{NeverStored, NeverUnmapped, NullUsed};
+use alloc::boxed::Box;
+use alloc::vec::Vec;
+use arenascope_event::{Event, ProcessFacts};
+use arenascope_replay::{Effect, Replay, State};
+
+/// A rule: observes every event with what it did and the state after it; concludes at the end.
+///
+/// Facts are only complete at the end of a run (fates of results are decoded then), so rules collect first and judge
+/// last. Memory must not grow with the number of events.
+pub trait Rule {
+    /// One event, its effect, and the state after it.
+    fn observe(&mut self, event: &Event, effect: &Effect, state: &State);
+    /// The verdict.
+    fn finish(self: Box<Self>, state: &State, facts: &ProcessFacts) -> Vec<Finding>;
+}
+
+/// What a user may read about a rule.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct RuleFacts {
+    /// The name, as in `--fail-on`.
+    pub name: &'static str,
+    /// Bug or note.
+    pub class: Class,
+    /// What it claims.
+    pub claims: &'static str,
+}
+
+/// Every rule there is, in the order in which they are listed to users.
+pub const RULES: [RuleFacts; 3] = [
+    RuleFacts {
+        name: NeverStored::NAME,
+        class: Class::Finding,
+        claims: "the result was thrown away: the code after the call overwrites or abandons it before any read",
+    },
+    RuleFacts {
+        name: NullUsed::NAME,
+        class: Class::Finding,
+        claims: "the allocator said NULL and the program used it",
+    },
+    RuleFacts {
+        name: NeverUnmapped::NAME,
+        class: Class::Note,
+        claims: "the arena's memory stood at exit: never destroyed, unmapped or freed",
+    },
+];
+
+/// All rules at work.
+pub struct Watch {
+    rules: Vec<Box<dyn Rule>>,
+}
+
+impl Default for Watch {
+    fn default() -> Watch {
+        Watch::new()
+    }
+}
+
+impl Watch {
+    /// Every rule, at the start of a trace.
+    pub fn new() -> Watch {
+        Watch {
+            rules: Vec::from([
+                Box::new(NeverStored::new()) as Box<dyn Rule>,
+                Box::new(NullUsed::new()),
+                Box::new(NeverUnmapped::new()),
+            ]),
+        }
+    }
+
+    /// One event, the effect that `Replay::apply` returned for it, and the state after it.
+    pub fn observe(&mut self, event: &Event, effect: &Effect, state: &State) {
+        for rule in &mut self.rules {
+            rule.observe(event, effect, state);
+        }
+    }
+
+    /// The verdicts, in order.
+    pub fn finish(self, state: &State, facts: &ProcessFacts) -> Vec<Finding> {
+        let mut all: Vec<Finding> = self.rules.into_iter().flat_map(|rule| rule.finish(state, facts)).collect();
+        // A stable sort: what a rule put in order stays so.
+        all.sort_by(|left, right| (left.class, left.moment, left.rule).cmp(&(right.class, right.moment, right.rule)));
+        all
+    }
+}
+
+/// Replays `events` from the start of a process and returns what all rules say.
+pub fn findings(facts: &ProcessFacts, events: impl IntoIterator<Item = Event>) -> Vec<Finding> {
+    let mut replay = Replay::new(facts);
+    let mut watch = Watch::new();
+    for event in events {
+        let effect = replay.apply(&event);
+        watch.observe(&event, &effect, replay.state());
+    }
+    watch.finish(replay.state(), facts)
+}
