@@ -5,7 +5,7 @@
 use crate::place::{self, FileNames};
 use crate::style::{Style, columns, cut, wrap};
 use crate::view::{Class, FindingView};
-use crate::{escape, quantity};
+use crate::{escape, quantity, screen};
 use std::fmt::{self, Write};
 
 /// Writes one finding. `number` counts findings and notes apart, from 1. With `full` also the deeper frames of each
@@ -78,11 +78,12 @@ pub fn tally(findings: &[FindingView]) -> String {
     format!("{}, {}", quantity::counted(bugs as u64, "finding"), quantity::counted(notes as u64, "note"))
 }
 
-/// The text of the verb `findings`: all of them in full, then the tally and the losses.
+/// The text of the verb `findings`: all of them in full, then the losses and the tally.
 pub fn list(
     out: &mut dyn Write,
     findings: &[FindingView],
     lost: &arenascope_event::Lost,
+    damage: &[String],
     names: &FileNames,
     style: &Style,
 ) -> fmt::Result {
@@ -96,6 +97,9 @@ pub fn list(
         write(out, finding, *number, true, names, style)?;
         writeln!(out)?;
     }
-    crate::screen::losses(out, lost, style)?;
+    screen::losses(out, lost, style)?;
+    for part in damage {
+        screen::warning(out, &format!("DAMAGED  {part}"), style)?;
+    }
     writeln!(out, "{}", tally(findings))
 }

@@ -205,7 +205,8 @@ pub fn losses(out: &mut dyn Write, lost: &Lost, style: &Style) -> fmt::Result {
     Ok(())
 }
 
-pub(crate) fn warning(out: &mut dyn Write, sentence: &str, style: &Style) -> fmt::Result {
+/// A sentence that must not be overlooked.
+pub fn warning(out: &mut dyn Write, sentence: &str, style: &Style) -> fmt::Result {
     for line in wrap(&escape::text(sentence, style.plain), style.columns()) {
         writeln!(out, "{}", style.red(&line))?;
     }

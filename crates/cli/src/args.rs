@@ -1,0 +1,279 @@
+//! The command line: verbs and flags as in the interface, nothing decided yet.
+//!
+//! Texts of roles, moments, patterns and rules stay texts here; the verbs parse them and complain in their own words.
+//! `run` keeps what stood before and after `--` apart and untouched: telling a C file from a program is its business.
+
+use clap::{ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+/// Shows the arenas of programs: what they hold, what went wrong in them.
+#[derive(Parser, Debug)]
+#[command(name = "arenascope", version, about, max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+/// What to do.
+#[derive(Subcommand, Debug)]
+pub enum Verb {
+    /// Runs a program (or compiles and runs C files), watches its arenas, leaves a trace
+    Run(RunArgs),
+    /// Shows arenas, map and bytes of a trace, at its end or at a moment
+    Show(ShowArgs),
+    /// Lists the events of a trace, one per line
+    Log(LogArgs),
+    /// Lists the findings and notes of a trace
+    Findings(FindingsArgs),
+}
+
+/// What `run` watches.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, ValueEnum)]
+pub enum Watch {
+    /// Own and foreign arenas, mappings
+    #[default]
+    Arenas,
+}
+
+/// How `run` watches.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, ValueEnum)]
+pub enum Mode {
+    /// Every event goes into the trace
+    #[default]
+    Record,
+    /// Nothing is watched: for comparing
+    Off,
+}
+
+/// One role from the command line, in the order given.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct RoleText {
+    /// The flag's word (`alloc`), or `None` for `--role`, whose text begins with the word.
+    pub word: Option<&'static str>,
+    /// The text as given.
+    pub text: String,
+}
+
+/// Words that are flags of `run`; the same list as `Role::ALL`, checked by a test.
+const ROLE_WORDS: [&str; 8] = ["create", "alloc", "resize", "free", "mark", "rewind", "reset", "destroy"];
+
+/// Flags of `run`.
+#[derive(Args, Debug, Clone)]
+#[command(
+    override_usage = "arenascope run [flags] -- PROGRAM [arg]...\n       arenascope run [flags] FILE.c... [-- arg...]"
+)]
+pub struct RunArgs {
+    /// What to watch
+    #[arg(long, value_enum, default_value_t, help_heading = "What")]
+    pub watch: Watch,
+    /// Only arenas whose name matches (`*` and `?` as in file names), or the arena of this number
+    #[arg(long, value_name = "PATTERN", help_heading = "What")]
+    pub only: Option<String>,
+    /// How to watch
+    #[arg(long, value_enum, default_value_t, help_heading = "What")]
+    pub mode: Mode,
+
+    /// A function that makes arenas: 'arena_new(size) -> arena'
+    #[arg(long, value_name = "ROLE", help_heading = "Roles: 'function(arguments) -> result'")]
+    create: Vec<String>,
+    /// A function that hands out blocks: 'arena_alloc(arena, size) -> block'
+    #[arg(long, value_name = "ROLE", help_heading = "Roles: 'function(arguments) -> result'")]
+    alloc: Vec<String>,
+    /// A function that changes a block's size
+    #[arg(long, value_name = "ROLE", help_heading = "Roles: 'function(arguments) -> result'")]
+    resize: Vec<String>,
+    /// A function that takes one block back
+    #[arg(long, value_name = "ROLE", help_heading = "Roles: 'function(arguments) -> result'")]
+    free: Vec<String>,
+    /// A function that saves the cursor: 'arena_mark(arena) -> mark'
+    #[arg(long, value_name = "ROLE", help_heading = "Roles: 'function(arguments) -> result'")]
+    mark: Vec<String>,
+    /// A function that goes back to a saved cursor: 'arena_rewind(arena, mark)'
+    #[arg(long, value_name = "ROLE", help_heading = "Roles: 'function(arguments) -> result'")]
+    rewind: Vec<String>,
+    /// A function that empties an arena
+    #[arg(long, value_name = "ROLE", help_heading = "Roles: 'function(arguments) -> result'")]
+    reset: Vec<String>,
+    /// A function that ends an arena
+    #[arg(long, value_name = "ROLE", help_heading = "Roles: 'function(arguments) -> result'")]
+    destroy: Vec<String>,
+    /// The same with the role's word in front: 'alloc:arena_alloc(arena, size) -> block'
+    #[arg(long, value_name = "WORD:ROLE", help_heading = "Roles: 'function(arguments) -> result'")]
+    role: Vec<String>,
+    /// All of the above, in the order given.
+    #[arg(skip)]
+    pub roles: Vec<RoleText>,
+    /// Roles from a file
+    #[arg(long, value_name = "FILE.toml", help_heading = "Roles: 'function(arguments) -> result'")]
+    pub profile: Vec<PathBuf>,
+    /// Tell what was found by shape, with scores
+    #[arg(long, help_heading = "Roles: 'function(arguments) -> result'")]
+    pub explain: bool,
+
+    /// More flags for the C compiler, split at spaces
+    #[arg(long, value_name = "FLAGS", allow_hyphen_values = true, help_heading = "Compiling")]
+    pub cflags: Option<String>,
+
+    /// The trace [default: NAME.PID.ascope in the current directory]
+    #[arg(short = 'o', long = "output", value_name = "FILE", help_heading = "Output")]
+    pub output: Option<PathBuf>,
+    /// Overwrite the trace if it exists
+    #[arg(long, help_heading = "Output")]
+    pub force: bool,
+    /// Tell events as they happen
+    #[arg(long, help_heading = "Output")]
+    pub narrate: bool,
+    /// Our words go to this file instead of stderr
+    #[arg(long, value_name = "FILE", help_heading = "Output")]
+    pub log: Option<PathBuf>,
+    /// ASCII only, no colour
+    #[arg(long, help_heading = "Output")]
+    pub plain: bool,
+    /// Exit with 1 when a rule of this list finds something; `any` for every finding
+    #[arg(long, value_name = "any|RULE,...", value_delimiter = ',', help_heading = "Output")]
+    pub fail_on: Vec<String>,
+
+    /// C files to compile and run
+    #[arg(value_name = "FILE.c")]
+    pub files: Vec<OsString>,
+    /// The program and its arguments; after C files the arguments only
+    #[arg(last = true, value_name = "PROGRAM")]
+    pub after: Vec<OsString>,
+}
+
+/// Flags that all verbs over a trace share.
+#[derive(Args, Debug, Clone)]
+pub struct ViewArgs {
+    /// The trace
+    pub trace: PathBuf,
+    /// JSON, as docs/json.md describes it
+    #[arg(long)]
+    pub json: bool,
+    /// ASCII only, no colour
+    #[arg(long)]
+    pub plain: bool,
+    /// Only arenas whose name matches (`*` and `?` as in file names), or the arena of this number
+    #[arg(long, value_name = "PATTERN")]
+    pub arena: Option<String>,
+}
+
+/// Flags of `show`.
+#[derive(Args, Debug, Clone)]
+pub struct ShowArgs {
+    #[command(flatten)]
+    pub view: ViewArgs,
+    /// The moment: #1204, 12.5ms, 40%, start, end, parse.c:84@3 [default: the end, each dead arena just before its own]
+    #[arg(long, value_name = "MOMENT")]
+    pub at: Option<String>,
+}
+
+/// Flags of `log`.
+#[derive(Args, Debug, Clone)]
+pub struct LogArgs {
+    #[command(flatten)]
+    pub view: ViewArgs,
+}
+
+/// Flags of `findings`.
+#[derive(Args, Debug, Clone)]
+pub struct FindingsArgs {
+    #[command(flatten)]
+    pub view: ViewArgs,
+    /// Exit with 1 when a rule of this list finds something; `any` for every finding
+    #[arg(long, value_name = "any|RULE,...", value_delimiter = ',')]
+    pub fail_on: Vec<String>,
+}
+
+/// Parses a command line, the program's name first. Errors print and exit by clap's rules: 2 for usage, 0 for help.
+pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Verb, clap::Error> {
+    let matches = Cli::command().try_get_matches_from(arguments)?;
+    let mut cli = Cli::from_arg_matches(&matches)?;
+    if let (Verb::Run(run), Some(("run", matches))) = (&mut cli.verb, matches.subcommand()) {
+        run.roles = roles_in_order(matches);
+    }
+    Ok(cli.verb)
+}
+
+/// Roles may be given by nine flags in any mixture; their order decides ties, so it is kept.
+fn roles_in_order(matches: &ArgMatches) -> Vec<RoleText> {
+    let mut found: Vec<(usize, RoleText)> = Vec::new();
+    let flags = ROLE_WORDS.iter().map(|&word| (word, Some(word))).chain([("role", None)]);
+    for (flag, word) in flags {
+        let texts = matches.get_many::<String>(flag).into_iter().flatten();
+        let places = matches.indices_of(flag).into_iter().flatten();
+        found.extend(places.zip(texts).map(|(place, text)| (place, RoleText { word, text: text.clone() })));
+    }
+    found.sort_by_key(|(place, _)| *place);
+    found.into_iter().map(|(_, role)| role).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn run(arguments: &[&str]) -> RunArgs {
+        let line = ["arenascope", "run"].into_iter().chain(arguments.iter().copied()).map(OsString::from);
+        match parse(line) {
+            Ok(Verb::Run(run)) => run,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn the_definition_is_sound() {
+        Cli::command().debug_assert();
+        for word in ROLE_WORDS {
+            assert!(
+                Cli::command()
+                    .find_subcommand("run")
+                    .is_some_and(|run| run.get_arguments().any(|argument| argument.get_long() == Some(word)))
+            );
+        }
+    }
+
+    #[test]
+    fn roles_keep_their_order_across_flags() {
+        let run = run(&[
+            "--free",
+            "f(arena, block)",
+            "--role",
+            "alloc:g(size) -> block",
+            "--alloc=h(size) -> block",
+            "--free",
+            "i(arena, block)",
+            "--",
+            "prog",
+        ]);
+        let words: Vec<_> = run.roles.iter().map(|role| (role.word, role.text.as_str())).collect();
+        assert_eq!(
+            words,
+            [
+                (Some("free"), "f(arena, block)"),
+                (None, "alloc:g(size) -> block"),
+                (Some("alloc"), "h(size) -> block"),
+                (Some("free"), "i(arena, block)"),
+            ]
+        );
+    }
+
+    #[test]
+    fn what_stands_before_and_after_the_dashes_stays_apart() {
+        let program = run(&["--narrate", "--", "prog", "--json", "--", "x"]);
+        assert!(program.narrate && program.files.is_empty());
+        assert_eq!(program.after, ["prog", "--json", "--", "x"]);
+        let files = run(&["a.c", "--cflags", "-O2 -g", "b.c", "--", "-v"]);
+        assert_eq!(files.files, ["a.c", "b.c"]);
+        assert_eq!(files.after, ["-v"]);
+        assert_eq!(files.cflags.as_deref(), Some("-O2 -g"));
+    }
+
+    #[test]
+    fn lists_split_at_commas_and_unknown_flags_are_usage_errors() {
+        assert_eq!(run(&["--fail-on", "never-stored,null-used", "a.c"]).fail_on, ["never-stored", "null-used"]);
+        let error = parse(["arenascope", "log", "--nonsense"].map(OsString::from)).expect_err("no such flag");
+        assert_eq!(error.exit_code(), 2);
+        let help = parse(["arenascope", "run", "--help"].map(OsString::from)).expect_err("help is told as an error");
+        assert_eq!(help.exit_code(), 0);
+    }
+}

@@ -1,0 +1,247 @@
+//! How a trace file is read: opened, tied to the trace of the parent process, replayed, judged.
+//!
+//! One pass over the events feeds replay, rules and views together; memory is what replay needs. All verbs over traces
+//! and the end of `run` go through here. Absent: text.
+
+use crate::error::CliError;
+use crate::mapped::Mapped;
+use arenascope_event::{Event, EventKind, ProcessFacts};
+use arenascope_replay::{Effect, Replay, State};
+use arenascope_report::gather::{Gatherer, Selection, Sources};
+use arenascope_report::pattern::ArenaPattern;
+use arenascope_report::view::{FindingView, RunView};
+use arenascope_trace::{OpenError, Trace};
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// An open trace file.
+pub struct TraceFile {
+    path: PathBuf,
+    bytes: Mapped,
+}
+
+impl TraceFile {
+    /// Opens the file. Anything that is no readable file is an error with exit status 3.
+    pub fn open(path: &Path) -> Result<TraceFile, CliError> {
+        let shown = path.display();
+        let cannot = |error: io::Error| match error.kind() {
+            io::ErrorKind::NotFound => CliError::trace(format!("{shown}: no such file"))
+                .hint("arenascope run leaves its trace as NAME.PID.ascope in the current directory"),
+            io::ErrorKind::PermissionDenied => CliError::trace(format!("{shown}: permission denied")),
+            _ => CliError::trace(format!("{shown}: {error}")),
+        };
+        // Looked at before it is opened: opening a FIFO would wait for a writer.
+        let kind = fs::metadata(path).map_err(cannot)?.file_type();
+        if kind.is_dir() {
+            return Err(CliError::trace(format!("{shown} is a directory")).hint("name the trace file inside it"));
+        }
+        if !kind.is_file() {
+            return Err(CliError::trace(format!("{shown} is not a regular file")));
+        }
+        let file = File::open(path).map_err(cannot)?;
+        let bytes = Mapped::new(&file).map_err(cannot)?;
+        Ok(TraceFile { path: path.to_owned(), bytes })
+    }
+
+    /// The trace in it. What is no trace is an error with exit status 3; damage is not.
+    pub fn trace(&self) -> Result<Trace<'_>, CliError> {
+        Trace::open(&self.bytes).map_err(|error| {
+            let complaint = CliError::trace(format!("{}: {error}", self.path.display()));
+            match error {
+                OpenError::FutureVersion { .. } => complaint.hint("a newer arenascope"),
+                OpenError::NotATrace => complaint.hint("a file that arenascope run left: NAME.PID.ascope"),
+                OpenError::Empty | OpenError::TooShort => {
+                    complaint.hint("running the program again; this trace ends before its first event")
+                }
+            }
+        })
+    }
+
+    /// The path as the user gave it.
+    pub fn name(&self) -> String {
+        self.path.to_string_lossy().into_owned()
+    }
+
+    /// The file's path.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+/// The rules that this program knows.
+pub const RULES: [&str; 3] = ["never-stored", "null-used", "never-unmapped"];
+
+/// The current directory for short file names; empty when it has none.
+pub fn current_directory() -> String {
+    std::env::current_dir().map(|path| path.to_string_lossy().into_owned()).unwrap_or_default()
+}
+
+/// The trace of another process of the same run: `NAME.PID.ascope` beside this one, if it exists.
+pub fn sibling(path: &Path, own_pid: u32, pid: u32) -> Option<PathBuf> {
+    let name = path.file_name()?.to_str()?;
+    let own = format!(".{own_pid}.");
+    let (before, after) = name.rsplit_once(own.as_str())?;
+    let sibling = path.with_file_name(format!("{before}.{pid}.{after}"));
+    sibling.is_file().then_some(sibling)
+}
+
+/// How many parents of parents are followed: a chain of forks longer than this begins without its oldest arenas.
+const MOST_ANCESTORS: u32 = 16;
+
+/// A replay at the start of this trace: empty, or, for a forked process whose parent's trace lies beside it, with the
+/// arenas it inherited.
+pub fn start(path: &Path, facts: &ProcessFacts) -> Replay {
+    start_within(path, facts, MOST_ANCESTORS)
+}
+
+fn start_within(path: &Path, facts: &ProcessFacts, ancestors: u32) -> Replay {
+    inherited(path, facts, ancestors).map_or_else(|| Replay::new(facts), |parent| Replay::forked(parent.state(), facts))
+}
+
+/// The parent's replay at the fork, if its trace can be found and knows of it.
+fn inherited(path: &Path, facts: &ProcessFacts, ancestors: u32) -> Option<Replay> {
+    if facts.fork_id == 0 || ancestors == 0 {
+        return None;
+    }
+    let parent_path = sibling(path, facts.pid, facts.parent_pid)?;
+    let file = TraceFile::open(&parent_path).ok()?;
+    let trace = file.trace().ok()?;
+    let parent_facts = trace.facts();
+    let mut replay = start_within(&parent_path, &parent_facts, ancestors - 1);
+    for event in trace.events() {
+        if matches!(event.kind, EventKind::Fork { fork_id, .. } if fork_id == facts.fork_id) {
+            return Some(replay);
+        }
+        replay.apply(&event);
+    }
+    None
+}
+
+/// A trace that was read to its end.
+pub struct Reading {
+    /// Facts of the process.
+    pub facts: ProcessFacts,
+    /// The state at the moment asked for.
+    pub state: State,
+    /// What the state does not hold.
+    pub gatherer: Gatherer,
+    /// Findings, then notes.
+    pub findings: Vec<FindingView>,
+    /// Damaged parts, each in a sentence.
+    pub damage: Vec<String>,
+}
+
+/// Reads a trace to its end. `moment` is the event after which the state is wanted; `None` is the end.
+pub fn read(file: &TraceFile, trace: &Trace<'_>, moment: Option<u64>) -> Reading {
+    let facts = trace.facts();
+    let mut replay = start(file.path(), &facts);
+    let mut gatherer = Gatherer::new(moment.unwrap_or(u64::MAX));
+    let mut state = (moment == Some(0)).then(|| replay.state().clone());
+    for event in trace.events() {
+        let effect: Effect = replay.apply(&event);
+        gatherer.observe(&event, &effect, replay.state());
+        if moment == Some(event.number.0) {
+            state = Some(replay.state().clone());
+        }
+    }
+    let findings = Vec::new();
+    let damage = trace.check().iter().map(ToString::to_string).collect();
+    Reading { state: state.unwrap_or_else(|| replay.state().clone()), facts, gatherer, findings, damage }
+}
+
+impl Reading {
+    /// The view models, arenas chosen by `selection`.
+    pub fn view(&self, file: &TraceFile, trace: &Trace<'_>, selection: &Selection) -> RunView {
+        let name = file.name();
+        let pid = self.facts.pid;
+        let sources = Sources {
+            trace: &name,
+            facts: &self.facts,
+            blob: &|blob| trace.blob(blob).map(std::borrow::Cow::into_owned),
+            child_trace: &|child, _| sibling(file.path(), pid, child).map(|path| path.to_string_lossy().into_owned()),
+        };
+        let mut view = self.gatherer.run_view(&self.state, self.findings.clone(), selection, &sources);
+        view.damage.clone_from(&self.damage);
+        view
+    }
+
+    /// The pattern of `--arena`; an error when it matches nothing in the whole trace.
+    pub fn pattern(&self, raw: Option<&str>, known: &[(u64, String)]) -> Result<Option<ArenaPattern>, CliError> {
+        let Some(raw) = raw else { return Ok(None) };
+        let pattern = ArenaPattern::new(raw);
+        if known.iter().any(|(id, name)| pattern.matches(*id, name)) {
+            return Ok(Some(pattern));
+        }
+        Err(no_such_arena(raw, known))
+    }
+}
+
+/// Every arena of a state: id and the name that users see.
+pub fn arena_names(state: &State, facts: &ProcessFacts) -> Vec<(u64, String)> {
+    let default_name = arenascope_replay::default_name(&facts.hooks);
+    let name = |arena| arenascope_report::narrate::arena_name(arena, &default_name).to_owned();
+    state.arenas().map(|arena| (u64::from(arena.id.0), name(arena))).collect()
+}
+
+/// `--arena` matched nothing.
+pub fn no_such_arena(raw: &str, known: &[(u64, String)]) -> CliError {
+    let error = CliError::usage(format!("--arena {raw}: no arena has this number or name"));
+    if known.is_empty() {
+        return error.hint("without --arena: this trace has no arena");
+    }
+    let some: Vec<String> = known.iter().take(5).map(|(id, name)| format!("{id} \"{name}\"")).collect();
+    let more = if known.len() > some.len() { format!(" and {} more", known.len() - some.len()) } else { String::new() };
+    error.hint(format!("one of {}{more}", some.join(", ")))
+}
+
+/// True when this event concerns an arena that the pattern means.
+pub fn concerns(pattern: &ArenaPattern, event: &Event, effect: &Effect, state: &State, default_name: &str) -> bool {
+    let own = match &event.kind {
+        EventKind::Capture { arena, .. } => state.arena_of_key(*arena).map(|arena| arena.id),
+        _ => effect.arena,
+    };
+    own.into_iter().chain(effect.ended.iter().copied()).any(|id| {
+        let name = state.arena(id).map_or("", |arena| arenascope_report::narrate::arena_name(arena, default_name));
+        pattern.matches(u64::from(id.0), name)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn siblings_differ_in_the_pid_only() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = |name: &str| folder.path().join(name);
+        for name in ["a.b.10.ascope", "a.b.11.ascope", "x.10.10.ascope", "x.10.12.ascope"] {
+            fs::write(path(name), "").expect("a file");
+        }
+        assert_eq!(sibling(&path("a.b.10.ascope"), 10, 11), Some(path("a.b.11.ascope")));
+        assert_eq!(sibling(&path("a.b.10.ascope"), 10, 12), None);
+        assert_eq!(sibling(&path("x.10.10.ascope"), 10, 12), Some(path("x.10.12.ascope")));
+        assert_eq!(sibling(&path("named"), 10, 12), None);
+    }
+
+    #[test]
+    fn what_is_no_trace_file_is_told_apart() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let message = |path: &Path| match TraceFile::open(path) {
+            Err(error) => (error.status(), error.to_string()),
+            Ok(file) => match file.trace() {
+                Err(error) => (error.status(), error.to_string()),
+                Ok(_) => panic!("{}", path.display()),
+            },
+        };
+        let file = folder.path().join("t");
+        assert!(message(&file).1.contains("no such file"));
+        assert!(message(folder.path()).1.contains("is a directory"));
+        assert!(message(Path::new("/dev/null")).1.contains("not a regular file"));
+        fs::write(&file, "").expect("a file");
+        assert!(message(&file).1.contains("empty"));
+        fs::write(&file, "hello").expect("a file");
+        let (status, text) = message(&file);
+        assert!(status == 3 && text.contains("not an arenascope trace") && text.contains("try:"), "{text}");
+    }
+}
