@@ -1,1 +1,26 @@
-//! The preloaded library.
+//! The library that `arenascope run` preloads: hooks in, facts out.
+//!
+//! ```text
+//!   start    before everyone else: memory, launcher's plan, patches      ask     the talk with the launcher
+//!   stubs    registers saved, both sides of a hooked call (assembly)     hooks   which handler serves which hook
+//!   roles    arena functions    memory    mmap and malloc    process    fork, exec, threads, exit    signals
+//! ```
+//!
+//! Relied on: the host never fails through us. No panic, no allocation, no lock, no text; errno, registers and flags of
+//! the ABI are as they were; descriptors are held only while talking to the launcher. No symbol is exported, so nothing
+//! is interposed by name. Deliberately absent: any parsing of ELF, DWARF or machine code (the launcher does that), and
+//! any judgement about events.
+#![no_std]
+
+mod ask;
+mod hooks;
+mod memory;
+mod process;
+mod roles;
+mod signals;
+mod start;
+mod state;
+mod stubs;
+
+#[cfg(arenascope_agent_so)]
+mod shared_object;

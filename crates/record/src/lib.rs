@@ -1,1 +1,38 @@
-//! In-process recorder.
+//! The recorder that lives inside the traced process: facts in, records in a mapped file out.
+//!
+//! Relied on: it never fails its host. It takes no lock on the path of an event already known, makes no system call
+//! there, allocates nothing outside the memory it reserved at the start, and never formats text. What cannot be written
+//! is counted in the trace's header. Deliberately absent: hooks, symbols, any judgement about what an event means.
+//!
+//! ```text
+//!   Recorder (one per process)          Thread (one per thread, exclusive)
+//!     space    mapped trace file          segment + encoder   where the next record goes
+//!     arenas   object -> key, extents     arena cache         object -> entry
+//!     sites    backtrace -> id            site cache          hash -> id
+//!     heap     malloc blocks of interest  calls               which hooked calls are on this stack
+//! ```
+#![no_std]
+
+mod arenas;
+mod capture;
+mod checksum;
+mod clock;
+mod heap;
+mod recorder;
+mod reserve;
+mod sites;
+mod space;
+mod system;
+mod thread;
+
+pub use arenascope_trace::{NO_SITE, Record};
+
+pub use arenas::{Entry, PageFilter};
+pub use clock::ticks;
+pub use heap::{HeapSet, SMALL_BYTES};
+pub use recorder::{RESERVE_BYTES, Recorder, Start};
+pub use reserve::{Reserve, Zeroed};
+pub use sites::{CallFrame, StubFrame};
+pub use space::Space;
+pub use system::{Mapping, for_each_mapping, gettid, read_own_memory};
+pub use thread::{Call, Thread};

@@ -1,0 +1,43 @@
+//! Which handler serves which hook. Called by the stubs.
+
+use crate::stubs::Frame;
+use crate::{memory, process, roles, signals, state};
+use arenascope_plan::HookKind;
+
+/// A hooked function is entered through `ascope_around`. Returns 0 to have it called and its return seen, 1 to let it run
+/// as if it were not hooked.
+pub extern "C" fn on_enter(frame: &mut Frame) -> u32 {
+    let Some(hook) = state::hook(frame.hook) else { return 1 };
+    frame.target = hook.trampoline;
+    match hook.kind {
+        kind if kind.is_role() => roles::enter(frame, hook),
+        HookKind::Fork => process::fork_enter(frame),
+        _ => memory::enter(frame, hook.kind),
+    }
+}
+
+/// A function called by `ascope_around` has returned.
+pub extern "C" fn on_exit(frame: &mut Frame) {
+    let Some(hook) = state::hook(frame.hook) else { return };
+    match hook.kind {
+        kind if kind.is_role() => roles::exit(frame, hook),
+        HookKind::Fork => process::fork_exit(frame),
+        HookKind::Dlopen => process::dlopen_exit(frame),
+        HookKind::Sigaction => signals::sigaction_exit(frame),
+        HookKind::Signal => signals::signal_exit(frame),
+        kind => memory::exit(frame, kind),
+    }
+}
+
+/// A hooked function is entered through `ascope_before`; it runs in its caller's frame afterwards.
+pub extern "C" fn on_before(frame: &mut Frame) {
+    let Some(hook) = state::hook(frame.hook) else { return };
+    match hook.kind {
+        HookKind::HeapFree => memory::heap_free(frame),
+        HookKind::PthreadCreate => process::pthread_create(frame),
+        HookKind::Vfork | HookKind::Spawn => process::vfork(frame),
+        HookKind::ExitNow => process::exit_now(frame),
+        HookKind::Execve | HookKind::Fexecve => process::exec(frame),
+        _ => {}
+    }
+}

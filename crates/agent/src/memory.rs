@@ -1,0 +1,127 @@
+//! The host's own memory calls: mappings, and malloc blocks large enough to be an arena's memory.
+//!
+//! They give arenas their bounds and, where no role ends them, their end. A mapping or block that goes away is captured
+//! first as far as arenas have blocks there.
+
+use crate::state::Inside;
+use crate::stubs::Frame;
+use arenascope_plan::HookKind;
+use arenascope_record::Record;
+
+/// MAP_FIXED (include/uapi/asm-generic/mman-common.h).
+const MAP_FIXED: u64 = 0x10;
+const PAGE: u64 = 4096;
+
+fn pages(bytes: u64) -> u64 {
+    bytes.checked_next_multiple_of(PAGE).unwrap_or(bytes)
+}
+
+/// A memory function is entered. Keeps its arguments, captures what is about to go.
+pub fn enter(frame: &mut Frame, kind: HookKind) -> u32 {
+    frame.stash = [frame.rdi, frame.rsi, frame.rdx, frame.rcx, frame.r8, frame.r9, 0];
+    let [first, second, ..] = frame.stash;
+    match kind {
+        HookKind::Munmap => {
+            if let Some(mut inside) = Inside::enter(frame.entry, false) {
+                let recorder = inside.recorder;
+                recorder.capture_before_unmap(inside.thread(), first, first.saturating_add(pages(second)));
+            }
+        }
+        HookKind::Mmap if frame.rcx & MAP_FIXED != 0 => {
+            if let Some(mut inside) = Inside::enter(frame.entry, false) {
+                let recorder = inside.recorder;
+                recorder.capture_before_unmap(inside.thread(), first, first.saturating_add(pages(second)));
+            }
+        }
+        HookKind::Realloc if first != 0 => heap_free_at(frame, first),
+        _ => {}
+    }
+    0
+}
+
+/// True for a pointer or length, false for `-errno` and MAP_FAILED.
+fn succeeded(result: u64) -> bool {
+    result < u64::MAX - 4095
+}
+
+/// A memory function has returned.
+pub fn exit(frame: &mut Frame, kind: HookKind) {
+    let [first, second, third, fourth, ..] = frame.stash;
+    let result = frame.rax;
+    match kind {
+        HookKind::Mmap if succeeded(result) => {
+            let Some(mut inside) = Inside::enter(frame.entry, false) else { return };
+            let recorder = inside.recorder;
+            let thread = inside.thread();
+            let len = pages(second);
+            if fourth & MAP_FIXED != 0 {
+                recorder.note(thread, None, &Record::Unmap { address: result, len });
+            }
+            let (protection, flags) = (third as u32, fourth as u32);
+            let record = Record::Map { address: result, len, protection, flags, observed: false };
+            recorder.note(thread, Some(frame.call()), &record);
+        }
+        HookKind::Munmap if result as u32 == 0 => {
+            let Some(mut inside) = Inside::enter(frame.entry, false) else { return };
+            let recorder = inside.recorder;
+            let record = Record::Unmap { address: first, len: pages(second) };
+            recorder.note(inside.thread(), Some(frame.call()), &record);
+        }
+        HookKind::Mremap if succeeded(result) => {
+            let Some(mut inside) = Inside::enter(frame.entry, false) else { return };
+            let recorder = inside.recorder;
+            let record = Record::Remap { old: first, old_len: pages(second), new: result, new_len: pages(third) };
+            recorder.note(inside.thread(), Some(frame.call()), &record);
+            if result != first {
+                for entry in recorder.arenas().all() {
+                    entry.drop_spans(first, first.saturating_add(pages(second)));
+                }
+            }
+        }
+        HookKind::Malloc => heap_alloc(frame, result, first),
+        HookKind::Calloc => heap_alloc(frame, result, first.saturating_mul(second)),
+        HookKind::Realloc | HookKind::Memalign => heap_alloc(frame, result, second),
+        HookKind::PosixMemalign if result as u32 == 0 && first != 0 => {
+            let mut bytes = [0u8; 8];
+            let pid = crate::state::recorder().map_or(0, |recorder| recorder.pid());
+            if arenascope_record::read_own_memory(pid, first, &mut bytes) == 8 {
+                heap_alloc(frame, u64::from_le_bytes(bytes), third);
+            }
+        }
+        _ => {}
+    }
+}
+
+fn heap_alloc(frame: &Frame, address: u64, size: u64) {
+    if address == 0 {
+        return;
+    }
+    let Some(mut inside) = Inside::enter(frame.entry, false) else { return };
+    let recorder = inside.recorder;
+    if !recorder.heap().wants(size) {
+        if size >= arenascope_record::SMALL_BYTES {
+            recorder.skipped_heap();
+        }
+    } else if recorder.heap().insert(address, size) {
+        recorder.note(inside.thread(), Some(frame.call()), &Record::HeapAlloc { address, size });
+    } else {
+        recorder.skipped_heap();
+    }
+}
+
+/// `free` is entered.
+pub fn heap_free(frame: &Frame) {
+    if frame.rdi != 0 {
+        heap_free_at(frame, frame.rdi);
+    }
+}
+
+fn heap_free_at(frame: &Frame, address: u64) {
+    let Some(mut inside) = Inside::enter(frame.entry, false) else { return };
+    let recorder = inside.recorder;
+    if let Some(size) = recorder.heap().remove(address) {
+        let thread = inside.thread();
+        recorder.capture_before_unmap(thread, address, address.saturating_add(size));
+        recorder.note(thread, Some(frame.call()), &Record::HeapFree { address });
+    }
+}

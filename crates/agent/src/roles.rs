@@ -1,0 +1,264 @@
+//! Arena functions: arguments noted at entry, the fact recorded when it is one.
+//!
+//! What changes or ends an arena (free, rewind, reset, destroy) is recorded at entry, before its nested calls; what makes
+//! something (create, alloc, resize, mark) at return, when the result is known. A call inside another on the same arena
+//! that merely does its work (alloc inside resize, reset inside destroy, `pcalloc` calling `palloc`) is passed over.
+#![allow(unsafe_code, reason = "asks whether an enclosing frame of ours is still on the stack")]
+
+use crate::state::Inside;
+use crate::stubs::Frame;
+use arenascope_event::CaptureReason;
+use arenascope_plan::{Hook, HookKind, Source, SourceKind};
+use arenascope_record::{Call, Record, Recorder, Thread, read_own_memory};
+use core::sync::atomic::Ordering::Relaxed;
+use stash::*;
+
+/// Names of the stash words.
+mod stash {
+    pub const OBJECT: usize = 0;
+    pub const SIZE: usize = 1;
+    /// Alignment (alloc), old block (resize), parent (create), where the mark is (mark).
+    pub const FIRST: usize = 2;
+    /// Out parameter of the block (alloc, resize), name (create).
+    pub const SECOND: usize = 3;
+    /// Out parameter of the arena (create).
+    pub const THIRD: usize = 4;
+    pub const EVENTS: usize = 5;
+    pub const COOKIE: usize = 6;
+}
+
+/// Longest arena name read from the host, bytes.
+const NAME_BYTES: usize = 128;
+
+/// The value of an argument at entry.
+#[inline]
+fn value(frame: &Frame, source: Source) -> u64 {
+    match source.kind {
+        SourceKind::Absent => 0,
+        SourceKind::Register => source.narrow(frame.argument(source.index)),
+        SourceKind::Stack => source.narrow(frame.stack_word(source.index)),
+        SourceKind::Constant => source.value,
+    }
+}
+
+/// The word at `address` in the host; 0 when it cannot be read.
+fn word_at(recorder: &Recorder, address: u64) -> u64 {
+    let mut bytes = [0u8; 8];
+    if address != 0 && read_own_memory(recorder.pid(), address, &mut bytes) == 8 {
+        u64::from_le_bytes(bytes)
+    } else {
+        0
+    }
+}
+
+/// True when the stub's frame of an open call still stands: calls left by longjmp or an exception leave stale entries.
+fn stands(call: &Call) -> bool {
+    let place = call.stack_pointer.wrapping_sub(8).wrapping_sub(size_of::<Frame>() as u64);
+    let cookie = place.wrapping_add(core::mem::offset_of!(Frame, stash) as u64).wrapping_add(8 * COOKIE as u64);
+    // SAFETY: the word lies between the present stack pointer and `call.stack_pointer` (open calls lie above the
+    // present one: `settle_calls`), so it is part of this thread's mapped stack.
+    unsafe { (cookie as *const u64).read_volatile() == call.cookie }
+}
+
+/// True when this call only does the work of one that encloses it.
+fn is_part_of_another(thread: &Thread, kind: HookKind, object: u64) -> bool {
+    use HookKind::*;
+    thread.open_calls().iter().any(|open| {
+        let enclosing = HookKind::from_code(open.role);
+        let part = match (enclosing, kind) {
+            (Some(Alloc), Alloc) | (Some(Resize), Alloc | Free | Resize) | (Some(Free), Free) => true,
+            (Some(Create), Create | Reset | Rewind) | (Some(Mark), Mark) => true,
+            (Some(Rewind), Free | Rewind | Reset) => true,
+            (Some(Reset), Free | Rewind | Reset | Destroy) => true,
+            (Some(Destroy), Free | Rewind | Reset | Destroy) => true,
+            _ => false,
+        };
+        part && open.object == object && stands(open)
+    })
+}
+
+/// A role function is entered.
+#[inline]
+pub fn enter(frame: &mut Frame, hook: &Hook) -> u32 {
+    let stack_pointer = frame.entry;
+    let Some(mut inside) = Inside::enter(stack_pointer, true) else { return 1 };
+    let sources = &hook.sources;
+    let object = value(frame, sources.arena);
+    let recorder = inside.recorder;
+    let thread = inside.thread();
+    thread.settle_calls(stack_pointer);
+    if !thread.open_calls().is_empty() && is_part_of_another(thread, hook.kind, object) {
+        return 1;
+    }
+    let cookie = thread.next_cookie();
+    set(frame, OBJECT, object);
+    set(frame, EVENTS, thread.events);
+    set(frame, COOKIE, cookie);
+    thread.push_call(Call { stack_pointer, object, role: hook.kind as u8, cookie });
+    match hook.kind {
+        HookKind::Alloc => {
+            set(frame, SIZE, size(frame, hook));
+            set(frame, FIRST, value(frame, sources.align));
+            set(frame, SECOND, value(frame, sources.block_out));
+        }
+        HookKind::Resize => {
+            set(frame, SIZE, size(frame, hook));
+            set(frame, FIRST, value(frame, sources.block));
+            set(frame, SECOND, value(frame, sources.block_out));
+        }
+        HookKind::Create => {
+            set(frame, SIZE, size(frame, hook));
+            set(frame, FIRST, value(frame, sources.parent));
+            set(frame, SECOND, value(frame, sources.name));
+            set(frame, THIRD, value(frame, sources.arena_out));
+        }
+        HookKind::Mark => set(frame, FIRST, value(frame, sources.mark_at)),
+        kind => ending(recorder, thread, frame, hook, kind, object),
+    }
+    0
+}
+
+#[inline]
+fn set(frame: &mut Frame, index: usize, value: u64) {
+    if let Some(place) = frame.stash.get_mut(index) {
+        *place = value;
+    }
+}
+
+#[inline]
+fn get(frame: &Frame, index: usize) -> u64 {
+    frame.stash.get(index).copied().unwrap_or(0)
+}
+
+#[inline]
+fn size(frame: &Frame, hook: &Hook) -> u64 {
+    let size = value(frame, hook.sources.size);
+    if hook.sources.count.is_present() { size.saturating_mul(value(frame, hook.sources.count)) } else { size }
+}
+
+/// Free, rewind, reset, destroy: recorded before they happen.
+#[cold]
+fn ending(recorder: &Recorder, thread: &mut Thread, frame: &Frame, hook: &Hook, kind: HookKind, object: u64) {
+    let sources = &hook.sources;
+    let Some(entry) = recorder.arena(thread, object) else { return };
+    let arena = entry.key.load(Relaxed);
+    let call = Some(frame.call());
+    match kind {
+        HookKind::Free => {
+            let block = value(frame, sources.block);
+            let order = entry.order.fetch_add(1, Relaxed);
+            recorder.note(thread, call, &Record::Free { arena, order, block });
+        }
+        HookKind::Rewind => {
+            let mark = if sources.mark.is_present() {
+                value(frame, sources.mark)
+            } else {
+                word_at(recorder, value(frame, sources.mark_at))
+            };
+            let order = entry.order.fetch_add(1, Relaxed);
+            recorder.note(thread, call, &Record::Rewind { arena, order, mark });
+        }
+        HookKind::Reset => {
+            recorder.capture(thread, entry, CaptureReason::Reset);
+            let order = entry.order.fetch_add(1, Relaxed);
+            recorder.note(thread, call, &Record::Reset { arena, order });
+            entry.clear_spans();
+        }
+        HookKind::Destroy => {
+            recorder.capture(thread, entry, CaptureReason::Destroy);
+            let order = entry.order.fetch_add(1, Relaxed);
+            recorder.note(thread, call, &Record::Destroy { arena, order });
+            entry.clear_spans();
+        }
+        _ => {}
+    }
+}
+
+/// A role function has returned.
+#[inline]
+pub fn exit(frame: &mut Frame, hook: &Hook) {
+    let Some(mut inside) = Inside::enter(frame.entry, true) else { return };
+    let recorder = inside.recorder;
+    let thread = inside.thread();
+    thread.pop_call(frame.entry);
+    match hook.kind {
+        HookKind::Alloc if hook.takes_result => {
+            let call = frame.call();
+            recorder.alloc(thread, get(frame, OBJECT), frame.rax, get(frame, SIZE), get(frame, FIRST), call);
+        }
+        HookKind::Alloc => {
+            let block = word_at(recorder, get(frame, SECOND));
+            recorder.alloc(thread, get(frame, OBJECT), block, get(frame, SIZE), get(frame, FIRST), frame.call());
+        }
+        HookKind::Create | HookKind::Resize | HookKind::Mark => made(recorder, thread, frame, hook),
+        _ => {}
+    }
+}
+
+/// Create, resize, mark: recorded when the result is known.
+#[cold]
+fn made(recorder: &Recorder, thread: &mut Thread, frame: &Frame, hook: &Hook) {
+    let call = Some(frame.call());
+    let nested = thread.events.wrapping_sub(get(frame, EVENTS));
+    match hook.kind {
+        HookKind::Create => {
+            let object = if hook.takes_result {
+                frame.rax
+            } else if hook.sources.arena_out.is_present() {
+                word_at(recorder, get(frame, THIRD))
+            } else {
+                get(frame, OBJECT)
+            };
+            let global = !hook.takes_result && !hook.sources.arena_out.is_present() && !hook.sources.arena.is_present();
+            if object == 0 && !global {
+                return;
+            }
+            let parent = match get(frame, FIRST) {
+                0 => None,
+                parent => recorder.arena(thread, parent).map(|entry| entry.key.load(Relaxed)),
+            };
+            let mut name = [0u8; NAME_BYTES];
+            let name = match get(frame, SECOND) {
+                0 => None,
+                address => {
+                    let got = read_name(recorder, address, &mut name);
+                    name.get(..got)
+                }
+            };
+            let Some(entry) = recorder.arena(thread, object) else { return };
+            if nested == 0 {
+                entry.clear_spans();
+            }
+            let size = hook.sources.size.is_present().then(|| get(frame, SIZE));
+            let order = entry.order.fetch_add(1, Relaxed);
+            let arena = entry.key.load(Relaxed);
+            recorder.note(thread, call, &Record::Create { arena, order, size, parent, name, nested });
+        }
+        HookKind::Resize => {
+            let Some(entry) = recorder.arena(thread, get(frame, OBJECT)) else { return };
+            let new = if hook.takes_result { frame.rax } else { word_at(recorder, get(frame, SECOND)) };
+            let (old, size) = (get(frame, FIRST), get(frame, SIZE));
+            if new != 0 {
+                recorder.note_block(entry, new, size);
+            }
+            let order = entry.order.fetch_add(1, Relaxed);
+            let arena = entry.key.load(Relaxed);
+            recorder.note(thread, call, &Record::Resize { arena, order, old, new, size });
+        }
+        HookKind::Mark => {
+            let Some(entry) = recorder.arena(thread, get(frame, OBJECT)) else { return };
+            let mark = if hook.takes_result { frame.rax } else { word_at(recorder, get(frame, FIRST)) };
+            let order = entry.order.fetch_add(1, Relaxed);
+            let arena = entry.key.load(Relaxed);
+            recorder.note(thread, call, &Record::Mark { arena, order, mark });
+        }
+        _ => {}
+    }
+}
+
+/// Reads a C string as far as it is readable; its length without the NUL.
+fn read_name(recorder: &Recorder, address: u64, to: &mut [u8; NAME_BYTES]) -> usize {
+    let got = read_own_memory(recorder.pid(), address, to);
+    let read = to.get(..got).unwrap_or(&[]);
+    read.iter().position(|byte| *byte == 0).unwrap_or(read.len())
+}

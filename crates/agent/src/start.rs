@@ -1,0 +1,235 @@
+//! Before everyone else: find the launcher, reserve memory, carry out its plan.
+//!
+//! Does nothing at all unless LD_PRELOAD begins with `/proc/PID/fd/N`, the launcher's way of handing us over.
+#![allow(unsafe_code, reason = "edits the environment vector and patches code")]
+
+use crate::ask::{self, Answer};
+use crate::{process, signals, state, stubs};
+use arenascope_plan::{Done, Failure, MESSAGE_LIMIT, Patch, Placed, PlanItem, Purpose};
+use arenascope_record::{RESERVE_BYTES, Recorder, Reserve, Start};
+use core::ffi::{CStr, c_char};
+use rustix::mm::{MapFlags, MprotectFlags, ProtFlags, mmap_anonymous, mprotect};
+
+const PAGE: u64 = 4096;
+const VARIABLE: &[u8] = b"LD_PRELOAD=";
+
+/// The agent's beginning. `environment` is the vector the kernel made.
+#[cfg_attr(not(arenascope_agent_so), expect(dead_code, reason = "called by the shared object's constructor"))]
+pub fn start(environment: *mut *mut c_char) {
+    let Some((path, launcher)) = take_preload(environment) else { return };
+    let Some(mut reserve) = Reserve::new(RESERVE_BYTES + MESSAGE_LIMIT + (4 << 20)) else { return };
+    let (Some(buffer), Some(rows), Some(nodes)) =
+        (reserve.take(MESSAGE_LIMIT), reserve.take(state::HOOKS), reserve.take(process::NODES))
+    else {
+        return;
+    };
+    process::remember_preload(path);
+    ask::set_launcher(launcher, buffer);
+    state::set_table(rows);
+    process::set_nodes(nodes);
+    let Some(mut answer) = ask::ask(Purpose::Start, 0) else { return };
+    let mapped = answer.map();
+    let errno = mapped.as_ref().err().map_or(0, |errno| errno.raw_os_error() as u32);
+    let space = mapped.ok().flatten();
+    let Some(plan) = answer.plan().map(|reader| reader.plan) else { return };
+    let pid = rustix::process::getpid().as_raw_nonzero().get() as u32;
+    let settings = Start { space, pid, stub: stubs::stub_frame(), frames: plan.frames as usize };
+    if let Some(recorder) = Recorder::new(&mut reserve, settings) {
+        state::set_recorder(recorder);
+        if space.is_some() {
+            signals::install();
+            state::make_thread_key();
+            first_facts(recorder, &answer);
+        }
+    }
+    carry_out(answer, errno);
+}
+
+/// The first records of the trace: this thread, the modules, the memory that is there already.
+fn first_facts(recorder: &'static Recorder, answer: &Answer) {
+    let Some(mut inside) = state::Inside::enter(1, false) else { return };
+    let thread = inside.thread();
+    let mut ids = answer.plan().into_iter().flatten().filter_map(|item| match item {
+        PlanItem::BuildId(id) => Some(id),
+        _ => None,
+    });
+    ask::for_each_module(&mut |module| {
+        let id = ids.next().unwrap_or(&[]);
+        recorder.module(thread, module.bias, module.start, module.end, module.path, id);
+    });
+    process::observe_mappings(recorder, thread);
+}
+
+/// After dlopen: asks about the modules that are mapped now. `stack_pointer` is the hook's.
+pub fn new_modules(stack_pointer: u64) {
+    let Some(mut answer) = ask::ask(Purpose::NewModules, 0) else { return };
+    // The launcher answers with the build ids of exactly those modules that it had not been told of, in our order, and
+    // an empty one for each that it had.
+    let _ = answer.map();
+    if let Some(mut inside) = state::Inside::enter(stack_pointer, false) {
+        let recorder = inside.recorder;
+        let thread = inside.thread();
+        let mut ids = answer.plan().into_iter().flatten().filter_map(|item| match item {
+            PlanItem::BuildId(id) => Some(id),
+            _ => None,
+        });
+        ask::for_each_module(&mut |module| match ids.next() {
+            Some([0]) | None => {}
+            Some(id) => recorder.module(thread, module.bias, module.start, module.end, module.path, id),
+        });
+    }
+    carry_out(answer, 0);
+}
+
+/// Takes our entry out of LD_PRELOAD: the program sees the environment it was given. Returns our path and the launcher's
+/// pid.
+fn take_preload(environment: *mut *mut c_char) -> Option<(&'static [u8], u32)> {
+    if environment.is_null() {
+        return None;
+    }
+    let mut slot = environment;
+    loop {
+        // SAFETY: the vector ends with a null pointer, and we stop there.
+        let string = unsafe { slot.read() };
+        if string.is_null() {
+            return None;
+        }
+        // SAFETY: the kernel's environment strings are NUL-terminated and stay for the life of the process.
+        let bytes: &'static [u8] = unsafe { CStr::from_ptr(string) }.to_bytes();
+        if let Some(value) = bytes.strip_prefix(VARIABLE) {
+            let end = value.iter().position(|byte| matches!(byte, b':' | b' ')).unwrap_or(value.len());
+            let path = value.get(..end)?;
+            let launcher = launcher_of(path)?;
+            // Programs that set their title overwrite this string later: keep a copy.
+            let kept = remembered(path)?;
+            match value.get(end.wrapping_add(1)..) {
+                // Somebody else's preload stays: "LD_PRELOAD=" is moved right before it.
+                Some(rest) if !rest.is_empty() => {
+                    let to = string.wrapping_add(end.wrapping_add(1));
+                    // SAFETY: both ranges lie in the string; the place before `rest` is as long as VARIABLE because
+                    // `path` and its separator are gone, and at least VARIABLE.len() bytes of the name lie before.
+                    unsafe { core::ptr::copy(VARIABLE.as_ptr().cast::<c_char>(), to, VARIABLE.len()) };
+                    // SAFETY: the slot is the host's own vector, writable since execve built it on the stack.
+                    unsafe { slot.write(to) };
+                    return Some((kept, launcher));
+                }
+                _ => {
+                    let mut from = slot;
+                    loop {
+                        // SAFETY: moves the rest of the vector down by one, the final null included.
+                        let next = unsafe { from.add(1).read() };
+                        // SAFETY: as above.
+                        unsafe { from.write(next) };
+                        if next.is_null() {
+                            break;
+                        }
+                        from = from.wrapping_add(1);
+                    }
+                    return Some((kept, launcher));
+                }
+            }
+        }
+        slot = slot.wrapping_add(1);
+    }
+}
+
+/// A copy of `path` that outlives the change of its string.
+fn remembered(path: &[u8]) -> Option<&'static [u8]> {
+    let mut reserve = Reserve::new(PAGE as usize)?;
+    let room: &'static mut [u8] = reserve.take(path.len())?;
+    room.copy_from_slice(path);
+    Some(room)
+}
+
+/// The pid in `/proc/PID/fd/N`.
+fn launcher_of(path: &[u8]) -> Option<u32> {
+    let rest = path.strip_prefix(b"/proc/")?;
+    let slash = rest.iter().position(|byte| *byte == b'/')?;
+    rest.get(slash..)?.strip_prefix(b"/fd/")?;
+    rest.get(..slash)?.iter().try_fold(0u32, |pid, byte| {
+        let digit = (*byte as char).to_digit(10)?;
+        pid.checked_mul(10)?.checked_add(digit)
+    })
+}
+
+/// Places code, adds hooks, patches, and tells the launcher what failed.
+fn carry_out(answer: Answer, trace_errno: u32) {
+    let mut failures = [(0u32, Failure::NoPage); 256];
+    let mut failed = 0usize;
+    let mut fail = |hook: u32, failure: Failure| {
+        if let Some(place) = failures.get_mut(failed) {
+            *place = (hook, failure);
+            failed = failed.wrapping_add(1);
+        }
+    };
+    let mut table_full = false;
+    let mut pages_missing = false;
+    if let Some(reader) = answer.plan() {
+        for item in reader {
+            match item {
+                PlanItem::BuildId(_) => {}
+                PlanItem::Placed(placed) => pages_missing |= place(&placed).is_none(),
+                PlanItem::Hook(hook) => table_full |= state::add_hook(hook).is_none(),
+                PlanItem::Patch(patch) => {
+                    let outcome = if table_full {
+                        Err(Failure::TableFull)
+                    } else if pages_missing {
+                        Err(Failure::NoPage)
+                    } else {
+                        apply(&patch)
+                    };
+                    if let Err(failure) = outcome {
+                        fail(patch.hook, failure);
+                    }
+                }
+            }
+        }
+    }
+    answer.done(Done { trace_errno }, failures.into_iter().take(failed));
+}
+
+/// Maps pages at an address the launcher found free, and puts the code there.
+fn place(placed: &Placed<'_>) -> Option<()> {
+    let bytes = (placed.code.len() as u64).checked_next_multiple_of(PAGE)? as usize;
+    // SAFETY: NOREPLACE: either nothing was mapped there, or the call fails and nothing is touched.
+    let page = unsafe {
+        mmap_anonymous(
+            placed.address as *mut _,
+            bytes,
+            ProtFlags::READ | ProtFlags::WRITE,
+            MapFlags::PRIVATE | MapFlags::FIXED_NOREPLACE,
+        )
+    }
+    .ok()?;
+    if page as u64 != placed.address {
+        // A kernel before 4.17 takes the address as a hint.
+        // SAFETY: the mapping was made above and is not used.
+        let _ = unsafe { rustix::mm::munmap(page, bytes) };
+        return None;
+    }
+    // SAFETY: the mapping above has room for the code, and nobody else knows of it.
+    unsafe { core::ptr::copy_nonoverlapping(placed.code.as_ptr(), page.cast(), placed.code.len()) };
+    // SAFETY: the range is the mapping above.
+    unsafe { mprotect(page, bytes, MprotectFlags::READ | MprotectFlags::EXEC) }.ok()
+}
+
+/// Overwrites five bytes of a function's start, if they are still those of its file.
+fn apply(patch: &Patch) -> Result<(), Failure> {
+    let first = patch.address & !(PAGE - 1);
+    let last = patch.address.wrapping_add(patch.patch.len() as u64 - 1) & !(PAGE - 1);
+    let bytes = last.wrapping_sub(first).wrapping_add(PAGE) as usize;
+    // SAFETY: the launcher gives addresses inside a module's code, which is mapped and readable.
+    let present = unsafe { (patch.address as *const [u8; 5]).read_unaligned() };
+    if present != patch.original {
+        return Err(Failure::CodeDiffers);
+    }
+    let all = MprotectFlags::READ | MprotectFlags::WRITE | MprotectFlags::EXEC;
+    // SAFETY: these pages hold code of a module; they stay executable for other threads all the time.
+    unsafe { mprotect(first as *mut _, bytes, all) }.map_err(|_| Failure::NotWritable)?;
+    // SAFETY: the five bytes lie in pages just made writable. At the start no other thread exists; after dlopen no other
+    // thread can be in these functions' first instructions unless the module's own constructors started it.
+    unsafe { (patch.address as *mut [u8; 5]).write_unaligned(patch.patch) };
+    // SAFETY: as above; code is read and executed, as the loader mapped it.
+    let _ = unsafe { mprotect(first as *mut _, bytes, MprotectFlags::READ | MprotectFlags::EXEC) };
+    Ok(())
+}

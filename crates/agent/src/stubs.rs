@@ -1,0 +1,297 @@
+//! The two stubs every hooked function passes through, in assembly, and the frame they build.
+//!
+//! ```text
+//!   patched function ── jmp ──► thunk (near page)            Around                       Before
+//!                               push hook number             jmp  ascope_around           call ascope_before
+//!                                                            trampoline:                  lea rsp, [rsp+8]
+//!                                                              relocated instructions       relocated instructions
+//!                                                              jmp back                     jmp back
+//! ```
+//!
+//! `ascope_around` builds a frame, copies 128 bytes of stack arguments below it, and *calls* the function. The return
+//! address on the stack is never replaced, so longjmp out of a hooked function, C++ exceptions through it, recursion,
+//! coroutines and shadow stacks need no care of ours: a frame that is left is simply gone, and the call frame
+//! information below lets unwinders pass. Tried and dropped: replacing the return address (exceptions end in
+//! std::terminate, longjmp leaves stale entries).
+//!
+//! Both stubs save *every* caller-saved general register and xmm0-15, on both sides: within one file gcc -O2 keeps
+//! values in caller-saved registers across calls to functions it knows not to touch them (-fipa-ra). The upper halves of
+//! ymm and zmm are safe because nothing in this object is built with AVX. Flags are not saved: no compiler keeps them
+//! across a call.
+#![allow(unsafe_code, reason = "assembly, and the one thread-local word")]
+
+use arenascope_record::{CallFrame, StubFrame, Thread};
+
+/// Bytes of stack arguments that a function called by `ascope_around` may read.
+pub const STACK_ARGUMENT_BYTES: usize = 128;
+/// Bytes of [`Frame`].
+const FRAME: usize = 544;
+
+/// What a stub saved. Handlers read arguments from it and may change them; what stands in it when the handler returns is
+/// what the registers will hold.
+#[repr(C)]
+pub struct Frame {
+    stack_arguments: [u64; STACK_ARGUMENT_BYTES / 8],
+    xmm: [[u64; 2]; 16],
+    /// Result register.
+    pub rax: u64,
+    /// Fourth argument.
+    pub rcx: u64,
+    /// Third argument.
+    pub rdx: u64,
+    /// Second argument.
+    pub rsi: u64,
+    /// First argument.
+    pub rdi: u64,
+    /// Fifth argument.
+    pub r8: u64,
+    /// Sixth argument.
+    pub r9: u64,
+    r10: u64,
+    r11: u64,
+    /// The caller's frame pointer.
+    pub rbp: u64,
+    /// Where `ascope_around` calls.
+    pub target: u64,
+    /// Hook number.
+    pub hook: u64,
+    /// Address of the return address on the stack.
+    pub entry: u64,
+    /// The handler's own notes from entry to return.
+    pub stash: [u64; 7],
+}
+
+const _: () = assert!(size_of::<Frame>() == FRAME && core::mem::offset_of!(Frame, rax) == 384);
+const _: () = assert!(core::mem::offset_of!(Frame, rbp) == 456 && core::mem::offset_of!(Frame, stash) == 488);
+
+impl Frame {
+    /// Argument `index` (0 = rdi … 5 = r9); 0 beyond.
+    pub fn argument(&self, index: u8) -> u64 {
+        match index {
+            0 => self.rdi,
+            1 => self.rsi,
+            2 => self.rdx,
+            3 => self.rcx,
+            4 => self.r8,
+            5 => self.r9,
+            _ => 0,
+        }
+    }
+
+    /// Word `index` of the caller's stack above the return address. Only words that the stub has copied; 0 beyond.
+    pub fn stack_word(&self, index: u8) -> u64 {
+        if usize::from(index) >= STACK_ARGUMENT_BYTES / 8 {
+            return 0;
+        }
+        let address = self.entry.wrapping_add(8).wrapping_add(u64::from(index).wrapping_mul(8));
+        // SAFETY: the word lies within the 128 bytes above the return address, which `ascope_around` itself reads.
+        unsafe { (address as *const u64).read() }
+    }
+
+    /// Where the call came from.
+    pub fn call(&self) -> CallFrame {
+        // SAFETY: `entry` is the address of the return address that the hooked function was called with.
+        let return_address = unsafe { (self.entry as *const u64).read() };
+        CallFrame { return_address, frame_pointer: self.rbp, stack_pointer: self.entry }
+    }
+}
+
+core::arch::global_asm!(
+    r#"
+    .section .tbss,"awT",@nobits
+    .balign 8
+    .globl ascope_thread
+    .hidden ascope_thread
+    .type ascope_thread, @object
+    .size ascope_thread, 8
+ascope_thread:
+    .zero 8
+
+    .text
+    .macro ascope_save
+        mov [rsp + 384], rax
+        mov [rsp + 392], rcx
+        mov [rsp + 400], rdx
+        mov [rsp + 408], rsi
+        mov [rsp + 416], rdi
+        mov [rsp + 424], r8
+        mov [rsp + 432], r9
+        mov [rsp + 440], r10
+        mov [rsp + 448], r11
+        .set i, 0
+        .irp r, xmm0,xmm1,xmm2,xmm3,xmm4,xmm5,xmm6,xmm7,xmm8,xmm9,xmm10,xmm11,xmm12,xmm13,xmm14,xmm15
+        movaps [rsp + 128 + i * 16], \r
+        .set i, i + 1
+        .endr
+    .endm
+    .macro ascope_restore
+        .set i, 0
+        .irp r, xmm0,xmm1,xmm2,xmm3,xmm4,xmm5,xmm6,xmm7,xmm8,xmm9,xmm10,xmm11,xmm12,xmm13,xmm14,xmm15
+        movaps \r, [rsp + 128 + i * 16]
+        .set i, i + 1
+        .endr
+        mov rax, [rsp + 384]
+        mov rcx, [rsp + 392]
+        mov rdx, [rsp + 400]
+        mov rsi, [rsp + 408]
+        mov rdi, [rsp + 416]
+        mov r8, [rsp + 424]
+        mov r9, [rsp + 432]
+        mov r10, [rsp + 440]
+        mov r11, [rsp + 448]
+    .endm
+
+    .balign 64
+    .globl ascope_around
+    .hidden ascope_around
+    .type ascope_around, @function
+ascope_around:
+    .cfi_startproc
+    .cfi_def_cfa_offset 16
+    sub rsp, 544
+    .cfi_adjust_cfa_offset 544
+    ascope_save
+    mov [rsp + 456], rbp
+    mov rax, [rsp + 544]
+    mov [rsp + 472], rax
+    lea rax, [rsp + 552]
+    mov [rsp + 480], rax
+    mov rdi, rsp
+    call {on_enter}
+    test eax, eax
+    jne 7f
+    .set i, 0
+    .rept 8
+    movups xmm0, [rsp + 560 + i * 16]
+    movaps [rsp + i * 16], xmm0
+    .set i, i + 1
+    .endr
+    ascope_restore
+    call [rsp + 464]
+    .globl ascope_around_return
+    .hidden ascope_around_return
+ascope_around_return:
+    ascope_save
+    mov rdi, rsp
+    call {on_exit}
+    ascope_restore
+    add rsp, 552
+    .cfi_adjust_cfa_offset -552
+    ret
+    .cfi_adjust_cfa_offset 552
+7:
+    mov rax, [rsp + 464]
+    mov [rsp + 544], rax
+    ascope_restore
+    add rsp, 544
+    .cfi_adjust_cfa_offset -544
+    ret
+    .cfi_endproc
+    .size ascope_around, . - ascope_around
+
+    .balign 64
+    .globl ascope_before
+    .hidden ascope_before
+    .type ascope_before, @function
+ascope_before:
+    .cfi_startproc
+    .cfi_def_cfa_offset 24
+    sub rsp, 552
+    .cfi_adjust_cfa_offset 552
+    ascope_save
+    mov [rsp + 456], rbp
+    mov rax, [rsp + 560]
+    mov [rsp + 472], rax
+    lea rax, [rsp + 568]
+    mov [rsp + 480], rax
+    mov rdi, rsp
+    call {on_before}
+    ascope_restore
+    add rsp, 552
+    .cfi_adjust_cfa_offset -552
+    ret
+    .cfi_endproc
+    .size ascope_before, . - ascope_before
+
+    .balign 64
+    .globl ascope_thread_entry
+    .hidden ascope_thread_entry
+    .type ascope_thread_entry, @function
+ascope_thread_entry:
+    .cfi_startproc
+    sub rsp, 8
+    .cfi_adjust_cfa_offset 8
+    call {thread_begin}
+    add rsp, 8
+    .cfi_adjust_cfa_offset -8
+    mov rdi, rdx
+    jmp rax
+    .cfi_endproc
+    .size ascope_thread_entry, . - ascope_thread_entry
+    "#,
+    on_enter = sym crate::hooks::on_enter,
+    on_exit = sym crate::hooks::on_exit,
+    on_before = sym crate::hooks::on_before,
+    thread_begin = sym crate::process::thread_begin,
+);
+
+unsafe extern "C" {
+    fn ascope_around();
+    fn ascope_around_return();
+    fn ascope_before();
+    fn ascope_thread_entry();
+}
+
+/// Address of the stub for hooks seen on both sides.
+pub fn around() -> u64 {
+    ascope_around as *const () as u64
+}
+
+/// Address of the stub for hooks seen at entry.
+pub fn before() -> u64 {
+    ascope_before as *const () as u64
+}
+
+/// The first code of every thread the host creates: `ascope_thread_entry(node)`.
+pub fn thread_entry() -> u64 {
+    ascope_thread_entry as *const () as u64
+}
+
+/// How a backtrace recognises a call made by `ascope_around`, and finds the true return address.
+pub fn stub_frame() -> StubFrame {
+    // The slot that holds the label lies right below the frame; the true return address above frame and hook number.
+    StubFrame { label: ascope_around_return as *const () as u64, distance: 8 + FRAME as u64 + 8 }
+}
+
+/// This thread's recorder state; null before its first event.
+///
+/// Initial-exec: the word lies in the static TLS block that the loader set aside, so reading it never calls
+/// `__tls_get_addr`, which may call malloc.
+#[inline(always)]
+pub fn thread_word() -> *mut Thread {
+    let thread: *mut Thread;
+    // SAFETY: reads one word of this thread's static TLS block; the offset is the loader's.
+    unsafe {
+        core::arch::asm!(
+            "mov {0}, qword ptr [rip + ascope_thread@GOTTPOFF]",
+            "mov {0}, qword ptr fs:[{0}]",
+            out(reg) thread,
+            options(nostack, readonly, preserves_flags),
+        );
+    }
+    thread
+}
+
+/// Sets [`thread_word`].
+pub fn set_thread_word(thread: *mut Thread) {
+    // SAFETY: writes one word of this thread's static TLS block, which nothing else uses.
+    unsafe {
+        core::arch::asm!(
+            "mov {1}, qword ptr [rip + ascope_thread@GOTTPOFF]",
+            "mov qword ptr fs:[{1}], {0}",
+            in(reg) thread,
+            out(reg) _,
+            options(nostack, preserves_flags),
+        );
+    }
+}

@@ -1,0 +1,508 @@
+//! The recorder of one process: facts in, records out.
+//!
+//! Hot: [`Recorder::alloc`], about 20 ns besides the walk. Everything else is cold and may make system calls. Callers
+//! hold the calling thread's [`Thread`] exclusively and have set `busy`.
+#![allow(unsafe_code, reason = "owns the table of threads, which hands out each row once")]
+
+use crate::arenas::{ARENA_SLOTS, ArenaTable, Entry, Grown, PageFilter};
+use crate::checksum::{self, crc32c};
+use crate::clock::ticks;
+use crate::heap::{self, HeapSet};
+use crate::reserve::{Reserve, Zeroed, page_wiped_on_fork};
+use crate::sites::{CACHE_SLOTS, CallFrame, CodeRanges, FRAMES_MAX, SITE_SLOTS, SiteTable, StubFrame, walk};
+use crate::space::{self, Space};
+use crate::system::{for_each_mapping, gettid};
+use crate::thread::{Segment, Thread};
+use arenascope_trace::{
+    MAX_RECORD_BYTES, NO_SITE, Record, SegmentEncoder, layout, layout::ClockPair, layout::SegmentKind,
+};
+use core::cell::UnsafeCell;
+use core::mem::MaybeUninit;
+use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Acquire, Ordering::Relaxed, Ordering::Release};
+
+/// Threads alive at once; more are counted as lost.
+const THREADS: usize = 2048;
+/// Bytes of a thread's scratch: the longest capture that stands inline.
+pub(crate) const SCRATCH_BYTES: usize = 4096;
+/// Events dropped between two questions to a full file system.
+const PATIENCE: u32 = 1024;
+/// Times a thread may look up the bounds of its stack before it is taken for one that hops between stacks.
+const STACK_LOOKS: u32 = 64;
+
+/// Address space the recorder's tables need, bytes. Touched lazily: a small program touches well under 1 MiB.
+pub const RESERVE_BYTES: usize = 96 << 20;
+
+/// What a recorder is started with.
+pub struct Start {
+    /// The mapped trace; `None` records nothing.
+    pub space: Option<Space>,
+    /// This process.
+    pub pid: u32,
+    /// How a return into our stubs is recognised.
+    pub stub: StubFrame,
+    /// Return addresses kept, 1 to 64.
+    pub frames: usize,
+}
+
+const ROW_FRESH: u32 = 0;
+const ROW_USED: u32 = 1;
+const ROW_LEFT: u32 = 2;
+
+/// One row of the thread table. Owned by whoever moved `state` to `ROW_USED`.
+struct Row {
+    state: AtomicU32,
+    thread: UnsafeCell<MaybeUninit<Thread>>,
+}
+
+// SAFETY: a zeroed row is fresh and its thread uninitialised, which is a valid `MaybeUninit`.
+unsafe impl Zeroed for Row {}
+// SAFETY: `thread` is touched only by the owner of the row (see `Row`).
+unsafe impl Sync for Row {}
+
+// SAFETY: two integers.
+unsafe impl Zeroed for crate::sites::CachedSite {}
+
+/// The recorder. One per process, never dropped.
+pub struct Recorder {
+    live: &'static AtomicU32,
+    enabled: AtomicBool,
+    space: UnsafeCell<Option<Space>>,
+    epoch: AtomicU32,
+    pid: AtomicU32,
+    stub: StubFrame,
+    frames: usize,
+    code: CodeRanges,
+    rows: &'static [Row],
+    rows_used: AtomicU32,
+    site_caches: &'static [UnsafeCell<crate::sites::CachedSite>],
+    scratches: &'static [UnsafeCell<u8>],
+    thread_numbers: AtomicU32,
+    modules: AtomicU32,
+    sites: SiteTable,
+    arenas: ArenaTable,
+    heap: HeapSet,
+    own: (u64, u64),
+    pub(crate) captured_bytes: AtomicU64,
+}
+
+// SAFETY: `space` is written only while one thread exists (`new`, `renew` in a forked child, before `enabled` is set);
+// site caches and scratches are split into disjoint parts, one per row, touched by the row's owner alone.
+unsafe impl Sync for Recorder {}
+// SAFETY: as above; nothing is tied to the creating thread.
+unsafe impl Send for Recorder {}
+
+fn cells<T>(slice: &'static mut [T]) -> &'static [UnsafeCell<T>] {
+    // SAFETY: UnsafeCell<T> has T's layout (repr(transparent)), and the exclusive borrow ends here for good.
+    unsafe { &*(core::ptr::from_mut(slice) as *const [UnsafeCell<T>]) }
+}
+
+impl Recorder {
+    /// Builds a recorder in `reserve` (at least [`RESERVE_BYTES`]). `None` when that is too small or the kernel gives no
+    /// page.
+    pub fn new(reserve: &mut Reserve, start: Start) -> Option<&'static Recorder> {
+        checksum::detect();
+        let own = reserve.range();
+        let sites = SiteTable::new(reserve.take(SITE_SLOTS)?, reserve.take(SITE_SLOTS)?);
+        let arenas = ArenaTable::new(
+            reserve.take(ARENA_SLOTS)?,
+            reserve.take(ARENA_SLOTS)?,
+            reserve.take(ARENA_SLOTS)?,
+            reserve.take(PageFilter::WORDS)?,
+        );
+        let place: &'static mut MaybeUninit<Recorder> = reserve.take_one::<RecorderPlace>()?.as_place();
+        let recorder = place.write(Recorder {
+            live: page_wiped_on_fork()?,
+            enabled: AtomicBool::new(start.space.is_some()),
+            space: UnsafeCell::new(start.space),
+            epoch: AtomicU32::new(1),
+            pid: AtomicU32::new(start.pid),
+            stub: start.stub,
+            frames: start.frames.clamp(1, FRAMES_MAX),
+            code: CodeRanges::new(),
+            rows: reserve.take(THREADS)?,
+            rows_used: AtomicU32::new(0),
+            site_caches: cells(reserve.take(THREADS * CACHE_SLOTS)?),
+            scratches: cells(reserve.take(THREADS * SCRATCH_BYTES)?),
+            thread_numbers: AtomicU32::new(0),
+            modules: AtomicU32::new(0),
+            sites,
+            arenas,
+            heap: HeapSet::new(reserve.take(heap::SLOTS)?, reserve.take(heap::SLOTS)?),
+            own,
+            captured_bytes: AtomicU64::new(0),
+        });
+        recorder.live.store(1, Relaxed);
+        Some(recorder)
+    }
+
+    /// True when records go somewhere.
+    #[inline]
+    pub fn enabled(&self) -> bool {
+        self.enabled.load(Relaxed)
+    }
+
+    /// False in a forked child that has not been renewed: its parent's trace is not mapped there.
+    #[inline]
+    pub fn alive(&self) -> bool {
+        self.live.load(Relaxed) != 0
+    }
+
+    /// The process this recorder writes for.
+    pub fn pid(&self) -> u32 {
+        self.pid.load(Relaxed)
+    }
+
+    /// True for an address in the recorder's own tables.
+    pub fn owns(&self, address: u64) -> bool {
+        self.own.0 <= address && address < self.own.1
+    }
+
+    /// The arenas seen so far.
+    pub fn arenas(&self) -> &ArenaTable {
+        &self.arenas
+    }
+
+    /// The malloc blocks recorded.
+    pub fn heap(&self) -> &HeapSet {
+        &self.heap
+    }
+
+    /// In a forked child, with one thread: writes go to `space` from now on (`None`: nowhere). What the parent's trace
+    /// knew (sites, arenas) is defined anew when next met.
+    pub fn renew(&self, space: Option<Space>, pid: u32, only: Option<&mut Thread>) {
+        self.enabled.store(false, Relaxed);
+        // SAFETY: the child of a fork has one thread, which is here (contract), and no reference into the old value
+        // is held across this call.
+        unsafe { *self.space.get() = space };
+        self.pid.store(pid, Relaxed);
+        self.epoch.fetch_add(1, Relaxed);
+        self.sites.clear();
+        self.thread_numbers.store(0, Relaxed);
+        self.modules.store(0, Relaxed);
+        self.captured_bytes.store(0, Relaxed);
+        let survivor = only.as_ref().map(|thread| thread.writer);
+        for (index, row) in self.rows.iter().enumerate().take(self.rows_used.load(Relaxed) as usize) {
+            if Some(index as u32) != survivor {
+                if row.state.swap(ROW_LEFT, Relaxed) != ROW_FRESH {
+                    // SAFETY: the row was initialised when it left ROW_FRESH; its owner does not exist in this process.
+                    unsafe { (*row.thread.get()).assume_init_mut().renew(false) };
+                }
+            }
+        }
+        self.live.store(1, Relaxed);
+        self.enabled.store(space.is_some(), Relaxed);
+        if let Some(thread) = only {
+            thread.renew(false);
+            self.name_thread(thread, 0);
+        }
+    }
+
+    fn space(&self) -> Option<&Space> {
+        // SAFETY: written only while one thread exists (see `Sync`); readers come after.
+        unsafe { (*self.space.get()).as_ref() }
+    }
+
+    fn count_lost(&self, word: usize, amount: u64) {
+        if let Some(space) = self.space() {
+            space.word(word).fetch_add(amount, Relaxed);
+        }
+    }
+
+    /// An event came while its thread was inside the recorder.
+    #[cold]
+    pub fn lost_reentered(&self) {
+        self.count_lost(layout::live::LOST_REENTERED, 1);
+    }
+
+    /// An event found a table full.
+    #[cold]
+    pub fn lost_table_full(&self) {
+        self.count_lost(layout::live::LOST_TABLE_FULL, 1);
+    }
+
+    /// A small malloc block was not recorded.
+    pub fn skipped_heap(&self) {
+        self.count_lost(layout::live::LOST_HEAP_SKIPPED, 1);
+    }
+
+    pub(crate) fn lost_capture(&self, bytes: u64) {
+        self.count_lost(layout::live::LOST_CAPTURE_BYTES, bytes);
+    }
+
+    /// A state for the calling thread. `parent` is the number of the thread that created it, 0 when unknown.
+    /// O(threads ever alive at once). `None` when the table is full.
+    #[cold]
+    pub fn thread_begin(&self, parent: u32) -> Option<&'static mut Thread> {
+        let left = self.rows.iter().take(self.rows_used.load(Relaxed) as usize).position(|row| {
+            row.state.load(Relaxed) == ROW_LEFT
+                // Acquire: pairs with the Release in `thread_end`; the next owner sees what the last one wrote.
+                && row.state.compare_exchange(ROW_LEFT, ROW_USED, Acquire, Relaxed).is_ok()
+        });
+        let thread = match left {
+            Some(index) => {
+                let row = self.rows.get(index)?;
+                // SAFETY: we own the row (moved it to ROW_USED) and it was initialised before it was left.
+                let thread = unsafe { (*row.thread.get()).assume_init_mut() };
+                thread.renew(true);
+                thread
+            }
+            None => {
+                let index = self.rows_used.fetch_add(1, Relaxed) as usize;
+                let Some(row) = self.rows.get(index) else {
+                    self.rows_used.store(THREADS as u32, Relaxed);
+                    self.lost_table_full();
+                    return None;
+                };
+                row.state.store(ROW_USED, Relaxed);
+                let cache = self.site_caches.get(index * CACHE_SLOTS..(index + 1) * CACHE_SLOTS)?;
+                let scratch = self.scratches.get(index * SCRATCH_BYTES..(index + 1) * SCRATCH_BYTES)?;
+                // SAFETY: part `index` of both arrays belongs to this row alone, and the row to this thread.
+                let (cache, scratch) = unsafe {
+                    (
+                        core::slice::from_raw_parts_mut(cache.as_ptr() as *mut crate::sites::CachedSite, cache.len()),
+                        core::slice::from_raw_parts_mut(scratch.as_ptr() as *mut u8, scratch.len()),
+                    )
+                };
+                // SAFETY: `fetch_add` gave this index to us alone.
+                unsafe { (*row.thread.get()).write(Thread::new(index as u32, cache, scratch)) }
+            }
+        };
+        self.name_thread(thread, parent);
+        Some(thread)
+    }
+
+    /// Gives the state a number of its own and says so in the trace.
+    fn name_thread(&self, thread: &mut Thread, parent: u32) {
+        thread.number = self.thread_numbers.fetch_add(1, Relaxed).wrapping_add(1);
+        thread.tid = gettid();
+        thread.epoch = self.epoch.load(Relaxed);
+        let number = thread.number;
+        if thread.segment.payload != 0 {
+            self.write(thread, ticks(), NO_SITE, &Record::Thread { number });
+        }
+        self.note(thread, None, &Record::ThreadStart { tid: thread.tid, parent });
+    }
+
+    /// The thread is gone; its segment and caches go to the next one.
+    pub fn thread_end(&self, thread: &'static mut Thread) {
+        self.note(thread, None, &Record::ThreadExit);
+        let writer = thread.writer as usize;
+        if let Some(row) = self.rows.get(writer) {
+            // Release: pairs with the Acquire in `thread_begin`.
+            row.state.store(ROW_LEFT, Release);
+        }
+    }
+
+    /// A module is mapped. The first one is the program itself.
+    pub fn module(&self, thread: &mut Thread, bias: u64, start: u64, end: u64, path: &[u8], build_id: &[u8]) {
+        self.code.add(start, end);
+        let number = self.modules.fetch_add(1, Relaxed);
+        self.note(thread, None, &Record::Module { number, bias, start, end, path, build_id });
+    }
+
+    // ---- the hot path ----
+
+    /// An alloc function returned `block` (0: it refused) to `call`.
+    #[inline]
+    pub fn alloc(&self, thread: &mut Thread, object: u64, block: u64, size: u64, align: u64, call: CallFrame) {
+        let Some(entry) = self.arena(thread, object) else { return };
+        if block != 0 {
+            self.note_block(entry, block, size);
+        }
+        let site = self.site(thread, call);
+        let order = entry.order.fetch_add(1, Relaxed);
+        let key = entry.key.load(Relaxed);
+        let tsc = ticks();
+        if thread.segment.used as usize + MAX_RECORD_BYTES > layout::SEGMENT_PAYLOAD || thread.segment.payload == 0 {
+            if !self.open_segment(thread, tsc) {
+                return;
+            }
+        }
+        let room = space::payload(thread.segment.payload, thread.segment.used as usize);
+        let Some(out) = room.first_chunk_mut::<MAX_RECORD_BYTES>() else { return };
+        let used = thread.encoder.alloc(tsc, key, order, block, size, align, site, out);
+        let crc = crc32c(thread.segment.crc, out.get(..used).unwrap_or(&[]));
+        thread.segment.crc = crc;
+        thread.segment.used = thread.segment.used.wrapping_add(used as u32);
+        thread.events = thread.events.wrapping_add(1);
+        space::commit(thread.segment.payload, thread.segment.used, crc);
+    }
+
+    /// Takes note of where a block of `entry` lies, so that its bytes can be captured.
+    #[inline]
+    pub fn note_block(&self, entry: &Entry, block: u64, size: u64) {
+        if let Grown::New { from, to } = entry.note_block(block, size) {
+            if (from.wrapping_sub(1) ^ to.wrapping_sub(1)) >> 12 != 0 || from == block {
+                self.arenas.pages().add(from, to);
+            }
+        }
+    }
+
+    /// The entry of the arena at `object`, announced in this process's trace.
+    #[inline]
+    pub fn arena(&self, thread: &mut Thread, object: u64) -> Option<&'static Entry> {
+        match thread.cached_arena(object) {
+            Some(entry) if entry.epoch.load(Relaxed) == thread.epoch => Some(entry),
+            _ => self.arena_slowly(thread, object),
+        }
+    }
+
+    #[cold]
+    fn arena_slowly(&self, thread: &mut Thread, object: u64) -> Option<&'static Entry> {
+        let Some(entry) = self.arenas.entry(object) else {
+            self.lost_table_full();
+            return None;
+        };
+        let epoch = self.epoch.load(Relaxed);
+        if entry.epoch.swap(epoch, Relaxed) != epoch {
+            entry.order.store(0, Relaxed);
+            self.note(thread, None, &Record::ArenaSeen { arena: entry.key.load(Relaxed), object });
+        }
+        thread.cache_arena(object, entry);
+        Some(entry)
+    }
+
+    /// The site of `call`, defined if new.
+    #[inline]
+    pub(crate) fn site(&self, thread: &mut Thread, call: CallFrame) -> u32 {
+        if call.stack_pointer.wrapping_sub(thread.stack_low) >= thread.stack_high.wrapping_sub(thread.stack_low) {
+            self.look_up_stack(thread, call.stack_pointer);
+        }
+        let end = thread.stack_high;
+        let (count, hash) = walk(call, end, self.stub, &self.code, self.frames, &mut thread.frames);
+        match thread.cached_site(hash) {
+            Some(cached) if cached.hash == hash => cached.id,
+            _ => self.site_slowly(thread, hash, count),
+        }
+    }
+
+    #[cold]
+    fn site_slowly(&self, thread: &mut Thread, hash: u64, count: usize) -> u32 {
+        let (id, fresh) = self.sites.intern(hash);
+        if fresh {
+            let frames = thread.frames;
+            let addresses = frames.get(..count).unwrap_or(&[]);
+            if !self.write(thread, ticks(), NO_SITE, &Record::Site { id, addresses }) {
+                return NO_SITE;
+            }
+        }
+        if let Some(cached) = thread.cached_site(hash) {
+            cached.hash = hash;
+            cached.id = id;
+        }
+        id
+    }
+
+    /// Finds the mapping that holds the stack. A thread that hops between stacks too often keeps its callers only.
+    #[cold]
+    fn look_up_stack(&self, thread: &mut Thread, stack_pointer: u64) {
+        thread.stack_low = stack_pointer;
+        thread.stack_high = stack_pointer.wrapping_add(8);
+        if thread.stack_looks > STACK_LOOKS {
+            return;
+        }
+        thread.stack_looks = thread.stack_looks.wrapping_add(1);
+        for_each_mapping(|mapping| {
+            if mapping.start <= stack_pointer && stack_pointer < mapping.end {
+                // The first thread's stack grows down as it is used, without a hole (mm/mmap.c, VM_GROWSDOWN).
+                let room = if mapping.special { 8 << 20 } else { 0 };
+                thread.stack_low = mapping.start.saturating_sub(room);
+                thread.stack_high = mapping.end;
+                return false;
+            }
+            true
+        });
+    }
+
+    // ---- the cold path ----
+
+    /// Records a fact. `call` adds its backtrace. False when it could not be written (and was counted).
+    pub fn note(&self, thread: &mut Thread, call: Option<CallFrame>, record: &Record<'_>) -> bool {
+        if !self.enabled() {
+            return false;
+        }
+        let site = match call {
+            Some(call) => self.site(thread, call),
+            None => NO_SITE,
+        };
+        let written = self.write(thread, ticks(), site, record);
+        thread.events = thread.events.wrapping_add(u64::from(written));
+        written
+    }
+
+    fn write(&self, thread: &mut Thread, tsc: u64, site: u32, record: &Record<'_>) -> bool {
+        let room = record.max_bytes();
+        if thread.segment.used as usize + room > layout::SEGMENT_PAYLOAD || thread.segment.payload == 0 {
+            if !self.open_segment(thread, tsc) {
+                return false;
+            }
+        }
+        self.write_here(thread, tsc, site, record)
+    }
+
+    fn write_here(&self, thread: &mut Thread, tsc: u64, site: u32, record: &Record<'_>) -> bool {
+        let out = space::payload(thread.segment.payload, thread.segment.used as usize);
+        let used = thread.encoder.record(tsc, site, record, out);
+        if used == 0 {
+            return false;
+        }
+        let crc = crc32c(thread.segment.crc, out.get(..used).unwrap_or(&[]));
+        thread.segment.crc = crc;
+        thread.segment.used = thread.segment.used.wrapping_add(used as u32);
+        space::commit(thread.segment.payload, thread.segment.used, crc);
+        true
+    }
+
+    /// Begins a new segment for this thread. False, and one event counted, when there is no room.
+    #[cold]
+    fn open_segment(&self, thread: &mut Thread, tsc: u64) -> bool {
+        let Some(space) = self.space() else { return false };
+        if thread.segment.patience > 0 {
+            thread.segment.patience = thread.segment.patience.wrapping_sub(1);
+            self.count_lost(layout::live::LOST_NO_SPACE, 1);
+            return false;
+        }
+        let slot = match thread.segment.owed_slot {
+            0 => space.take_slots(1),
+            owed => owed.wrapping_sub(1),
+        };
+        let Some(address) = space.ready(slot, 1) else {
+            thread.segment.owed_slot = slot.wrapping_add(1);
+            thread.segment.patience = PATIENCE;
+            thread.segment.payload = 0;
+            self.count_lost(layout::live::LOST_NO_SPACE, 1);
+            return false;
+        };
+        let at = ClockPair { tsc, ns: monotonic_ns() };
+        space.word(layout::live::LATEST_TSC).store(at.tsc, Relaxed);
+        space.word(layout::live::LATEST_NS).store(at.ns, Relaxed);
+        let sequence = thread.segment.sequence;
+        space::put(address, 0, &layout::segment_header(SegmentKind::Events, thread.writer, sequence, at));
+        thread.segment = Segment { payload: address, sequence: sequence.wrapping_add(1), ..Segment::default() };
+        thread.encoder = SegmentEncoder::new(tsc);
+        let number = thread.number;
+        self.write_here(thread, tsc, NO_SITE, &Record::Thread { number })
+    }
+
+    pub(crate) fn blob_space(&self) -> Option<&Space> {
+        self.space()
+    }
+}
+
+/// CLOCK_MONOTONIC, ns.
+pub(crate) fn monotonic_ns() -> u64 {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+    (now.tv_sec as u64).wrapping_mul(1_000_000_000).wrapping_add(now.tv_nsec as u64)
+}
+
+/// Zeroed room for a recorder.
+struct RecorderPlace(MaybeUninit<Recorder>);
+
+// SAFETY: uninitialised memory may hold zeros.
+unsafe impl Zeroed for RecorderPlace {}
+
+impl RecorderPlace {
+    fn as_place(&'static mut self) -> &'static mut MaybeUninit<Recorder> {
+        &mut self.0
+    }
+}

@@ -1,0 +1,151 @@
+//! Questions to the kernel that have no wrapper: reading memory that may not be there, and the process's own map.
+#![allow(unsafe_code, reason = "one raw system call")]
+
+use rustix::fs::{Mode, OFlags, open};
+
+/// Copies `to.len()` bytes from `address` in this process. Stops at the first unreadable page instead of faulting.
+/// Returns the bytes copied; 0 also where the kernel forbids the call (seccomp).
+pub fn read_own_memory(pid: u32, address: u64, to: &mut [u8]) -> usize {
+    let local = [to.as_mut_ptr() as u64, to.len() as u64];
+    let remote = [address, to.len() as u64];
+    let result: i64;
+    // SAFETY: process_vm_readv (310 on x86-64, arch/x86/entry/syscalls/syscall_64.tbl) writes at most `to.len()` bytes
+    // to `to`, which is exclusively borrowed; the remote side is read by the kernel with faults turned into errors.
+    unsafe {
+        core::arch::asm!(
+            "syscall",
+            inlateout("rax") 310i64 => result,
+            in("rdi") u64::from(pid),
+            in("rsi") local.as_ptr(),
+            in("rdx") 1u64,
+            in("r10") remote.as_ptr(),
+            in("r8") 1u64,
+            in("r9") 0u64,
+            lateout("rcx") _,
+            lateout("r11") _,
+            options(nostack),
+        );
+    }
+    usize::try_from(result).unwrap_or(0).min(to.len())
+}
+
+/// The kernel's id of this thread.
+pub fn gettid() -> u32 {
+    rustix::thread::gettid().as_raw_nonzero().get() as u32
+}
+
+/// One line of the memory map.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Mapping {
+    /// First address.
+    pub start: u64,
+    /// One past the last.
+    pub end: u64,
+    /// PROT_* bits.
+    pub protection: u32,
+    /// True for MAP_SHARED.
+    pub shared: bool,
+    /// True when no file backs it.
+    pub anonymous: bool,
+    /// True for `[stack]`, `[heap]` and the like.
+    pub special: bool,
+}
+
+/// Calls `each` for every line of the process's memory map until it returns false. Uses 8 KiB of stack and no
+/// allocation. O(mappings).
+pub fn for_each_mapping(mut each: impl FnMut(Mapping) -> bool) {
+    let Ok(file) = open(c"/proc/self/maps", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()) else { return };
+    let mut buffer = [0u8; 8192];
+    let mut kept = 0usize;
+    loop {
+        let Some(room) = buffer.get_mut(kept..) else { return };
+        let Ok(got) = rustix::io::read(&file, room) else { return };
+        if got == 0 {
+            return;
+        }
+        let filled = kept.saturating_add(got);
+        let mut start = 0usize;
+        while let Some(line) = buffer.get(start..filled) {
+            let Some(length) = line.iter().position(|byte| *byte == b'\n') else { break };
+            if let Some(mapping) = line.get(..length).and_then(parse_line) {
+                if !each(mapping) {
+                    return;
+                }
+            }
+            start = start.saturating_add(length).saturating_add(1);
+        }
+        if start == 0 && filled == buffer.len() {
+            // One line longer than the buffer: drop it, its numbers were at its head.
+            kept = 0;
+            continue;
+        }
+        buffer.copy_within(start..filled, 0);
+        kept = filled.saturating_sub(start);
+    }
+}
+
+/// Reads `start-end perms offset dev inode path`.
+fn parse_line(line: &[u8]) -> Option<Mapping> {
+    let mut fields = line.split(|byte| *byte == b' ').filter(|field| !field.is_empty());
+    let range = fields.next()?;
+    let permissions = fields.next()?;
+    let _offset = fields.next()?;
+    let _device = fields.next()?;
+    let inode = fields.next()?;
+    let path = fields.next().unwrap_or(b"");
+    let dash = range.iter().position(|byte| *byte == b'-')?;
+    let mut protection = 0;
+    for (bit, letter) in [(1u32, b'r'), (2, b'w'), (4, b'x')] {
+        if permissions.contains(&letter) {
+            protection |= bit;
+        }
+    }
+    Some(Mapping {
+        start: hex(range.get(..dash)?)?,
+        end: hex(range.get(dash.checked_add(1)?..)?)?,
+        protection,
+        shared: permissions.contains(&b's'),
+        anonymous: inode == b"0" && path.first() != Some(&b'/'),
+        special: path.first() == Some(&b'['),
+    })
+}
+
+fn hex(digits: &[u8]) -> Option<u64> {
+    if digits.is_empty() || digits.len() > 16 {
+        return None;
+    }
+    digits.iter().try_fold(0u64, |value, digit| {
+        let digit = (*digit as char).to_digit(16)?;
+        Some((value << 4) | u64::from(digit))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_of_the_memory_map_is_read() {
+        let mapping = parse_line(b"7f0000001000-7f0000003000 rw-s 00000000 00:01 0      [stack]").unwrap();
+        assert_eq!((mapping.start, mapping.end, mapping.protection), (0x7f0000001000, 0x7f0000003000, 3));
+        assert!(mapping.shared && mapping.anonymous && mapping.special);
+        assert!(parse_line(b"garbage").is_none());
+        assert!(parse_line(b"").is_none());
+    }
+
+    #[test]
+    fn the_own_map_holds_this_function_and_memory_reads_stop_at_holes() {
+        let here = the_own_map_holds_this_function_and_memory_reads_stop_at_holes as *const () as u64;
+        let mut found = false;
+        for_each_mapping(|mapping| {
+            found |= mapping.start <= here && here < mapping.end && mapping.protection & 4 != 0;
+            true
+        });
+        assert!(found);
+        let mut bytes = [0u8; 16];
+        assert_eq!(read_own_memory(std::process::id(), here, &mut bytes), 16);
+        assert_eq!(read_own_memory(std::process::id(), 8, &mut bytes), 0);
+    }
+
+    extern crate std;
+}
