@@ -1,0 +1,20 @@
+//! The whole of Arenascope on real programs: compiled, run with and without us, and asked afterwards.
+//!
+//! One module per promise. The programs are in `../programs`, each with its expectation in its head. Relied on: a compiler
+//! (a missing one fails these tests, it does not skip them), util-linux. Deliberately absent: anything that a crate's own
+//! tests can say about values.
+
+mod bad_input;
+mod disk;
+mod findings;
+mod harness;
+mod hooks;
+mod permissions;
+mod processes;
+mod roles;
+mod seed;
+mod shapes;
+mod sight;
+mod traces;
+mod untouched;
+mod views;

@@ -1,0 +1,164 @@
+//! Processes: fork, vfork, spawn, exec, and being killed at any instant.
+
+use crate::harness::{Place, count, long};
+use serde_json::Value;
+use std::path::Path;
+
+const BUMP: [&str; 6] = [
+    "--create",
+    "bump_init(arena, size)",
+    "--alloc",
+    "bump_alloc(arena, size) -> block",
+    "--destroy",
+    "bump_destroy(arena)",
+];
+
+/// Traces of the programs named like `program`, with their events; spawned programs may leave traces of their own names.
+fn traces_of(place: &Place, program: &Path) -> Vec<Vec<Value>> {
+    let name = program.file_name().expect("a program has a name").to_string_lossy().into_owned();
+    place
+        .traces()
+        .into_iter()
+        .filter(|trace| trace.file_name().is_some_and(|file| file.to_string_lossy().starts_with(&format!("{name}."))))
+        .map(|trace| place.log(&trace))
+        .collect()
+}
+
+#[test]
+fn a_child_that_goes_on_allocating_has_its_own_trace_tied_to_its_parent_s() {
+    let place = Place::new();
+    let program = place.cc("fork.c", &["-O2"]);
+    let (outcome, screen) = place.watch(&BUMP, &program, &[]);
+    assert_eq!(outcome.status, 0, "{outcome:?}\n{screen}");
+    let mut traces = traces_of(&place, &program);
+    assert_eq!(traces.len(), 2, "{:?}\n{screen}", place.traces());
+    traces.sort_by_key(|events| count(events, "fork"));
+    let (child, parent) = (&traces[0], &traces[1]);
+    assert_eq!(count(parent, "alloc"), 5, "3 before, 2 after: {screen}");
+    assert_eq!(count(parent, "fork"), 1, "{screen}");
+    assert_eq!(count(child, "alloc"), 5, "{screen}");
+    assert_eq!(count(parent, "destroy") + count(child, "destroy"), 2, "{screen}");
+    let fork = parent.iter().find(|event| event["kind"] == "fork").expect("a fork event");
+    let child_pid = fork["child"]["pid"].as_u64().or(fork["child"].as_u64()).or(fork["pid"].as_u64());
+    let pid = child_pid.unwrap_or_else(|| panic!("the fork event names the child: {fork}"));
+    let tied = place.traces().iter().any(|trace| trace.to_string_lossy().contains(&format!(".{pid}.")));
+    assert!(tied, "a trace of pid {pid}: {:?}", place.traces());
+}
+
+#[test]
+fn vfork_and_spawn_survive() {
+    for (source, allocs) in [("vfork_exec.c", 4), ("spawn.c", 2)] {
+        let place = Place::new();
+        let program = place.cc(source, &[]);
+        let (outcome, screen) = place.watch(&BUMP, &program, &[]);
+        assert_eq!(outcome.status, 0, "{outcome:?}\n{screen}");
+        let traces = traces_of(&place, &program);
+        let total: usize = traces.iter().map(|events| count(events, "alloc")).sum();
+        assert_eq!(total, allocs, "{source}: {:?}\n{screen}", place.traces());
+    }
+}
+
+#[test]
+fn a_program_that_replaces_itself_is_seen_twice() {
+    let place = Place::new();
+    let program = place.cc("exec_self.c", &[]);
+    let (outcome, screen) = place.watch(&BUMP, &program, &[]);
+    assert_eq!(outcome.status, 5, "{outcome:?}\n{screen}");
+    let mut counts: Vec<usize> = traces_of(&place, &program).iter().map(|events| count(events, "alloc")).collect();
+    counts.sort_unstable();
+    assert_eq!(counts, [3, 5], "{:?}\n{screen}", place.traces());
+}
+
+#[test]
+fn a_million_allocations_and_sigkill() {
+    let place = Place::new();
+    let program = place.cc("sigkill.c", &["-O2"]);
+    let (outcome, screen) = place.watch(&BUMP, &program, &["1000000"]);
+    assert_eq!(outcome.status, 128 + 9, "{outcome:?}\n{screen}");
+    let trace = place.trace();
+    let bytes = trace.metadata().expect("a trace").len();
+    assert!(bytes <= 8_000_000, "{bytes} bytes for 1,000,000 events");
+    let said = place.arenascope(&["log".as_ref(), "--json".as_ref(), trace.as_os_str()]);
+    assert_eq!(said.status, 0, "{}", said.stderr);
+    let allocs = said.stdout.lines().filter(|line| line.contains("\"kind\":\"alloc\"")).count();
+    assert_eq!(allocs, 1_000_000);
+    assert_eq!(place.findings(&trace)["lost"]["events"], 0);
+}
+
+#[test]
+fn killed_at_any_instant_the_trace_is_whole() {
+    let place = Place::new();
+    let program = place.cc("sigkill.c", &["-O2"]);
+    for step in 0..if long() { 200 } else { 8 } {
+        let count_made = 1 + step * 997;
+        let trace = place.file("killed.ascope");
+        let mut flags = BUMP.to_vec();
+        let path = trace.to_string_lossy();
+        flags.extend(["--force", "-o", &path]);
+        let (outcome, screen) = place.watch(&flags, &program, &[&count_made.to_string()]);
+        assert_eq!(outcome.status, 137, "{outcome:?}\n{screen}");
+        let events = place.log(&trace);
+        assert_eq!(count(&events, "alloc"), count_made, "{screen}");
+    }
+}
+
+#[test]
+fn the_launcher_killed_leaves_a_trace_that_can_be_read() {
+    let place = Place::new();
+    let program = place.cc("sigkill.c", &["-O2"]);
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_arenascope"));
+    command.arg("run").args(BUMP).args(["-o", "cut.ascope", "--"]).arg(&program).arg("2000000");
+    command.current_dir(place.path()).stdin(std::process::Stdio::null());
+    command.stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null());
+    let mut child = command.spawn().expect("arenascope starts");
+    let trace = place.file("cut.ascope");
+    let begun = (0..400).any(|_| {
+        std::thread::sleep(std::time::Duration::from_millis(5));
+        trace.exists()
+    });
+    assert!(begun, "the trace appears while the program runs");
+    child.kill().expect("our child can be killed");
+    child.wait().expect("our child can be waited for");
+    std::thread::sleep(std::time::Duration::from_millis(1500));
+    let said = place.arenascope(&["log".as_ref(), trace.as_os_str()]);
+    assert_eq!(said.status, 0, "{}", said.stderr);
+}
+
+#[test]
+fn rights_given_up_on_the_way() {
+    if !crate::harness::is_root() {
+        eprintln!("needs root to have rights to give up; as another user the program says so and ends with 77");
+        let place = Place::new();
+        let program = place.cc("drop_root.c", &[]);
+        let (outcome, _) = place.watch(&BUMP, &program, &[]);
+        assert_eq!(outcome.status, 77);
+        return;
+    }
+    let place = Place::new();
+    let program = place.cc("drop_root.c", &[]);
+    let jail = place.file("jail");
+    std::fs::create_dir(&jail).expect("a folder");
+    let (outcome, screen) = place.watch(&BUMP, &program, &[&jail.to_string_lossy()]);
+    assert_eq!(outcome.status, 0, "{outcome:?}\n{screen}");
+    let events = place.log(&place.trace());
+    assert_eq!(count(&events, "alloc"), 20, "{screen}");
+}
+
+#[test]
+fn limits_of_every_kind() {
+    let place = Place::new();
+    let program = place.cc("limits.c", &[]);
+    let plain = place.plain(&program, &[]);
+    for limit in ["-n 16", "-v 400000", "-l 0", "-s 256", "-c 0", "-f 64", "-f 0"] {
+        let script = format!("ulimit {limit} && exec \"$@\"");
+        let log = place.file("our.words");
+        let mut shell = std::process::Command::new("bash");
+        shell.args(["-c", &script, "bash", env!("CARGO_BIN_EXE_arenascope"), "run"]).args(BUMP);
+        shell.args(["--force", "-o", "limits.ascope", "--"]).arg(&program);
+        let outcome = place.outcome(&mut shell);
+        // Under a limit on file sizes the trace may be refused before the start; then nothing ran, and the message says so.
+        let refused = outcome.status == 2 && limit.starts_with("-f") && !outcome.stderr.is_empty();
+        assert!(refused || (outcome.status == plain.status && outcome.stdout == plain.stdout), "{limit}: {outcome:?}");
+        let _ = std::fs::remove_file(log);
+    }
+}

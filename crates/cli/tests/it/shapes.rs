@@ -1,0 +1,101 @@
+//! Four further programs in unusual C, found by shape at -O0 and -O2, with both compilers: what is said, what is not.
+
+use crate::harness::{Place, accused, count, line_of, noted, programs};
+use serde_json::Value;
+
+/// Runs `source` with roles found by shape: events and findings, for both compilers at both levels.
+fn each(source: &str, check: impl Fn(&str, &str, &[Value], &Value)) {
+    for compiler in ["gcc", "clang"] {
+        for level in ["-O0", "-O2"] {
+            let place = Place::new();
+            let program = place.compile(compiler, source, &[level]);
+            let (outcome, screen) = place.watch(&[], &program, &[]);
+            assert_eq!(outcome.status, 0, "{outcome:?}\n{screen}");
+            let what = format!("{source} {compiler} {level}\n{screen}");
+            let trace = place.trace();
+            check(&what, &screen, &place.log(&trace), &place.findings(&trace));
+        }
+    }
+}
+
+#[test]
+fn a_chunked_pool_on_malloc_is_seen_and_silent() {
+    each("chunked_pool.c", |what, screen, events, json| {
+        assert!(screen.contains("pool_get"), "{what}");
+        assert_eq!(count(events, "alloc"), 330, "{what}");
+        assert_eq!(count(events, "create"), 0, "build() is no create function: {what}");
+        assert_eq!(accused(json).len(), 0, "{what}");
+        assert_eq!(noted(json).len(), 0, "{what}");
+    });
+}
+
+#[test]
+fn a_region_with_mark_and_rewind_is_seen_and_silent() {
+    each("region_mark.c", |what, screen, events, json| {
+        for function in ["r_open", "r_take", "r_close"] {
+            assert!(screen.contains(function), "{function} {what}");
+        }
+        assert_eq!(count(events, "alloc"), 81, "{what}");
+        assert_eq!((count(events, "create"), count(events, "destroy")), (1, 1), "{what}");
+        assert_eq!((count(events, "mark"), count(events, "rewind")), (20, 20), "{what}");
+        assert_eq!(accused(json).len() + noted(json).len(), 0, "{what}");
+    });
+}
+
+#[test]
+fn a_page_allocator_whose_helper_s_block_is_thrown_away_is_accused() {
+    let line = line_of(&programs().join("freelist_pages.c"), "/* LOST */");
+    each("freelist_pages.c", |what, _, events, json| {
+        assert_eq!(count(events, "alloc"), 4, "{what}");
+        assert_eq!(count(events, "free"), 1, "{what}");
+        let found = accused(json);
+        assert_eq!(found.len(), 1, "{what}\n{json}");
+        for finding in &found {
+            assert_eq!(finding["rule"], "never-stored", "{what}");
+            assert_eq!(finding["block"]["number"], 3, "{what}");
+            let sites = finding["sites"].as_array().cloned().unwrap_or_default();
+            assert!(sites.iter().any(|site| site["line"] == line), "line {line} is named: {finding}\n{what}");
+        }
+    });
+}
+
+#[test]
+fn its_mended_twin_is_silent() {
+    each("freelist_pages_mended.c", |what, _, events, json| {
+        assert_eq!(count(events, "alloc"), 4, "{what}");
+        assert_eq!(accused(json).len() + noted(json).len(), 0, "{what}\n{json}");
+    });
+}
+
+#[test]
+fn an_arena_in_a_global_made_by_assignment_is_born_at_its_first_event() {
+    each("global_pool.c", |what, screen, events, json| {
+        assert!(screen.contains("take"), "{what}");
+        assert_eq!(count(events, "alloc"), 12, "{what}");
+        assert_eq!(count(events, "create"), 0, "{what}");
+        assert_eq!(accused(json).len(), 0, "{what}");
+        let notes = noted(json);
+        assert_eq!(notes.len(), 1, "{what}\n{json}");
+        assert!(notes.iter().all(|note| note["rule"] == "never-unmapped"), "{what}\n{json}");
+    });
+}
+
+#[test]
+fn a_program_without_arenas_is_told_how_to_name_one() {
+    each("no_arena.c", |what, screen, events, json| {
+        assert!(screen.contains("--alloc"), "{what}");
+        assert_eq!(count(events, "alloc"), 0, "{what}");
+        assert_eq!(accused(json).len(), 0, "{what}");
+    });
+}
+
+#[test]
+fn explain_lists_candidates_with_scores() {
+    let place = Place::new();
+    let program = place.cc("region_mark.c", &[]);
+    let (outcome, screen) = place.watch(&["--explain"], &program, &[]);
+    assert_eq!(outcome.status, 0);
+    for function in ["r_open", "r_take", "r_mark", "r_release", "r_close"] {
+        assert!(screen.contains(function), "{screen}");
+    }
+}

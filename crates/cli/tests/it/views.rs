@@ -1,0 +1,137 @@
+//! show, log, findings and the screen: plain words, no colour into pipes, patterns, closed pipes.
+
+use crate::harness::{Place, lab, programs};
+use serde_json::Value;
+
+fn traced() -> Place {
+    let place = Place::new();
+    let source = lab("09b_arena_scope_leak_tracer.c");
+    let outcome = place.arenascope(&["run".as_ref(), "-o".as_ref(), "t.ascope".as_ref(), source.as_os_str()]);
+    assert_eq!(outcome.status, 0, "{outcome:?}");
+    place
+}
+
+#[test]
+fn plain_is_ascii_and_nothing_is_coloured_into_a_pipe() {
+    let place = traced();
+    for verb in ["show", "log", "findings"] {
+        let rich = place.arenascope(&[verb, "t.ascope"]);
+        assert_eq!(rich.status, 0, "{rich:?}");
+        assert!(!rich.stdout.is_empty(), "{verb}");
+        assert!(!rich.stdout.contains('\u{1b}'), "{verb}: {rich:?}");
+        let plain = place.arenascope(&[verb, "--plain", "t.ascope"]);
+        assert_eq!(plain.status, 0, "{plain:?}");
+        assert!(plain.stdout.is_ascii() && !plain.stdout.is_empty(), "{verb}: {plain:?}");
+    }
+    let program = place.cc("limits.c", &[]);
+    let (_, screen) = place.watch(&["--plain", "-o", "plain.ascope"], &program, &[]);
+    assert!(screen.is_ascii() && !screen.is_empty(), "{screen}");
+}
+
+#[test]
+fn every_verb_speaks_json_of_format_1() {
+    let place = traced();
+    for verb in ["show", "findings"] {
+        let said = place.arenascope(&[verb, "--json", "t.ascope"]);
+        let json: Value =
+            serde_json::from_str(&said.stdout).unwrap_or_else(|error| panic!("{verb}: {error}: {said:?}"));
+        assert_eq!(json["format"], 1, "{verb}");
+    }
+    assert!(place.log(&place.file("t.ascope")).len() >= 6, "create, four allocs, destroy at least");
+}
+
+#[test]
+fn the_same_trace_says_the_same() {
+    let place = traced();
+    for words in [
+        &["show", "t.ascope"][..],
+        &["log", "t.ascope"],
+        &["log", "--json", "t.ascope"],
+        &["findings", "--json", "t.ascope"],
+    ] {
+        assert_eq!(place.arenascope(words), place.arenascope(words), "{words:?}");
+    }
+}
+
+#[test]
+fn moments_show_what_was_there_then() {
+    let place = traced();
+    let blocks =
+        |at: &str| place.show(&place.file("t.ascope"), &["--at", at]).to_string().matches("\"offset\"").count();
+    assert!(blocks("start") < blocks("50%") || blocks("50%") <= blocks("100%"));
+    let events = place.log(&place.file("t.ascope"));
+    let second = events.iter().filter(|event| event["kind"] == "alloc").nth(1).expect("four allocs");
+    let moment = format!("#{}", second["event"]);
+    let shown = place.arenascope(&["show", "t.ascope", "--at", &moment]);
+    assert!(shown.stdout.contains("64"), "{shown:?}");
+}
+
+#[test]
+fn patterns_choose_arenas() {
+    let place = traced();
+    let all = place.arenascope(&["log", "t.ascope", "--arena", "*"]);
+    let none = place.arenascope(&["log", "t.ascope", "--arena", "no-arena-of-this-name"]);
+    assert!(all.stdout.contains("arena_alloc"), "{all:?}");
+    assert!(!none.stdout.contains("arena_alloc"), "{none:?}");
+}
+
+#[test]
+fn a_reader_that_goes_away_is_no_error() {
+    let place = Place::new();
+    let program = place.cc("sigkill.c", &["-O2"]);
+    place.watch(&["--alloc", "bump_alloc(arena, size) -> block", "-o", "t.ascope"], &program, &["100000"]);
+    let mut shell = std::process::Command::new("bash");
+    let script = "\"$0\" log t.ascope | head -n 1; echo \"${PIPESTATUS[0]}\"";
+    let outcome = place.outcome(shell.args(["-c", script, env!("CARGO_BIN_EXE_arenascope")]));
+    assert!(outcome.stdout.ends_with("\n0\n"), "{outcome:?}");
+    assert_eq!(outcome.stderr, "");
+}
+
+#[test]
+fn narrate_tells_events_as_they_happen() {
+    let place = Place::new();
+    let source = lab("09b_arena_scope_leak_tracer.c");
+    let outcome = place.arenascope(&["run".as_ref(), "--narrate".as_ref(), source.as_os_str()]);
+    assert_eq!(outcome.status, 0, "{outcome:?}");
+    assert!(outcome.stderr.matches("arena_alloc(32)").count() >= 4, "{outcome:?}");
+    let plain = place.arenascope(&["run".as_ref(), "--narrate".as_ref(), "--plain".as_ref(), source.as_os_str()]);
+    assert!(plain.stderr.is_ascii(), "{plain:?}");
+}
+
+#[test]
+fn the_trace_is_named_after_program_and_pid() {
+    let place = Place::new();
+    let program = place.cc("limits.c", &[]);
+    place.watch(&[], &program, &[]);
+    let trace = place.trace();
+    let name = trace.file_name().expect("a name").to_string_lossy().into_owned();
+    let pid = name.strip_prefix("limits.").and_then(|rest| rest.strip_suffix(".ascope")).unwrap_or("");
+    assert!(!pid.is_empty() && pid.chars().all(|c| c.is_ascii_digit()), "{name}");
+}
+
+#[test]
+fn several_c_files_make_one_program() {
+    let place = Place::new();
+    std::fs::write(place.file("a.c"), "int seven(void); int main(void) { return seven(); }\n").expect("a file");
+    std::fs::write(place.file("b.c"), "int seven(void) { return 7; }\n").expect("a file");
+    let outcome = place.arenascope(&["run", "a.c", "b.c"]);
+    assert_eq!(outcome.status, 7, "{outcome:?}");
+    assert!(!place.file("a.out").exists(), "nothing of ours is left beside the trace");
+    let left: Vec<_> = std::fs::read_dir(place.path())
+        .expect("our folder")
+        .filter_map(|entry| Some(entry.ok()?.file_name().to_string_lossy().into_owned()))
+        .filter(|name| !["a.c", "b.c"].contains(&name.as_str()) && !name.ends_with(".ascope"))
+        .collect();
+    assert!(left.is_empty(), "{left:?}");
+}
+
+#[test]
+fn the_program_stands_alone() {
+    let place = Place::new();
+    let copy = place.own_arenascope();
+    let source = programs().join("limits.c");
+    let outcome = place.outcome(std::process::Command::new(copy).arg("run").arg(source).env("PATH", "/usr/bin:/bin"));
+    assert_eq!(outcome.status, 0, "{outcome:?}");
+    assert!(outcome.stderr.contains("bump_alloc"), "{outcome:?}");
+    assert_eq!(place.traces().len(), 1);
+}
