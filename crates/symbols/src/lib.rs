@@ -5,6 +5,7 @@
 //! come in, facts go out), running anything, the network.
 #![deny(unsafe_code)]
 
+mod convention;
 mod debug_file;
 mod dwarf;
 mod elf;
@@ -12,13 +13,17 @@ mod find;
 mod function;
 mod image;
 mod index;
+mod location;
 mod map;
 mod names;
+mod signature;
 mod symbolizer;
+mod types;
 
 pub use elf::{ClassAndMachine, ImageError, Linkage, Machine};
 pub use find::Match;
 pub use function::{Function, Origin};
 pub use image::{Image, SourceFrame};
 pub use names::CloneKind;
+pub use signature::{Param, Place, Returns, Signature};
 pub use symbolizer::Symbolizer;
