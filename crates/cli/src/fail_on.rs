@@ -3,6 +3,7 @@
 //! `any` counts findings and no notes; a rule that is named counts whatever its class is.
 
 use crate::error::CliError;
+use arenascope_findings::RULES;
 use arenascope_report::view::{Class, FindingView};
 
 /// What makes a run or a look at a trace fail.
@@ -15,7 +16,8 @@ pub struct FailOn {
 impl FailOn {
     /// From the texts of the flag, already split at commas. A rule that this program does not know is an error: it would
     /// never fail, and whoever asked would rely on it.
-    pub fn parse(texts: &[String], known: &[&str]) -> Result<FailOn, CliError> {
+    pub fn parse(texts: &[String]) -> Result<FailOn, CliError> {
+        let known = RULES.map(|rule| rule.name);
         let mut fail_on = FailOn::default();
         for text in texts.iter().map(|text| text.trim()) {
             match text {
@@ -57,22 +59,21 @@ mod tests {
             disproof: String::new(),
             next: String::new(),
             count: 1,
+            bytes: 0,
         }
     }
 
     #[test]
     fn any_means_findings_and_a_name_means_itself() {
-        let known = ["never-stored", "never-unmapped"];
-        let parse = |text: &str| {
-            FailOn::parse(&text.split(',').map(str::to_owned).collect::<Vec<_>>(), &known).expect("known rules")
-        };
+        let parse =
+            |text: &str| FailOn::parse(&text.split(',').map(str::to_owned).collect::<Vec<_>>()).expect("known rules");
         let bug = [finding("never-stored", Class::Finding)];
         let note = [finding("never-unmapped", Class::Note)];
         assert!(parse("any").hits(&bug) && !parse("any").hits(&note));
         assert!(parse("never-unmapped").hits(&note) && !parse("never-unmapped").hits(&bug));
         assert!(parse("never-unmapped,never-stored").hits(&bug));
         assert!(!FailOn::default().hits(&bug));
-        let error = FailOn::parse(&["overflw".to_owned()], &known).expect_err("no such rule");
-        assert!(error.status() == 2 && error.to_string().contains("never-stored, never-unmapped"));
+        let error = FailOn::parse(&["overflw".to_owned()]).expect_err("no such rule");
+        assert!(error.status() == 2 && error.to_string().contains("never-stored, null-used, never-unmapped"));
     }
 }

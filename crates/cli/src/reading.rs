@@ -6,8 +6,9 @@
 use crate::error::CliError;
 use crate::mapped::Mapped;
 use arenascope_event::{Event, EventKind, ProcessFacts};
+use arenascope_findings::Watch;
 use arenascope_replay::{Effect, Replay, State};
-use arenascope_report::gather::{Gatherer, Selection, Sources};
+use arenascope_report::gather::{Gatherer, Selection, Sources, finding_view};
 use arenascope_report::pattern::ArenaPattern;
 use arenascope_report::view::{FindingView, RunView};
 use arenascope_trace::{OpenError, Trace};
@@ -68,9 +69,6 @@ impl TraceFile {
         &self.path
     }
 }
-
-/// The rules that this program knows.
-pub const RULES: [&str; 3] = ["never-stored", "null-used", "never-unmapped"];
 
 /// The current directory for short file names; empty when it has none.
 pub fn current_directory() -> String {
@@ -137,15 +135,17 @@ pub fn read(file: &TraceFile, trace: &Trace<'_>, moment: Option<u64>) -> Reading
     let facts = trace.facts();
     let mut replay = start(file.path(), &facts);
     let mut gatherer = Gatherer::new(moment.unwrap_or(u64::MAX));
+    let mut watch = Watch::new();
     let mut state = (moment == Some(0)).then(|| replay.state().clone());
     for event in trace.events() {
         let effect: Effect = replay.apply(&event);
         gatherer.observe(&event, &effect, replay.state());
+        watch.observe(&event, &effect, replay.state());
         if moment == Some(event.number.0) {
             state = Some(replay.state().clone());
         }
     }
-    let findings = Vec::new();
+    let findings = watch.finish(replay.state(), &facts).iter().map(|finding| finding_view(finding, &facts)).collect();
     let damage = trace.check().iter().map(ToString::to_string).collect();
     Reading { state: state.unwrap_or_else(|| replay.state().clone()), facts, gatherer, findings, damage }
 }

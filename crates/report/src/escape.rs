@@ -29,8 +29,10 @@ pub fn text(raw: &str, ascii: bool) -> Cow<'_, str> {
             '\n' => safe.push_str("\\n"),
             '\t' => safe.push_str("\\t"),
             '\r' => safe.push_str("\\r"),
-            c if u32::from(c) < 0x100 => drop(write!(safe, "\\x{:02x}", u32::from(c))),
-            c => drop(write!(safe, "\\u{{{:x}}}", u32::from(c))),
+            c => {
+                let code = u32::from(c);
+                let _ = if code < 0x100 { write!(safe, "\\x{code:02x}") } else { write!(safe, "\\u{{{code:x}}}") };
+            }
         }
     }
     Cow::Owned(safe)
@@ -53,20 +55,23 @@ pub fn shell_word(raw: &str) -> Cow<'_, str> {
         return Cow::Borrowed(raw);
     }
     if raw.chars().any(is_unruly) {
-        // $'…' understands the escapes, so that the command stays both printable and exact.
-        let mut word = String::from("$'");
+        // printf in octal, which every POSIX shell has: the command stays both printable and exact (but for newlines at
+        // the very end, which the shell cuts off).
+        let mut word = String::from("\"$(printf '");
         for character in raw.chars() {
             match character {
-                '\'' | '\\' => {
-                    word.push('\\');
-                    word.push(character);
+                '\\' => word.push_str("\\\\"),
+                '%' => word.push_str("%%"),
+                c if is_unruly(c) || c == '\'' => {
+                    let mut bytes = [0; 4];
+                    for byte in c.encode_utf8(&mut bytes).bytes() {
+                        let _ = write!(word, "\\{byte:03o}");
+                    }
                 }
-                c if is_unruly(c) && u32::from(c) < 0x80 => drop(write!(word, "\\x{:02x}", u32::from(c))),
-                c if is_unruly(c) => drop(write!(word, "\\U{:08x}", u32::from(c))),
                 c => word.push(c),
             }
         }
-        word.push('\'');
+        word.push_str("')\"");
         return Cow::Owned(word);
     }
     Cow::Owned(format!("'{}'", raw.replace('\'', "'\\''")))
@@ -103,7 +108,8 @@ mod tests {
             ("my trace", "'my trace'"),
             ("it's", "'it'\\''s'"),
             ("", "''"),
-            ("a\x1bb'c", "$'a\\x1bb\\'c'"),
+            ("a\x1bb'%c", "\"$(printf 'a\\033b\\047%%c')\""),
+            ("\u{202e}\\", "\"$(printf '\\342\\200\\256\\\\')\""),
             ("~x", "'~x'"),
         ] {
             assert_eq!(shell_word(raw), word, "{raw:?}");

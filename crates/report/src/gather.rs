@@ -9,13 +9,14 @@ use crate::narrate::{arena_name, hands_out_by_pointer, site_facts, site_view};
 use crate::pattern::ArenaPattern;
 use crate::place;
 use crate::view::{
-    ArenaGroup, ArenaView, Birth, BlockView, BytesView, ChildView, ChosenBy, End, ExtentView, FindingView, Outcome,
-    Refusals, RunView, Sight, Site, WatchedFunction,
+    ArenaGroup, ArenaView, Birth, BlockRef, BlockView, BytesView, ChildView, ChosenBy, Class, End, ExtentView,
+    FindingView, Outcome, Refusals, RunView, Sight, Site, WatchedFunction,
 };
 use arenascope_event::{
     Address, Argument, BlobId, CaptureReason, Event, EventKind, FateKind, HookStatus, ProcessFacts, Result_, RoleDecl,
     SiteId, Watched,
 };
+use arenascope_findings::Finding;
 use arenascope_replay::{Arena, ArenaId, Effect, Ending, ExtentKind, ProcessEnd, State, default_name};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -215,6 +216,38 @@ fn outcome(facts: &ProcessFacts, state: &State) -> Outcome {
         (None, Some(ProcessEnd::Exit { status, .. })) => Outcome::Exited(*status),
         (None, Some(ProcessEnd::Fault { signal, .. })) => Outcome::Killed(*signal),
         (None, _) => Outcome::Unknown,
+    }
+}
+
+/// A finding with its sites resolved.
+pub fn finding_view(finding: &Finding, facts: &ProcessFacts) -> FindingView {
+    FindingView {
+        rule: finding.rule.to_owned(),
+        class: match finding.class {
+            arenascope_findings::Class::Finding => Class::Finding,
+            arenascope_findings::Class::Note => Class::Note,
+        },
+        certainty: finding.certainty.word(),
+        message: finding.message.clone(),
+        arena: finding.arena.as_ref().map(|arena| (u64::from(arena.id.0), arena.name.clone())),
+        block: finding.block.map(|block| BlockRef {
+            number: block.number,
+            extent: block.extent,
+            offset: block.offset,
+            size: block.size,
+        }),
+        moment: (finding.moment.0 > 0).then_some(finding.moment.0),
+        threads: finding.threads.iter().map(|thread| thread.0).collect(),
+        sites: finding
+            .sites
+            .iter()
+            .map(|(role, site)| (role.word(), Arc::new(site_view(facts, Some(*site)).unwrap_or_default())))
+            .collect(),
+        because: finding.because.clone(),
+        disproof: finding.disproof.clone(),
+        next: finding.next.clone(),
+        count: finding.count,
+        bytes: finding.bytes,
     }
 }
 

@@ -147,6 +147,7 @@ struct FindingJson<'a> {
     disproof: &'a str,
     next: &'a str,
     count: u64,
+    bytes: u64,
 }
 
 #[derive(Serialize)]
@@ -163,6 +164,7 @@ struct ArenaRefJson<'a> {
 #[derive(Serialize)]
 struct BlockRefJson {
     number: u64,
+    extent: u32,
     offset: u64,
     size: u64,
 }
@@ -186,7 +188,12 @@ fn finding_json(finding: &FindingView, pid: u32) -> FindingJson<'_> {
         message: &finding.message,
         process: PidJson { pid },
         arena: finding.arena.as_ref().map(|(id, name)| ArenaRefJson { id: *id, name }),
-        block: finding.block.map(|block| BlockRefJson { number: block.number, offset: block.offset, size: block.size }),
+        block: finding.block.map(|block| BlockRefJson {
+            number: block.number,
+            extent: block.extent,
+            offset: block.offset,
+            size: block.size,
+        }),
         moment: finding.moment,
         threads: &finding.threads,
         sites: finding
@@ -208,6 +215,7 @@ fn finding_json(finding: &FindingView, pid: u32) -> FindingJson<'_> {
         disproof: &finding.disproof,
         next: &finding.next,
         count: finding.count,
+        bytes: finding.bytes,
     }
 }
 

@@ -240,7 +240,9 @@ impl Class {
 pub struct BlockRef {
     /// Number within its arena.
     pub number: u64,
-    /// Offset from the start of its extent, bytes.
+    /// Its range within the arena, from 1.
+    pub extent: u32,
+    /// Offset from the start of its range, bytes.
     pub offset: u64,
     /// Bytes.
     pub size: u64,
@@ -275,6 +277,8 @@ pub struct FindingView {
     pub next: String,
     /// How many times this happened at these sites.
     pub count: u64,
+    /// Bytes concerned, all times together.
+    pub bytes: u64,
 }
 
 /// A process forked by the one watched.

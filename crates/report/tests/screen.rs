@@ -79,7 +79,7 @@ fn seed_09b() -> RunView {
         certainty: "certain",
         message: "32 bytes at +64, block 3 of arena 1: allocated, and nobody kept them".into(),
         arena: Some((1, "arena".into())),
-        block: Some(BlockRef { number: 3, offset: 64, size: 32 }),
+        block: Some(BlockRef { number: 3, extent: 1, offset: 64, size: 32 }),
         moment: Some(4),
         threads: vec![1],
         sites: vec![(
@@ -90,6 +90,7 @@ fn seed_09b() -> RunView {
         disproof: "an instruction that reads rax between the call and its next write".into(),
         next: "keep the pointer, or drop the call".into(),
         count: 1,
+        bytes: 32,
     };
     let watched = ["arena_init", "arena_alloc", "arena_free"].map(|function| WatchedFunction {
         function: function.into(),

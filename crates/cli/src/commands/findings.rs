@@ -11,7 +11,7 @@ use std::process::ExitCode;
 
 /// Runs the verb.
 pub fn findings(args: FindingsArgs) -> Result<ExitCode, CliError> {
-    let fail_on = FailOn::parse(&args.fail_on, &reading::RULES)?;
+    let fail_on = FailOn::parse(&args.fail_on)?;
     let file = TraceFile::open(&args.view.trace)?;
     let trace = file.trace()?;
     let mut reading = reading::read(&file, &trace, None);
