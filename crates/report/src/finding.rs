@@ -53,7 +53,7 @@ pub fn write(
     }
     paragraph(out, "because", &finding.because, style)?;
     if full {
-        paragraph(out, "unless", &finding.disproof, style)?;
+        paragraph(out, "disproof", &finding.disproof, style)?;
     }
     paragraph(out, "next", &finding.next, style)
 }

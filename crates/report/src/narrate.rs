@@ -180,6 +180,7 @@ impl<'a> Narrator<'a> {
         let arrow = self.style.arrow();
         let of_arena = self.of_arena(effect);
         let block = effect.block.as_ref();
+        let in_arena = effect.arena.map(|id| format!("   in arena {id}")).unwrap_or_default();
         let numbered = block.map(|block| format!("   block {}{of_arena}", block.number)).unwrap_or(of_arena.clone());
         let died = match effect.died.blocks {
             0 => String::new(),
@@ -196,7 +197,7 @@ impl<'a> Narrator<'a> {
                 write!(out, "{}({size}) {arrow} {}{died}", self.call(Role::Create), title())
             }
             EventKind::Alloc { block: address, size, .. } if address.is_null() => {
-                write!(out, "{}({size}) {arrow} NULL{}", self.call(Role::Alloc), of_arena.replacen(" of", "   in", 1))
+                write!(out, "{}({size}) {arrow} NULL{in_arena}", self.call(Role::Alloc))
             }
             EventKind::Alloc { block: address, size, .. } => {
                 let call = self.call(Role::Alloc);
@@ -209,7 +210,7 @@ impl<'a> Narrator<'a> {
                 write!(out, "{numbered}")
             }
             EventKind::Resize { old, new, size, .. } if new.is_null() => {
-                write!(out, "{}({old}, {size}) {arrow} NULL{numbered}", self.call(Role::Resize))
+                write!(out, "{}({old}, {size}) {arrow} NULL{in_arena}", self.call(Role::Resize))
             }
             EventKind::Resize { old, new, size, .. } => {
                 let _ = write!(out, "{}({old}, {size}) {arrow} {new}", self.call(Role::Resize));
@@ -238,12 +239,12 @@ impl<'a> Narrator<'a> {
             }
             EventKind::Map { address, len, observed, .. } => {
                 let seen = if *observed { ", already there" } else { "" };
-                write!(out, "{} at {address}{seen}{died}", quantity::bytes(*len))
+                write!(out, "mmap: {} at {address}{seen}{died}", quantity::bytes(*len))
             }
-            EventKind::Unmap { address, len } => write!(out, "{} at {address}{died}", quantity::bytes(*len)),
+            EventKind::Unmap { address, len } => write!(out, "munmap: {} at {address}{died}", quantity::bytes(*len)),
             EventKind::Remap { old, old_len, new, new_len } => write!(
                 out,
-                "{} at {old} {arrow} {} at {new}{died}",
+                "mremap: {} at {old} {arrow} {} at {new}{died}",
                 quantity::bytes(*old_len),
                 quantity::bytes(*new_len)
             ),
