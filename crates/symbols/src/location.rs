@@ -16,6 +16,8 @@ use gimli::{
 pub(crate) enum Said {
     /// It is there.
     At(Place),
+    /// Its bytes are where this register points: right for what is passed by reference.
+    Behind(Place),
     /// It has a place in the function's own frame, where the prologue puts it: it arrives as the platform says.
     Local,
     /// Nothing that helps: no location, none at the first instruction, or one that computes.
@@ -105,6 +107,10 @@ fn place(index: &Index, function: Die, expression: Expression<Slice>, encoding: 
             Some(base) => on_stack(base.checked_add(*offset)),
             None => Said::Local,
         },
+        [Operation::FrameOffset { .. }, Operation::Deref { .. }] => Said::Local,
+        [Operation::RegisterOffset { register, offset: 0, .. }] if register.0 != 7 => {
+            register_place(register.0).map_or(Said::Nothing, Said::Behind)
+        }
         [Operation::RegisterOffset { register: gimli::Register(7), offset, .. }] if exact => {
             on_stack(offset.checked_sub(8))
         }

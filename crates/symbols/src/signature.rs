@@ -102,7 +102,7 @@ impl Image {
         let returns = convention::returns(types, result, is_rust);
         let trust = self.trust(index, &definition, address);
         let mut assignment = Assignment::new(returns == Returns::Memory, is_llvm(index, definition.origin.unit));
-        let written = parameters(types, definition.origin);
+        let written = written_parameters(types, definition.origin);
         let concrete = parameters(types, definition.die);
         let params = written
             .into_iter()
@@ -164,8 +164,10 @@ fn choose(trust: Trust, said: Said, by_rules: Place) -> Place {
     match (trust, said) {
         (Trust::Whole, _) => by_rules,
         (_, Said::At(place)) => place,
+        // Passed by reference in the register that the rules name.
+        (_, Said::Behind(place)) if place == by_rules => place,
         (Trust::UnlessSaid, _) | (Trust::WhenLocal, Said::Local) => by_rules,
-        (Trust::WhenLocal, Said::Nothing) | (Trust::No, _) => Place::Missing,
+        (Trust::WhenLocal, Said::Nothing | Said::Behind(_)) | (Trust::No, _) => Place::Missing,
     }
 }
 
@@ -181,6 +183,19 @@ fn parameters(types: Types<'_>, function: Die) -> Vec<Die> {
     let children = types.children(function);
     let is_parameter = |tag| tag == gimli::DW_TAG_formal_parameter;
     children.into_iter().filter(|(_, entry)| is_parameter(entry.tag())).map(|(die, _)| die).collect()
+}
+
+/// Parameters of a function as written. Clang forgets some that have no name where the body is, but never where a
+/// member function is declared.
+fn written_parameters(types: Types<'_>, origin: Die) -> Vec<Die> {
+    let here = parameters(types, origin);
+    let index = types.index;
+    let declared = index.entry(origin).and_then(|entry| entry.attr_value(gimli::DW_AT_specification));
+    let declared = declared.and_then(|value| index.target(origin.unit, value));
+    match declared.map(|declaration| parameters(types, declaration)) {
+        Some(declared) if declared.len() > here.len() => declared,
+        _ => here,
+    }
 }
 
 fn describe(types: Types<'_>, parameter: Die, of: Option<Die>, place: Place) -> Param {

@@ -466,5 +466,5 @@ fn pointer_to(target: &str, mark: &str) -> String {
 }
 
 fn qualified(target: &str, word: &str) -> String {
-    if target.ends_with(['*', '&']) { format!("{target} {word}") } else { format!("{word} {target}") }
+    if target.ends_with(['*', '&']) { format!("{target}{word}") } else { format!("{word} {target}") }
 }

@@ -3,3 +3,4 @@
 mod compile;
 mod functions;
 mod passing;
+mod signature;
