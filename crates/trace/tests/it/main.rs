@@ -1,0 +1,4 @@
+//! The promises of the trace format, from the outside: what is written comes back; any damage stays where it is.
+
+mod build;
+mod round_trip;

@@ -1,0 +1,206 @@
+//! What is written comes back: every record, in any order, across segments, threads and captures.
+
+use crate::build::{File, Writer};
+use arenascope_event::{
+    Address, ArenaKey, BlobId, CaptureReason, Event, EventKind, EventNumber, MarkValue, SiteId, ThreadNumber,
+};
+use arenascope_trace::{Record, Trace};
+use proptest::prelude::*;
+
+/// An event as a test says it: who, when, what.
+#[derive(Clone, Debug)]
+pub struct Said {
+    pub thread: u32,
+    pub ns: u64,
+    pub site: Option<u32>,
+    pub kind: EventKind,
+    /// The captured bytes of a `Capture`.
+    pub bytes: Vec<u8>,
+}
+
+/// Writes what was said by one writer.
+pub fn write(file: &mut File, writer: &mut Writer, said: &Said) {
+    let mut put = |record: &Record<'_>| {
+        writer.put(file, said.thread, said.ns, said.site, record);
+    };
+    match said.kind.clone() {
+        EventKind::Create { arena, order, size, parent, name, nested } => put(&Record::Create {
+            arena: arena.0,
+            order,
+            size,
+            parent: parent.map(|parent| parent.0),
+            name: name.as_ref().map(|name| name.as_bytes()),
+            nested,
+        }),
+        EventKind::Alloc { arena, order, block, size, align } => {
+            put(&Record::Alloc { arena: arena.0, order, block: block.0, size, align: align.unwrap_or(0) });
+        }
+        EventKind::Resize { arena, order, old, new, size } => {
+            put(&Record::Resize { arena: arena.0, order, old: old.0, new: new.0, size });
+        }
+        EventKind::Free { arena, order, block } => put(&Record::Free { arena: arena.0, order, block: block.0 }),
+        EventKind::Mark { arena, order, mark } => put(&Record::Mark { arena: arena.0, order, mark: mark.0 }),
+        EventKind::Rewind { arena, order, mark } => put(&Record::Rewind { arena: arena.0, order, mark: mark.0 }),
+        EventKind::Reset { arena, order } => put(&Record::Reset { arena: arena.0, order }),
+        EventKind::Destroy { arena, order } => put(&Record::Destroy { arena: arena.0, order }),
+        EventKind::ArenaSeen { arena, object } => put(&Record::ArenaSeen { arena: arena.0, object: object.0 }),
+        EventKind::Capture { arena, reason, base, len, bytes: _ } => {
+            put(&Record::CaptureInline { arena: arena.0, reason, base: base.0, len, bytes: &said.bytes });
+        }
+        EventKind::Map { address, len, protection, flags, observed } => {
+            put(&Record::Map { address: address.0, len, protection, flags, observed });
+        }
+        EventKind::Unmap { address, len } => put(&Record::Unmap { address: address.0, len }),
+        EventKind::Remap { old, old_len, new, new_len } => {
+            put(&Record::Remap { old: old.0, old_len, new: new.0, new_len });
+        }
+        EventKind::HeapAlloc { address, size } => put(&Record::HeapAlloc { address: address.0, size }),
+        EventKind::HeapFree { address } => put(&Record::HeapFree { address: address.0 }),
+        EventKind::ThreadStart { tid, parent } => {
+            put(&Record::ThreadStart { tid, parent: parent.map_or(0, |parent| parent.0) });
+        }
+        EventKind::ThreadExit => put(&Record::ThreadExit),
+        EventKind::Fork { child, fork_id } => put(&Record::Fork { child, fork_id }),
+        EventKind::Vfork => put(&Record::Vfork),
+        EventKind::Exec { path } => put(&Record::Exec { path: path.as_bytes() }),
+        EventKind::Exit { status } => put(&Record::Exit { status }),
+        EventKind::Fault { signal, address, pc, synchronous, registers } => {
+            put(&Record::Fault { signal, address: address.0, pc: pc.0, synchronous, registers: &registers });
+        }
+        EventKind::ModuleLoaded { module } => put(&Record::Module {
+            number: module,
+            bias: 0x5555_0000,
+            start: 0x5555_1000,
+            end: 0x5556_0000,
+            path: b"/usr/lib/libmodule.so",
+            build_id: &[0xAB; 20],
+        }),
+    }
+}
+
+/// Numbers as they occur: small, near a power of two, or any.
+fn number() -> impl Strategy<Value = u64> {
+    prop_oneof![
+        0u64..300,
+        any::<u64>(),
+        (0u32..64, -2i64..3).prop_map(|(bit, off)| (1u64 << bit).wrapping_add(off as u64))
+    ]
+}
+
+fn address() -> impl Strategy<Value = Address> {
+    prop_oneof![
+        Just(Address::NULL),
+        (0u64..4096).prop_map(|offset| Address(0x7F00_0000_0000 + offset * 8)),
+        number().prop_map(Address)
+    ]
+}
+
+fn arena() -> impl Strategy<Value = ArenaKey> {
+    prop_oneof![(0u32..20).prop_map(ArenaKey), any::<u32>().prop_map(ArenaKey)]
+}
+
+fn text() -> impl Strategy<Value = String> {
+    "[a-zé/]{0,40}"
+}
+
+fn kind() -> impl Strategy<Value = EventKind> {
+    let own = || (arena(), number());
+    let reason = (0usize..6).prop_map(|index| CaptureReason::ALL[index]);
+    let thread = prop::option::of((1u32..9).prop_map(ThreadNumber));
+    prop_oneof![
+        8 => (own(), address(), number(), prop::option::of(1..=u64::MAX)).prop_map(|((arena, order), block, size, align)| {
+            EventKind::Alloc { arena, order, block, size, align }
+        }),
+        1 => (own(), prop::option::of(number()), prop::option::of(arena()), prop::option::of(text()), number()).prop_map(
+            |((arena, order), size, parent, name, nested)| EventKind::Create { arena, order, size, parent, name, nested }
+        ),
+        1 => (own(), address(), address(), number())
+            .prop_map(|((arena, order), old, new, size)| EventKind::Resize { arena, order, old, new, size }),
+        2 => (own(), address()).prop_map(|((arena, order), block)| EventKind::Free { arena, order, block }),
+        1 => (own(), number()).prop_map(|((arena, order), mark)| EventKind::Mark { arena, order, mark: MarkValue(mark) }),
+        1 => (own(), number())
+            .prop_map(|((arena, order), mark)| EventKind::Rewind { arena, order, mark: MarkValue(mark) }),
+        1 => own().prop_map(|(arena, order)| EventKind::Reset { arena, order }),
+        1 => own().prop_map(|(arena, order)| EventKind::Destroy { arena, order }),
+        1 => (arena(), address()).prop_map(|(arena, object)| EventKind::ArenaSeen { arena, object }),
+        1 => (arena(), reason, address(), number())
+            .prop_map(|(arena, reason, base, len)| EventKind::Capture { arena, reason, base, len, bytes: BlobId(0) }),
+        1 => (address(), number(), any::<u32>(), any::<u32>(), any::<bool>()).prop_map(
+            |(address, len, protection, flags, observed)| EventKind::Map { address, len, protection, flags, observed }
+        ),
+        1 => (address(), number()).prop_map(|(address, len)| EventKind::Unmap { address, len }),
+        1 => (address(), number(), address(), number())
+            .prop_map(|(old, old_len, new, new_len)| EventKind::Remap { old, old_len, new, new_len }),
+        2 => (address(), number()).prop_map(|(address, size)| EventKind::HeapAlloc { address, size }),
+        2 => address().prop_map(|address| EventKind::HeapFree { address }),
+        1 => (any::<u32>(), thread).prop_map(|(tid, parent)| EventKind::ThreadStart { tid, parent }),
+        1 => Just(EventKind::ThreadExit),
+        1 => (any::<u32>(), number()).prop_map(|(child, fork_id)| EventKind::Fork { child, fork_id }),
+        1 => Just(EventKind::Vfork),
+        1 => text().prop_map(|path| EventKind::Exec { path }),
+        1 => any::<i32>().prop_map(|status| EventKind::Exit { status }),
+        1 => (any::<u32>(), address(), address(), any::<bool>(), any::<[u64; 16]>()).prop_map(
+            |(signal, address, pc, synchronous, registers)| EventKind::Fault { signal, address, pc, synchronous, registers }
+        ),
+        1 => (0u32..3).prop_map(|module| EventKind::ModuleLoaded { module }),
+    ]
+}
+
+/// What several threads say through one writer: time in steps of 8 ns (the unit of recorded time), never backwards.
+pub fn said(count: usize) -> impl Strategy<Value = Vec<Said>> {
+    let one = (1u32..4, 0u64..2000, prop::option::of(0u32..500), kind(), prop::collection::vec(any::<u8>(), 0..200));
+    prop::collection::vec(one, 0..count).prop_map(|list| {
+        let mut now = 0;
+        let say = |(thread, step, site, kind, bytes)| {
+            now += step * 8;
+            Said { thread, ns: now, site, kind, bytes }
+        };
+        list.into_iter().map(say).collect()
+    })
+}
+
+/// What should come back from one writer, apart from blob ids.
+pub fn expected(said: &[Said]) -> Vec<Event> {
+    let event = |(index, said): (usize, &Said)| Event {
+        number: EventNumber(index as u64 + 1),
+        time_ns: said.ns,
+        thread: ThreadNumber(said.thread),
+        site: said.site.map(SiteId),
+        kind: said.kind.clone(),
+    };
+    said.iter().enumerate().map(event).collect()
+}
+
+/// The event with its blob id taken out, so that it can be compared with what was said.
+pub fn without_blob(mut event: Event) -> Event {
+    if let EventKind::Capture { bytes, .. } = &mut event.kind {
+        *bytes = BlobId(0);
+    }
+    event
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(300))]
+
+    #[test]
+    fn one_writer_comes_back_as_said(said in said(120), payload in 600usize..5000) {
+        let mut file = File::new();
+        let mut writer = Writer::with_payload(0, payload);
+        for one in &said {
+            write(&mut file, &mut writer, one);
+        }
+        file.seal(&Default::default(), 1_000_000);
+        let trace = Trace::open(&file.bytes).unwrap();
+        prop_assert_eq!(trace.damage(), &[]);
+        let events: Vec<Event> = trace.events().collect();
+        for (event, one) in events.iter().zip(&said) {
+            if let EventKind::Capture { bytes, .. } = event.kind {
+                let blob = trace.blob(bytes);
+                prop_assert_eq!(blob.as_deref(), Some(&one.bytes[..]));
+            }
+        }
+        let events: Vec<Event> = events.into_iter().map(without_blob).collect();
+        prop_assert_eq!(events, expected(&said));
+        prop_assert_eq!(trace.check(), vec![]);
+    }
+}
