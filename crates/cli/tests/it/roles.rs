@@ -62,12 +62,8 @@ fn all_eight_by_flags_by_role_and_by_profile() {
         let lines: Vec<String> =
             EIGHT.iter().map(|(role, text)| format!("  {:?},\n", format!("{role}: {text}"))).collect();
         let profile = place.file("eight.toml");
-        let text = format!("name = \"eight\"\nroles = [\n{}]\n", lines.concat());
-        let in_table = format!("[profile]\nname = \"eight\"\n\n{}", text.replace("name = \"eight\"\n", ""));
-        // The profile's own head is the business of the roles crate; a real one shows its form.
-        let real =
-            std::fs::read_to_string(crate::harness::root().join("profiles/apr.toml")).expect("profiles/apr.toml");
-        std::fs::write(&profile, if real.contains("[profile]") { in_table } else { text }).expect("a profile");
+        let text = format!("[profile]\nname = \"eight\"\nroles = [\n{}]\n", lines.concat());
+        std::fs::write(&profile, text).expect("a profile");
         let (events, screen) = eight(&place, &["--profile", "eight.toml"], &program);
         expect_eight(&events, &screen);
     }
