@@ -602,18 +602,23 @@ impl State {
 
     fn drop_presumed(&mut self, id: ArenaId) {
         let Some(arena) = self.arena(id) else { return };
-        let Some(extent) = arena.extents.values().find(|extent| extent.presumed) else { return };
-        let (number, region) = (extent.number, extent.region);
-        if let Some(arena) = self.arena_mut(id) {
-            arena.extents.remove(&number);
-            if let Some(region) = region {
+        if !arena.extents.values().any(|extent| extent.presumed) {
+            return;
+        }
+        let Some(arena) = self.arena_mut(id) else { return };
+        let presumed: Vec<Extent> = arena.extents.values().filter(|extent| extent.presumed).cloned().collect();
+        for extent in &presumed {
+            arena.extents.remove(&extent.number);
+            if let Some(region) = extent.region {
                 arena.by_region.remove(&region);
             }
         }
-        if let Some(region) = region.and_then(|region| self.regions.get_mut(region)) {
-            region.users.remove(&id);
-            if region.last_user == Some(id) {
-                region.last_user = None;
+        for region in presumed.iter().filter_map(|extent| extent.region) {
+            if let Some(region) = self.regions.get_mut(region) {
+                region.users.remove(&id);
+                if region.last_user == Some(id) {
+                    region.last_user = None;
+                }
             }
         }
     }
