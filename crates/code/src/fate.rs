@@ -190,15 +190,6 @@ fn is_called_from(code: &dyn CodeSource, inner: u64, outer: u64) -> bool {
     if keeps_frame_pointer(code, start) {
         return true;
     }
-    let Some(call) = outer.checked_sub(5).and_then(|at| decode(code, at)) else {
-        return false;
-    };
-    if call.code() != Code::Call_rel32_64 || call.next_ip() != outer {
-        return false;
-    }
-    let Some(target) = near_target(&call) else {
-        return false;
-    };
     let own = code.name(start);
     let own = own.as_deref().map(unversioned);
     let whole = own.map(without_cold);
@@ -210,7 +201,24 @@ fn is_called_from(code: &dyn CodeSource, inner: u64, outer: u64) -> bool {
         // By name only where the address must differ: through a PLT stub, or when this is a part moved away.
         address == start || ((whole != own || stub_slot(code, address).is_some()) && by_name())
     };
-    leads_here(target) || jumps_on_to(code, target, &leads_here)
+    // `call rel32` takes 5 bytes, `call [rip+x]` 6.
+    let call_before = |len: u64| {
+        let call = decode(code, outer.checked_sub(len)?)?;
+        (call.next_ip() == outer).then_some(call)
+    };
+    if let Some(call) = call_before(5)
+        && call.code() == Code::Call_rel32_64
+        && let Some(target) = near_target(&call)
+        && (leads_here(target) || jumps_on_to(code, target, &leads_here))
+    {
+        return true;
+    }
+    call_before(6).is_some_and(|call| {
+        call.flow_control() == FlowControl::IndirectCall
+            && pointer_slot(&call)
+                .and_then(|slot| code.slot_name(slot))
+                .is_some_and(|name| Some(unversioned(&name)) == whole)
+    })
 }
 
 /// True when the function at `start` is left by a direct jump to an address that `leads_here` (a tail call).

@@ -90,6 +90,16 @@ pub(crate) fn never_returns(name: &str) -> bool {
     NEVER_RETURN.contains(&name) || NEVER_RETURN_PREFIXES.iter().any(|p| name.starts_with(p))
 }
 
+/// The names that a program may give to a function of its own that does return.
+const NOT_RESERVED: &[&str] = &["err", "errx", "verr", "verrx", "xalloc_die"];
+
+/// As [`never_returns`], for a function of the program itself (a static program holds its own `exit`): only names
+/// that the language reserves count.
+pub(crate) fn never_returns_by_reserved_name(name: &str) -> bool {
+    let bare = bare(name);
+    never_returns(name) && !NOT_RESERVED.contains(&bare) && !bare.starts_with("g_")
+}
+
 /// True when a call to `name` leaves rax as it was.
 pub(crate) fn keeps_registers(name: &str) -> bool {
     let name = bare(name);

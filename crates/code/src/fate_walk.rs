@@ -10,7 +10,7 @@
 //! survive an unwinding call cannot live in rax), the caller's caller (`fate` goes there).
 
 use crate::fate_effect::{ALL_BYTES, Bytes, bytes_of, effect};
-use crate::fate_names::{is_cold_part, keeps_registers, never_returns, thunk_register};
+use crate::fate_names::{is_cold_part, keeps_registers, never_returns, never_returns_by_reserved_name, thunk_register};
 use crate::fate_source::CodeSource;
 use iced_x86::{
     Code, Decoder, DecoderOptions, FlowControl, Formatter, Instruction, InstructionInfoFactory, IntelFormatter,
@@ -382,9 +382,9 @@ impl<'a> Walk<'a> {
         if let Some(slot) = stub_slot(self.code, target) {
             return Callee::Foreign(name.or_else(|| self.code.slot_name(slot)));
         }
-        // These do strange things with the stack or keep everything: known by name wherever they live.
+        // These do strange things with the stack, keep everything, or never return: known by name wherever they live.
         if let Some(known) = name.as_deref()
-            && (keeps_registers(known) || thunk_register(known).is_some())
+            && (keeps_registers(known) || thunk_register(known).is_some() || never_returns_by_reserved_name(known))
         {
             return Callee::Foreign(name);
         }

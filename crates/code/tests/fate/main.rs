@@ -1,0 +1,11 @@
+//! The fate of results, tried on real compilers' code, on hand-written code, on random programs and on packaged ones.
+//!
+//! What must hold everywhere: a result that the source uses is never called dropped.
+
+mod assembly;
+mod compile;
+mod elf_source;
+mod packaged;
+mod random_programs;
+mod sites;
+mod snippets;
