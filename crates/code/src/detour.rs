@@ -63,7 +63,7 @@ pub struct Target<'a> {
     pub next_function: Option<u64>,
 }
 
-/// Code outside the function that may jump into it, such as a compiler's `.cold` part.
+/// Code outside the function that may jump into it: a compiler's `.cold` part, or the text around.
 #[derive(Clone, Copy, Debug)]
 pub struct Elsewhere<'a> {
     /// Address at run time.
@@ -101,9 +101,12 @@ pub fn plan(target: &Target<'_>, thunk: u64, trampoline: u64) -> Result<Detour, 
     plan_with(target, &[], thunk, trampoline)
 }
 
-/// [`plan`], and also refuses when code `elsewhere` (the function's `.cold` part) jumps into the moved instructions.
+/// [`plan`], and also refuses when code `elsewhere` jumps among the moved instructions.
 ///
-/// A jump from elsewhere to the function's start is a tail call and welcome.
+/// Give it the function's `.cold` part and some 64 KiB of the text on either side (under 1 ms to look through): hand-
+/// written neighbours share their tails, as glibc's `mempcpy` jumps to `memcpy + 3`. Where a part overlaps the function,
+/// the function's own instructions in it are passed over. A jump from elsewhere to the function's start is a tail call
+/// and welcome.
 ///
 /// # Errors
 /// As [`plan`].
@@ -205,7 +208,7 @@ fn plan_at(
     }
     branches::refuse_inside(extent.address, extent.body(), &taken, &moved.instructions)?;
     for part in elsewhere {
-        branches::refuse_from_elsewhere(extent.address, part, &taken)?;
+        branches::refuse_from_elsewhere(extent.address, extent.body(), part, &taken)?;
     }
     let patch = jump(patch_at, thunk).ok_or(Refusal::OutOfReach)?;
     let original = extent

@@ -596,6 +596,27 @@ fn jumps_from_the_cold_part_count() {
 }
 
 #[test]
+fn a_neighbour_that_shares_a_tail_is_seen() {
+    // mempcpy: mov %rdi,%rax; add %rdx,%rax; jmp memcpy+3 · memcpy: mov %rdi,%rax; mov %rdx,%rcx; rep movsb; ret
+    let text = bytes("48 89 f8 48 01 d0 eb 0b 90 90 90 90 90 90 90 90 48 89 f8 48 89 d1 f3 a4 c3");
+    let target = Target { address: FUNCTION, code: &text[16..], size: 9, next_function: None };
+    let around = [Elsewhere { address: FUNCTION - 16, code: &text }];
+    expect!["refused: cannot be patched: the instruction at -0xa jumps to +0x3, among the bytes a patch would move"]
+        .assert_eq(&outcome(&target, &around));
+    // Its own jumps in the same stretch of text are its own affair: mov %edi,%eax; L: dec %eax; jne L; ret
+    let text = bytes("c3 90 89 f8 ff c8 75 fc c3");
+    let target = Target { address: FUNCTION, code: &text[2..], size: 7, next_function: None };
+    let around = [Elsewhere { address: FUNCTION - 2, code: &text }];
+    expect![[r#"
+        at +0, 6 moved
+        mov %edi,%eax
+        dec %eax
+        jne t+0x2
+        jmp f+0x6"#]]
+    .assert_eq(&outcome(&target, &around));
+}
+
+#[test]
 fn reach_is_checked() {
     let code = bytes("55 48 89 e5 5d c3");
     let target = Target { address: FUNCTION, code: &code, size: 6, next_function: None };

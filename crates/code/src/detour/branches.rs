@@ -49,8 +49,15 @@ pub(super) fn refuse_inside(
 }
 
 /// Refuses when code outside the function branches behind its first instruction and into `taken`.
-pub(super) fn refuse_from_elsewhere(address: u64, part: &Elsewhere<'_>, taken: &Range<u64>) -> Result<(), Refusal> {
+pub(super) fn refuse_from_elsewhere(
+    address: u64,
+    body: &[u8],
+    part: &Elsewhere<'_>,
+    taken: &Range<u64>,
+) -> Result<(), Refusal> {
+    let own = address..address.saturating_add(body.len() as u64);
     for_each_instruction(part.address, part.code, |instruction| match direct_target(instruction) {
+        _ if own.contains(&instruction.ip()) => Ok(()),
         Some(target) if target > taken.start && target < taken.end => {
             Err(Refusal::BranchIntoPatch { from: instruction.ip().wrapping_sub(address) as i64, to: target - address })
         }
