@@ -53,9 +53,8 @@ impl Follower {
     pub fn update(&mut self, file: &[u8]) {
         let Some(page) = file.first_chunk::<HEADER_BYTES>() else { return };
         let Some(header) = read_header(page).filter(|header| header.version == VERSION) else { return };
-        let inherited = header.fields.fork_id != 0;
         let lossy = live_losses(file).events() > 0;
-        let mut merge = self.merge.take().unwrap_or_else(|| Merge::new(0, inherited, lossy));
+        let mut merge = self.merge.take().unwrap_or_else(|| Merge::new(0, lossy));
         // New segments first, then what the known ones have committed: a writer that was seen in its next segment has
         // finished the one before, and its last word is read after that.
         let taken = slots_taken(file);

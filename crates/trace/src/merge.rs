@@ -96,13 +96,13 @@ const PATIENCE: u64 = 1 << 20;
 const PATIENCE_WITH_LOSSES: u64 = 1 << 12;
 
 impl Merge {
-    /// `inherited`: the process was forked, its arenas' numbers do not begin at 0. `lossy`: events are missing.
-    pub(crate) fn new(payload_bytes: u64, inherited: bool, lossy: bool) -> Merge {
+    /// `lossy`: events are missing.
+    pub(crate) fn new(payload_bytes: u64, lossy: bool) -> Merge {
         Merge {
             streams: Vec::new(),
             ready: BinaryHeap::new(),
             waiting: Vec::new(),
-            orders: Orders::new(payload_bytes, inherited),
+            orders: Orders::new(payload_bytes),
             merged: 0,
             patience: if lossy { PATIENCE_WITH_LOSSES } else { PATIENCE },
             malformed: Vec::new(),
@@ -279,7 +279,6 @@ struct Orders {
     limit: u64,
     /// Keys beyond the limit: only in damaged or made-up traces.
     sparse: BTreeMap<u32, u64>,
-    inherited: bool,
 }
 
 /// An arena needs at least a record that says it was seen, and one of its own.
@@ -287,23 +286,19 @@ const BYTES_PER_ARENA: u64 = 4;
 
 /// The arena was not seen yet: its events wait for the record that says it was.
 const UNSEEN: u64 = u64::MAX;
-/// Any number may come next (arenas inherited through fork).
+/// The highest numbers: any may come next.
 const ANY: u64 = u64::MAX - 1;
 
 impl Orders {
-    fn new(payload_bytes: u64, inherited: bool) -> Orders {
-        Orders { dense: Vec::new(), limit: payload_bytes / BYTES_PER_ARENA, sparse: BTreeMap::new(), inherited }
-    }
-
-    fn unknown(&self) -> u64 {
-        if self.inherited { ANY } else { UNSEEN }
+    fn new(payload_bytes: u64) -> Orders {
+        Orders { dense: Vec::new(), limit: payload_bytes / BYTES_PER_ARENA, sparse: BTreeMap::new() }
     }
 
     #[inline]
     fn get(&self, arena: u32) -> u64 {
         match self.dense.get(arena as usize) {
             Some(&next) => next,
-            None => self.sparse.get(&arena).copied().unwrap_or(self.unknown()),
+            None => self.sparse.get(&arena).copied().unwrap_or(UNSEEN),
         }
     }
 
@@ -312,7 +307,7 @@ impl Orders {
         if let Some(place) = self.dense.get_mut(arena as usize) {
             *place = next;
         } else if u64::from(arena) < self.limit {
-            self.dense.resize(arena as usize + 1, self.unknown());
+            self.dense.resize(arena as usize + 1, UNSEEN);
             // Keys in between may have been beyond an earlier limit.
             let mut beyond = self.sparse.split_off(&arena.saturating_add(1));
             core::mem::swap(&mut beyond, &mut self.sparse);

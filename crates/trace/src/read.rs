@@ -139,7 +139,7 @@ impl<'a> Trace<'a> {
     /// of writers; more than 10^7 events a second.
     pub fn events(&self) -> Events<'_> {
         let lossy = !self.damage.is_empty() || live_losses(self.file).events() > 0;
-        let mut merge = Merge::new(self.slots.payload_bytes, self.header.fork_id != 0, lossy);
+        let mut merge = Merge::new(self.slots.payload_bytes, lossy);
         let events = self.slots.segments.iter().filter(|segment| segment.kind == SegmentKind::Events);
         merge.add_all(events.copied().collect(), self.file);
         Events { file: self.file, clock: self.clock, merge, numbering: Numbering::default() }

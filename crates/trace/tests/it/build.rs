@@ -1,7 +1,7 @@
 //! Builds trace files in memory as a recorder would: segments taken one by one, commit words after each record.
 
 use arenascope_trace::layout::{
-    self, ClockPair, HEADER_BYTES, HeaderFields, SEGMENT_BYTES, SEGMENT_HEADER_BYTES, SEGMENT_PAYLOAD, SegmentKind,
+    self, ClockPair, HeaderFields, SEGMENT_BYTES, SEGMENT_HEADER_BYTES, SEGMENT_PAYLOAD, SegmentKind,
 };
 use arenascope_trace::{NO_SITE, Record, SegmentEncoder, crc32c};
 
@@ -98,6 +98,7 @@ pub struct Writer {
     payload: usize,
     thread: Option<u32>,
     open: Option<(u32, SegmentEncoder, usize)>,
+    scratch: Vec<u8>,
 }
 
 impl Writer {
@@ -106,8 +107,8 @@ impl Writer {
     }
 
     pub fn with_payload(number: u32, payload: usize) -> Writer {
-        assert!(HEADER_BYTES + payload <= HEADER_BYTES + SEGMENT_PAYLOAD);
-        Writer { number, sequence: 0, payload, thread: None, open: None }
+        assert!(payload <= SEGMENT_PAYLOAD);
+        Writer { number, sequence: 0, payload, thread: None, open: None, scratch: vec![0; SEGMENT_PAYLOAD] }
     }
 
     /// Writes one record of `thread`, `ns` after the start. Returns the slot it went to.
@@ -124,15 +125,13 @@ impl Writer {
     fn encode(&mut self, file: &mut File, ns: u64, site: u32, record: &Record<'_>) -> u32 {
         for _ in 0..2 {
             if let Some((slot, encoder, used)) = &mut self.open {
-                let mut out = [0u8; SEGMENT_PAYLOAD];
-                let room = self.payload.max(record.max_bytes() + 64) - *used;
                 let len = if *used + record.max_bytes() <= self.payload || *used <= 64 {
-                    encoder.record(after(ns).tsc, site, record, &mut out[..room])
+                    encoder.record(after(ns).tsc, site, record, &mut self.scratch[..SEGMENT_PAYLOAD - *used])
                 } else {
                     0
                 };
                 if len > 0 {
-                    file.commit(*slot, &out[..len]);
+                    file.commit(*slot, &self.scratch[..len]);
                     *used += len;
                     return *slot;
                 }
