@@ -4,6 +4,7 @@
 //! Deliberately absent: debug information (`debug`), any knowledge of what a named function does (`known`).
 
 use crate::FindError;
+use iced_x86::{Decoder, DecoderOptions, Mnemonic};
 use object::elf::{EM_X86_64, PT_LOAD};
 use object::read::elf::{ElfFile64, FileHeader, ProgramHeader};
 use object::{Endianness, Object, ObjectSymbol, ObjectSymbolTable, RelocationTarget, SymbolKind};
@@ -122,5 +123,32 @@ impl<'a> Binary<'a> {
             return address.checked_add(*size);
         }
         self.functions.range(address.checked_add(1)?..).next().map(|(&next, _)| next)
+    }
+
+    /// True when the address lies in a part that the compiler split off (`name.cold`).
+    pub(crate) fn is_cold_part(&self, address: u64) -> bool {
+        let Some((&start, (size, names))) = self.functions.range(..=address).next_back() else { return false };
+        address - start < (*size).max(1) && names.iter().any(|name| name.contains(".cold"))
+    }
+
+    /// The symbol that a linkage stub at this address (`.plt`, `.plt.sec`, `.plt.got`) jumps to.
+    pub(crate) fn stub(&self, address: u64) -> Option<&str> {
+        if self.functions.contains_key(&address) {
+            return None;
+        }
+        let mut decoder = Decoder::with_ip(64, self.code(address, 32)?, address, DecoderOptions::NONE);
+        for _ in 0..3 {
+            let instruction = decoder.decode();
+            if instruction.is_invalid() {
+                return None;
+            }
+            if instruction.mnemonic() == Mnemonic::Jmp && instruction.is_ip_rel_memory_operand() {
+                return self.slot(instruction.memory_displacement64());
+            }
+            if !matches!(instruction.mnemonic(), Mnemonic::Endbr64 | Mnemonic::Nop) {
+                return None;
+            }
+        }
+        None
     }
 }

@@ -138,7 +138,8 @@ pub(crate) struct Function {
     pub high: u64,
     pub parameters: Vec<Parameter>,
     pub result: Option<Offset>,
-    pub variadic: bool,
+    /// The name the linker knows, when it differs.
+    pub linkage: Option<String>,
     /// The declaration that inlined copies refer to.
     pub origin: Offset,
 }
@@ -327,7 +328,7 @@ impl<'d> Info<'d> {
                 .map(|p| Parameter { name: p.name, ty: p.ty, place: p.place })
                 .collect(),
             result: described.result,
-            variadic: described.variadic,
+            linkage: described.linkage,
             origin: described.origin,
         })
     }
@@ -370,7 +371,6 @@ impl<'d> Info<'d> {
         let mut prefix = None;
         let mut result = None;
         let mut parameters: Option<Vec<RawParameter>> = None;
-        let mut variadic = false;
         let mut at = offset;
         let mut origin = offset;
         for _ in 0..8 {
@@ -380,7 +380,7 @@ impl<'d> Info<'d> {
             prefix = self.prefixes.get(&at).cloned().or(prefix);
             result = result.or_else(|| reference(start, &entry, dw::DW_AT_type));
             // The outermost description that has parameters wins: concrete copies may have lost some.
-            if let Some((own, dots)) = self.parameters(at)
+            if let Some(own) = self.parameters(at)
                 && !own.is_empty()
                 && own.iter().all(|p| p.ty.is_some())
             {
@@ -394,7 +394,6 @@ impl<'d> Info<'d> {
                         })
                         .collect()
                 });
-                variadic |= dots;
             }
             if let Some(next) = reference(start, &entry, dw::DW_AT_abstract_origin) {
                 origin = next;
@@ -413,29 +412,29 @@ impl<'d> Info<'d> {
             (_, Some(prefix)) => format!("{prefix}{}", name?),
             (_, None) => name?,
         };
-        Some(Described { name, parameters: parameters.unwrap_or_default(), result, variadic, origin })
+        Some(Described { name, parameters: parameters.unwrap_or_default(), result, linkage, origin })
     }
 
-    fn parameters(&self, offset: Offset) -> Option<(Vec<FoundParameter>, bool)> {
+    fn parameters(&self, offset: Offset) -> Option<Vec<FoundParameter>> {
         let (start, unit) = self.unit_of(offset)?;
         let mut tree = unit.entries_tree(Some(UnitOffset(offset.checked_sub(*start)?))).ok()?;
         let root = tree.root().ok()?;
         let mut children = root.children();
         let mut found = Vec::new();
-        let mut dots = false;
         while let Ok(Some(child)) = children.next() {
             let entry = child.entry();
             match entry.tag() {
+                // Destructors and constructors of classes with virtual bases have parameters that the source has not.
+                dw::DW_TAG_formal_parameter if !found.is_empty() && entry.attr(dw::DW_AT_artificial).is_some() => {}
                 dw::DW_TAG_formal_parameter => found.push(FoundParameter {
                     name: self.text(unit, entry, dw::DW_AT_name),
                     ty: reference(*start, entry, dw::DW_AT_type),
                     offset: start.saturating_add(entry.offset().0),
                 }),
-                dw::DW_TAG_unspecified_parameters => dots = true,
                 _ => {}
             }
         }
-        Some((found, dots))
+        Some(found)
     }
 
     /// (origin or own offset, position, place) of the concrete parameters of a body.
@@ -684,7 +683,7 @@ struct Described {
     name: String,
     parameters: Vec<RawParameter>,
     result: Option<Offset>,
-    variadic: bool,
+    linkage: Option<String>,
     origin: Offset,
 }
 

@@ -9,8 +9,19 @@
 //! anything of a running process.
 #![forbid(unsafe_code)]
 
+mod allocs;
 mod binary;
+mod calls;
 mod debug;
+mod effects;
+mod family;
+mod known;
+mod machine;
+mod memory;
+mod search;
+mod survey;
+mod value;
+mod words;
 
 use arenascope_event::RoleDecl;
 use core::fmt;
@@ -22,6 +33,8 @@ pub struct Candidates {
     pub readings: Vec<Reading>,
     /// Sentences for people: what could not be seen, and what to do about it.
     pub notes: Vec<String>,
+    /// With no reading: the functions that came nearest, and why they were not chosen.
+    pub considered: Vec<Scored>,
 }
 
 /// One way to read the program's allocators: roles that do not conflict with each other.
@@ -81,9 +94,9 @@ pub fn find(elf: &[u8], debug: Option<&[u8]>) -> Result<Candidates, FindError> {
         return Ok(Candidates {
             readings: Vec::new(),
             notes: vec!["there is no debug information: compile with -g, or name the functions by role".to_string()],
+            considered: Vec::new(),
         });
     };
     let info = debug::Info::read(&sections, &binary);
-    let _ = info;
-    Ok(Candidates::default())
+    Ok(search::search(&info, &binary))
 }

@@ -1,0 +1,303 @@
+//! What the analysis knows of one machine word: where it came from, and how far it is from there.
+//!
+//! Relied on: joining and combining only ever add origins, so a fixpoint ends; sets are bounded.
+//! Deliberately absent: control flow and memory (`machine`), any judgement (`allocs`).
+
+/// Most origins a value keeps; more are dropped, which loses proofs and invents none.
+const MAX_ATOMS: usize = 24;
+
+/// What an address was reached from.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub(crate) enum Base {
+    /// The argument in this word (0 to 5: rdi to r9; 6 and up: words of the caller's stack).
+    Argument(u8),
+    /// A variable at this address.
+    Global(u64),
+    /// Memory just obtained from the system or the C library.
+    Fresh,
+    /// Memory that a reallocation returned.
+    Moved,
+    /// The result of the opaque function at this address.
+    Result(u64),
+}
+
+/// A place in memory.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub(crate) struct Loc {
+    pub base: Base,
+    /// False: in the object itself. True: behind at least one pointer found there.
+    pub deep: bool,
+    /// Byte offset; `None` when it varies.
+    pub offset: Option<i64>,
+}
+
+impl Loc {
+    /// True when both may be the same field: equal, or a varying offset on the far side of a pointer.
+    pub(crate) fn may_be(self, other: Loc) -> bool {
+        self == other
+            || (self.base == other.base && self.deep && other.deep && (self.offset.is_none() || other.offset.is_none()))
+    }
+}
+
+/// One origin of a value.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub(crate) enum Atom {
+    /// The argument in a word, multiplied by about 2^scale.
+    Argument(u8, i8),
+    /// The word that was in memory here.
+    Load(Loc),
+    /// The address of a variable.
+    Global(u64),
+    /// The frame of the function.
+    Stack,
+    /// Memory just obtained.
+    Fresh,
+    /// Memory that a reallocation returned.
+    Moved,
+    /// The result of an opaque function.
+    Result(u64),
+    /// The result of a function nothing is known of.
+    Foreign,
+    /// Somewhere on the way a remainder, or a mask kept in memory, was taken.
+    Wrapped,
+    /// Somewhere on the way the bits were inverted or the sign changed.
+    Inverted,
+}
+
+impl Atom {
+    fn base(self) -> Option<(Base, bool)> {
+        match self {
+            Atom::Argument(word, 0) => Some((Base::Argument(word), false)),
+            Atom::Load(loc) => Some((loc.base, true)),
+            Atom::Global(address) => Some((Base::Global(address), false)),
+            Atom::Fresh => Some((Base::Fresh, false)),
+            Atom::Moved => Some((Base::Moved, false)),
+            Atom::Result(function) => Some((Base::Result(function), false)),
+            Atom::Argument(..) | Atom::Stack | Atom::Foreign | Atom::Wrapped | Atom::Inverted => None,
+        }
+    }
+}
+
+/// One word: its origins, and the exact distance from them where there is one.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub(crate) struct Value {
+    /// Sorted, without repetition.
+    atoms: Vec<Atom>,
+    /// With origins: the value is one of them plus this. Without: the value is this number.
+    pub offset: Option<i64>,
+}
+
+impl Value {
+    /// Nothing is known.
+    pub(crate) fn unknown() -> Value {
+        Value::default()
+    }
+
+    /// A number.
+    pub(crate) fn number(value: i64) -> Value {
+        Value { atoms: Vec::new(), offset: Some(value) }
+    }
+
+    /// One origin, unchanged.
+    pub(crate) fn of(atom: Atom) -> Value {
+        Value { atoms: vec![atom], offset: Some(0) }
+    }
+
+    /// A place in the frame; 0 is the return address.
+    pub(crate) fn stack(offset: i64) -> Value {
+        Value { atoms: vec![Atom::Stack], offset: Some(offset) }
+    }
+
+    pub(crate) fn atoms(&self) -> &[Atom] {
+        &self.atoms
+    }
+
+    pub(crate) fn has(&self, atom: Atom) -> bool {
+        self.atoms.binary_search(&atom).is_ok()
+    }
+
+    /// The number, if it is one.
+    pub(crate) fn as_number(&self) -> Option<i64> {
+        if self.atoms.is_empty() { self.offset } else { None }
+    }
+
+    /// Offset in the frame, if the value is certainly there.
+    pub(crate) fn as_stack(&self) -> Option<i64> {
+        if self.atoms == [Atom::Stack] { self.offset } else { None }
+    }
+
+    /// Loads this value contains.
+    pub(crate) fn loads(&self) -> impl Iterator<Item = Loc> + '_ {
+        self.atoms.iter().filter_map(|atom| match atom {
+            Atom::Load(loc) => Some(*loc),
+            _ => None,
+        })
+    }
+
+    /// True when the value stems from the argument word, at any scale.
+    pub(crate) fn stems_from(&self, word: u8) -> bool {
+        self.atoms.iter().any(|atom| matches!(atom, Atom::Argument(w, _) if *w == word))
+    }
+
+    /// True when the value is reached from this base: the base itself or something loaded from there.
+    pub(crate) fn reaches(&self, base: Base) -> bool {
+        self.atoms.iter().any(|atom| atom.base().is_some_and(|(own, _)| own == base))
+    }
+
+    pub(crate) fn insert(&mut self, atom: Atom) {
+        if let Err(at) = self.atoms.binary_search(&atom)
+            && self.atoms.len() < MAX_ATOMS
+        {
+            self.atoms.insert(at, atom);
+        }
+    }
+
+    /// Either of two values.
+    pub(crate) fn join(&self, other: &Value) -> Value {
+        let mut out = self.clone();
+        for &atom in &other.atoms {
+            out.insert(atom);
+        }
+        // A null pointer on one side does not blur the other.
+        out.offset = match (self, other) {
+            (a, b) if a.as_number() == Some(0) && !b.atoms.is_empty() => b.offset,
+            (a, b) if b.as_number() == Some(0) && !a.atoms.is_empty() => a.offset,
+            (a, b) if a.atoms.is_empty() != b.atoms.is_empty() => None,
+            (a, b) if a.offset == b.offset => a.offset,
+            _ => None,
+        };
+        out
+    }
+
+    /// A value computed from both.
+    pub(crate) fn mix(&self, other: &Value) -> Value {
+        let mut out = self.join(other);
+        out.offset = None;
+        out
+    }
+
+    /// The same origins at a distance that varies.
+    pub(crate) fn blurred(&self) -> Value {
+        Value { atoms: self.atoms.clone(), offset: None }
+    }
+
+    /// The value plus a number.
+    pub(crate) fn plus(&self, number: i64) -> Value {
+        Value { atoms: self.atoms.clone(), offset: self.offset.map(|o| o.wrapping_add(number)) }
+    }
+
+    /// The sum of two values.
+    pub(crate) fn add(&self, other: &Value) -> Value {
+        match (self.as_number(), other.as_number()) {
+            (_, Some(number)) => self.plus(number),
+            (Some(number), None) => other.plus(number),
+            (None, None) => self.mix(other),
+        }
+    }
+
+    /// The difference of two values.
+    pub(crate) fn subtract(&self, other: &Value) -> Value {
+        match other.as_number() {
+            Some(number) => self.plus(number.wrapping_neg()),
+            None => self.mix(other),
+        }
+    }
+
+    /// Multiplied by about 2^scale (negative: divided).
+    pub(crate) fn scaled(&self, scale: i8) -> Value {
+        let mut out = Value::unknown();
+        for &atom in &self.atoms {
+            out.insert(match atom {
+                Atom::Argument(word, old) => Atom::Argument(word, old.saturating_add(scale).clamp(-32, 32)),
+                other => other,
+            });
+        }
+        out
+    }
+
+    /// Sign changed or bits inverted.
+    pub(crate) fn inverted(&self) -> Value {
+        if let Some(number) = self.as_number() {
+            return Value::number(!number);
+        }
+        let mut out = self.blurred();
+        out.insert(Atom::Inverted);
+        out
+    }
+
+    /// The places this value, taken as an address, may mean. Frame addresses are not among them.
+    pub(crate) fn places(&self) -> Vec<Loc> {
+        if let Some(number) = self.as_number() {
+            // An absolute address: a variable, if anything.
+            return vec![Loc { base: Base::Global(number as u64), deep: false, offset: Some(0) }];
+        }
+        let mut out: Vec<Loc> = Vec::new();
+        for atom in &self.atoms {
+            let Some((base, deep)) = atom.base() else { continue };
+            let loc = match (base, self.offset) {
+                (Base::Global(address), Some(offset)) if !deep => {
+                    Loc { base: Base::Global(address.wrapping_add(offset as u64)), deep, offset: Some(0) }
+                }
+                (base, offset) => Loc { base, deep, offset },
+            };
+            if !out.contains(&loc) {
+                out.push(loc);
+            }
+        }
+        out
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn atoms() -> impl Strategy<Value = Atom> {
+        prop_oneof![
+            (0u8..6, -2i8..3).prop_map(|(w, s)| Atom::Argument(w, s)),
+            (0u8..3, any::<bool>(), prop::option::of(-8i64..64)).prop_map(|(w, deep, offset)| Atom::Load(Loc {
+                base: Base::Argument(w),
+                deep,
+                offset
+            })),
+            Just(Atom::Fresh),
+            Just(Atom::Stack),
+            Just(Atom::Foreign),
+        ]
+    }
+
+    fn values() -> impl Strategy<Value = Value> {
+        (prop::collection::vec(atoms(), 0..4), prop::option::of(-100i64..100)).prop_map(|(atoms, offset)| {
+            let mut value = Value::unknown();
+            atoms.into_iter().for_each(|atom| value.insert(atom));
+            value.offset = offset;
+            value
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn joining_keeps_every_origin_and_settles(a in values(), b in values()) {
+            let joined = a.join(&b);
+            for atom in a.atoms().iter().chain(b.atoms()) {
+                prop_assert!(joined.has(*atom));
+            }
+            prop_assert_eq!(&joined.join(&a).join(&b), &joined);
+            prop_assert_eq!(joined.atoms(), b.join(&a).atoms());
+        }
+
+        #[test]
+        fn sums_do_not_depend_on_order(a in values(), n in -1000i64..1000) {
+            prop_assert_eq!(a.add(&Value::number(n)), Value::number(n).add(&a));
+            prop_assert_eq!(a.plus(n).plus(-n), a);
+        }
+    }
+
+    #[test]
+    fn null_on_one_path_does_not_blur_the_other() {
+        let chunk = Value::of(Atom::Argument(0, 0)).plus(8);
+        assert_eq!(chunk.join(&Value::number(0)).offset, Some(8));
+        assert_eq!(chunk.join(&Value::number(5)).offset, None);
+    }
+}
