@@ -1,8 +1,9 @@
 //! Runs the labs and compares what Arenascope says with what each lab expects.
 //!
 //! A lab is a C file under `labs/` with `NAME.expected.json` beside it: exit status, the program's output with addresses
-//! replaced, texts that the first screen must hold, and the findings, all of them and no others. A finding's line is given by a
-//! marker in the source, so that an edit above it breaks nothing. Deliberately absent: any knowledge of a single lab.
+//! replaced, texts that the first screen must hold, figures of the arenas, and the findings, all of them and no others.
+//! A finding's line is given by a marker in the source, so that an edit above it breaks nothing. Deliberately absent: any
+//! knowledge of a single lab.
 
 use crate::steps;
 use serde_json::Value;
@@ -85,6 +86,9 @@ fn lab(arenascope: &Path, scratch: &Path, expected: &Path) -> Result<Vec<String>
     let json = steps::output(Command::new(arenascope).args(["findings", "--json"]).arg(&trace), "arenascope findings")?;
     let found: Value = serde_json::from_str(&json).map_err(|error| format!("{name}: findings --json: {error}"))?;
     complaints.extend(compare(&name, &source_text, &wanted["findings"], &found["findings"]));
+    let json = steps::output(Command::new(arenascope).args(["show", "--json"]).arg(&trace), "arenascope show")?;
+    let shown: Value = serde_json::from_str(&json).map_err(|error| format!("{name}: show --json: {error}"))?;
+    complaints.extend(compare_arenas(&name, &wanted["arenas"], &shown["arenas"]));
     Ok(complaints)
 }
 
@@ -121,6 +125,24 @@ fn compare(name: &str, source: &str, wanted: &Value, found: &Value) -> Vec<Strin
                 });
             if line.is_none() || !there {
                 complaints.push(format!("{name}: no site {role} at {marker:?} (line {line:?}): {}", found["sites"]));
+            }
+        }
+    }
+    complaints
+}
+
+/// Each expected arena against the one in the same place of the list; every figure that the expectation names.
+fn compare_arenas(name: &str, wanted: &Value, found: &Value) -> Vec<String> {
+    let none = Vec::new();
+    let (wanted, found) = (wanted.as_array().unwrap_or(&none), found.as_array().unwrap_or(&none));
+    let mut complaints = Vec::new();
+    if wanted.len() != found.len() {
+        complaints.push(format!("{name}: {} arenas, {} expected", found.len(), wanted.len()));
+    }
+    for (wanted, found) in wanted.iter().zip(found) {
+        for (figure, value) in wanted.as_object().into_iter().flatten() {
+            if found[figure] != *value {
+                complaints.push(format!("{name}: the arena's {figure} is {}, {value} expected", found[figure]));
             }
         }
     }
@@ -167,6 +189,14 @@ mod tests {
         assert_eq!(compare("x", SOURCE, &wanted(), &json!([])).len(), 1);
         assert_eq!(compare("x", SOURCE, &json!([]), &found(2, 64)).len(), 1);
         assert_eq!(compare("x", "no marker", &wanted(), &found(2, 64)).len(), 1);
+    }
+
+    #[test]
+    fn arenas_are_compared_by_the_figures_that_are_named() {
+        let wanted = json!([{ "capacity": 256, "peak_bytes": 128 }]);
+        assert_eq!(compare_arenas("x", &wanted, &json!([{ "capacity": 256, "peak_bytes": 128, "id": 1 }])).len(), 0);
+        assert_eq!(compare_arenas("x", &wanted, &json!([{ "capacity": 4096 }])).len(), 2);
+        assert_eq!(compare_arenas("x", &wanted, &json!([])).len(), 1);
     }
 
     #[test]

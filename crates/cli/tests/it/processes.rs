@@ -59,6 +59,30 @@ fn vfork_and_spawn_survive() {
 }
 
 #[test]
+fn a_fork_made_by_hand_never_writes_into_its_parent_s_trace() {
+    let place = Place::new();
+    let program = place.cc("raw_fork.c", &[]);
+    let (outcome, screen) = place.watch(&BUMP, &program, &[]);
+    assert_eq!(outcome.stdout, "child 16, parent 80 bytes\n", "{outcome:?}\n{screen}");
+    let mut counts: Vec<usize> = traces_of(&place, &program).iter().map(|events| count(events, "alloc")).collect();
+    counts.sort_unstable();
+    assert!(
+        counts == [5] || counts == [5, 5],
+        "the parent's five, and the child's five in a trace of their own or in none: {counts:?}"
+    );
+}
+
+#[test]
+fn exec_after_the_environment_was_overwritten_is_still_followed() {
+    let place = Place::new();
+    let program = place.cc("title.c", &[]);
+    let (outcome, screen) = place.watch(&BUMP, &program, &[]);
+    assert_eq!(outcome.status, 0, "{outcome:?}\n{screen}");
+    let total: usize = place.traces().iter().map(|trace| count(&place.log(trace), "alloc")).sum();
+    assert_eq!(total, 2, "one alloc in each image: {:?}\n{screen}", place.traces());
+}
+
+#[test]
 fn a_program_that_replaces_itself_is_seen_twice() {
     let place = Place::new();
     let program = place.cc("exec_self.c", &[]);

@@ -12,6 +12,21 @@ fn run(name: &str) -> (Place, String, PathBuf) {
     (place, outcome.stderr, source)
 }
 
+/// One arena of this capacity in a mapping of 4096 bytes, with this peak and this many blocks, created and destroyed in `main`'s callees.
+fn expect_arena(place: &Place, capacity: u64, peak: u64, blocks: u64) {
+    let shown = place.show(&place.trace(), &[]);
+    let arenas = shown["arenas"].as_array().cloned().unwrap_or_default();
+    assert_eq!(arenas.len(), 1, "{shown}");
+    for arena in &arenas {
+        let figures = ["capacity", "mapped_bytes", "peak_bytes", "blocks_ever"].map(|name| arena[name].as_u64());
+        assert_eq!(figures, [Some(capacity), Some(4096), Some(peak), Some(blocks)], "{arena}");
+        for life in ["created", "ended"] {
+            let site = arena[life]["site"].as_array().cloned().unwrap_or_default();
+            assert!(site.iter().any(|frame| frame["function"] == "main"), "{life}: {arena}");
+        }
+    }
+}
+
 #[test]
 fn lab_09a_shows_one_arena_of_three_blocks_and_no_finding() {
     let (place, screen, source) = run("09a_arena_scope_local_mmap.c");
@@ -46,6 +61,7 @@ fn lab_09a_shows_one_arena_of_three_blocks_and_no_finding() {
     let json = place.findings(&trace);
     assert_eq!(accused(&json).len() + noted(&json).len(), 0, "{json}");
     assert_eq!(json["lost"]["events"], 0);
+    expect_arena(&place, 4096, 192, 3);
 }
 
 #[test]
@@ -63,6 +79,7 @@ fn lab_09b_accuses_block_3_and_nothing_else() {
     ] {
         assert!(screen.contains(text), "{text:?} is not on the screen:\n{screen}");
     }
+    expect_arena(&place, 256, 128, 4);
     let json = place.findings(&place.trace());
     let found = accused(&json);
     assert_eq!(found.len(), 1, "{json}");

@@ -48,6 +48,12 @@ const PROGRAMS: &[(&str, &[&str])] = &[
     ("eight_roles.c", &[]),
     ("out_params.c", &[]),
     ("many.c", &[]),
+    ("big_args.c", &[]),
+    ("pair.c", &[]),
+    ("raw_fork.c", &[]),
+    ("stack_overflow.c", &[]),
+    ("title.c", &[]),
+    ("avx.c", &[]),
 ];
 
 fn same(place: &Place, flags: &[&str], program: &Path, arguments: &[&str], what: &str) {
@@ -155,6 +161,62 @@ fn exceptions_pass_through_hooked_functions() {
             same(&place, &role, &program, &[], &format!("{compiler} {flags:?} with the role given"));
         }
     }
+}
+
+#[test]
+fn arguments_and_results_of_every_place() {
+    let rows: &[(&str, &[&str])] = &[
+        (
+            "big_args.c",
+            &["--alloc", "big_alloc(arena, size, _) -> block", "--alloc", "sum_alloc(arena, size, _) -> block"],
+        ),
+        (
+            "pair.c",
+            &[
+                "--create",
+                "pair_new(size) -> arena",
+                "--alloc",
+                "pair_alloc(arena, size) -> block",
+                "--destroy",
+                "pair_free(arena)",
+            ],
+        ),
+        ("avx.c", &["--alloc", "v_alloc(arena, size) -> block"]),
+        ("stack_args.c", &["--alloc", "wide_alloc(arena, _, _, _, _, _, _, _, size) -> block"]),
+    ];
+    for (source, roles) in rows {
+        for flags in [&["-O0"][..], &["-O2"], &["-O2", "-s", "-rdynamic"]] {
+            let place = Place::new();
+            let program = place.cc(source, flags);
+            let plain = place.plain(&program, &[]);
+            let (watched, words) = place.watch(roles, &program, &[]);
+            // Without symbols a role may be refused before the start; then nothing ran.
+            let refused = flags.contains(&"-s") && watched.status == 2 && watched.stdout.is_empty();
+            assert!(refused || plain == watched, "{flags:?} {source}: {watched:?}\n{words}");
+        }
+    }
+}
+
+#[test]
+fn somebody_else_s_preloaded_library_stays() {
+    let place = Place::new();
+    let plugin = place.cc("plugin.c", &["-shared", "-fPIC"]);
+    let program = place.cc("env.c", &[]);
+    let log = place.file("our.words");
+    let run = |watched: bool| {
+        let mut command = std::process::Command::new(if watched {
+            env!("CARGO_BIN_EXE_arenascope").as_ref()
+        } else {
+            program.as_os_str()
+        });
+        if watched {
+            command.args(["run", "--force", "-o", "t.ascope", "--log"]).arg(&log).arg("--").arg(&program);
+        }
+        place.outcome(command.env("LD_PRELOAD", &plugin))
+    };
+    let plain = run(false);
+    assert!(plain.stdout.contains("LD_PRELOAD is set"), "{plain:?}");
+    assert_eq!(plain, run(true));
 }
 
 #[test]

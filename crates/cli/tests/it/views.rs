@@ -56,14 +56,23 @@ fn the_same_trace_says_the_same() {
 #[test]
 fn moments_show_what_was_there_then() {
     let place = traced();
-    let blocks =
-        |at: &str| place.show(&place.file("t.ascope"), &["--at", at]).to_string().matches("\"offset\"").count();
-    assert!(blocks("start") < blocks("50%") || blocks("50%") <= blocks("100%"));
     let events = place.log(&place.file("t.ascope"));
-    let second = events.iter().filter(|event| event["kind"] == "alloc").nth(1).expect("four allocs");
-    let moment = format!("#{}", second["event"]);
-    let shown = place.arenascope(&["show", "t.ascope", "--at", &moment]);
-    assert!(shown.stdout.contains("64"), "{shown:?}");
+    let allocs: Vec<_> = events.iter().filter(|event| event["kind"] == "alloc").collect();
+    assert_eq!(allocs.len(), 4);
+    for (done, alloc) in allocs.iter().enumerate() {
+        let shown = place.show(&place.file("t.ascope"), &["--at", &format!("#{}", alloc["event"])]);
+        let offsets: Vec<Option<u64>> = shown["arenas"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .flat_map(|arena| arena["blocks"].as_array().cloned().unwrap_or_default())
+            .map(|block| block["offset"].as_u64())
+            .collect();
+        let wanted: Vec<Option<u64>> = (0..=done as u64).map(|n| Some(n * 32)).collect();
+        assert_eq!(offsets, wanted, "{shown}");
+    }
+    let before = place.show(&place.file("t.ascope"), &["--at", "start"]);
+    assert!(!before.to_string().contains("\"offset\""), "{before}");
 }
 
 #[test]
