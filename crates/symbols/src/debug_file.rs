@@ -47,10 +47,11 @@ fn candidates(path: &Path, build_id: Option<&[u8]>, link: Option<&[u8]>, roots: 
     let link = crate::elf::path_of(link);
     let Some(name) = link.file_name() else { return paths };
     let mut folders: Vec<PathBuf> = path.parent().map(Path::to_path_buf).into_iter().collect();
-    if let Some(real) = path.canonicalize().ok().and_then(|real| real.parent().map(Path::to_path_buf)) {
-        if !folders.contains(&real) {
-            folders.push(real);
-        }
+    let real = path.canonicalize().ok();
+    if let Some(folder) = real.as_ref().and_then(|real| real.parent())
+        && !folders.iter().any(|known| known == folder)
+    {
+        folders.push(folder.to_path_buf());
     }
     for folder in &folders {
         paths.push(folder.join(name));

@@ -175,17 +175,22 @@ impl Elf {
             let data = header.data(LittleEndian, self.bytes.as_slice()).ok()?;
             data.get(usize::try_from(skip).ok()?..).filter(|rest| !rest.is_empty())
         })?;
-        let to_section_end = self.file.elf_section_table().iter().find_map(|section| {
+        let to_section_end = self.code_section_end(address).map(|end| end.saturating_sub(address));
+        let left = to_section_end.and_then(|left| usize::try_from(left).ok()).unwrap_or(usize::MAX);
+        in_segment.get(..len.min(left).min(in_segment.len()))
+    }
+
+    /// One past the last address of the section of code that holds `address`.
+    pub(crate) fn code_section_end(&self, address: u64) -> Option<u64> {
+        self.file.elf_section_table().iter().find_map(|section| {
             let flags = section.sh_flags(LittleEndian);
             if !flags.contains(object::elf::SHF_EXECINSTR) || !flags.contains(object::elf::SHF_ALLOC) {
                 return None;
             }
             let start: u64 = section.sh_addr(LittleEndian);
-            let skip = address.checked_sub(start)?;
-            section.sh_size(LittleEndian).checked_sub(skip).filter(|left| *left > 0)
-        });
-        let left = to_section_end.and_then(|left| usize::try_from(left).ok()).unwrap_or(usize::MAX);
-        in_segment.get(..len.min(left).min(in_segment.len()))
+            let end = start.checked_add(section.sh_size(LittleEndian))?;
+            (start <= address && address < end).then_some(end)
+        })
     }
 
     pub(crate) fn linkage(&self) -> Linkage {

@@ -19,15 +19,18 @@ pub struct Match<'a> {
 
 impl Image {
     /// All functions that `name` means: a symbol, or a C++ or Rust path, whole, with or without parameters, template
-    /// arguments, Rust hash. Clones (`name.constprop.0`) are listed with their kind; `.cold` parts and indirect
-    /// functions are not listed. O(number of symbols).
+    /// arguments, Rust hash, symbol version. Clones (`name.constprop.0`) are listed with their kind; `.cold` parts and
+    /// indirect functions are not listed. Sorted by address, each address once. O(number of symbols).
     pub fn find(&self, name: &str) -> Vec<Match<'_>> {
-        let wanted = Wanted::new(name);
-        let in_symbols: Vec<Match<'_>> = self.matching(&wanted, &self.table().functions).collect();
-        if !in_symbols.is_empty() {
-            return in_symbols.into_iter().filter(|found| !found.function.is_ifunc).collect();
+        let wanted = Wanted::new(names::without_version(name));
+        let mut found: Vec<Match<'_>> = self.matching(&wanted, &self.table().functions).collect();
+        if found.is_empty() {
+            found = self.matching(&wanted, &self.dwarf_only().functions).collect();
         }
-        self.matching(&wanted, &self.dwarf_only().functions).collect()
+        found.retain(|found| !found.function.is_ifunc);
+        // Constructors have two names for one body.
+        found.dedup_by_key(|found| found.function.address);
+        found
     }
 
     /// Whether `name` is an indirect function here, whose implementation is chosen when the program starts.
@@ -58,7 +61,8 @@ impl Image {
     }
 
     fn defined(&self, name: &str) -> impl Iterator<Item = &Definition> {
-        let wanted = Wanted::new(name);
+        // Debug information knows no clones.
+        let wanted = Wanted::new(names::take_apart(name).base);
         let definitions = self.index().map(|index| index.definitions.as_slice()).unwrap_or_default();
         definitions.iter().filter(move |definition| {
             wanted.may_be(definition.name) && wanted.is(names::take_apart(definition.name).base)

@@ -176,9 +176,13 @@ impl Image {
         self.index.get_or_init(read).as_ref()
     }
 
-    /// The function whose code holds `address`, by symbol tables.
+    /// The function whose code holds `address`, by symbol tables. One of unknown size holds what follows it up to the
+    /// next function or the end of its section.
     pub fn function_at(&self, address: u64) -> Option<&Function> {
-        self.table().at(address)
+        let found = self.table().at(address)?;
+        let section_end = |address| self.elf.code_section_end(address);
+        let holds = found.size > 0 || section_end(found.address) == section_end(address);
+        (holds && self.elf.is_code(address)).then_some(found)
     }
 
     pub(crate) fn dwarf(&self) -> Option<&Arc<gimli::Dwarf<Slice>>> {

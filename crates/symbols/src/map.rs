@@ -53,14 +53,11 @@ fn held() -> &'static Mutex<HashMap<Version, Bytes>> {
 impl Bytes {
     /// The bytes of the regular file at `path`.
     pub(crate) fn of_file(path: &Path) -> io::Result<Bytes> {
+        // Looked at before it is opened: opening a FIFO would wait for its other end.
+        must_be_regular(&path.metadata()?)?;
         let file = File::open(path)?;
         let metadata = file.metadata()?;
-        if metadata.is_dir() {
-            return Err(io::Error::from(io::ErrorKind::IsADirectory));
-        }
-        if !metadata.is_file() {
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
-        }
+        must_be_regular(&metadata)?;
         let version = Version::of(&metadata);
         if let Some(bytes) = held().lock().unwrap_or_else(PoisonError::into_inner).get(&version) {
             return Ok(*bytes);
@@ -97,6 +94,16 @@ impl Bytes {
     pub(crate) fn as_slice(self) -> &'static [u8] {
         self.0
     }
+}
+
+fn must_be_regular(metadata: &Metadata) -> io::Result<()> {
+    if metadata.is_dir() {
+        return Err(io::Error::from(io::ErrorKind::IsADirectory));
+    }
+    if !metadata.is_file() {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
+    }
+    Ok(())
 }
 
 fn read(file: File) -> io::Result<Bytes> {

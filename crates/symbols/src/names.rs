@@ -267,12 +267,13 @@ pub(crate) fn without_templates(name: &str) -> String {
     let (mut depth, mut before) = (0usize, '\0');
     let mut rest = name;
     while let Some(char) = rest.chars().next() {
-        if depth == 0 && out.ends_with("operator") {
-            if let Some(symbol) = OPERATORS.iter().find(|symbol| rest.starts_with(**symbol)) {
-                out.push_str(symbol);
-                rest = rest.get(symbol.len()..).unwrap_or("");
-                continue;
-            }
+        if depth == 0
+            && out.ends_with("operator")
+            && let Some(symbol) = OPERATORS.iter().find(|symbol| rest.starts_with(**symbol))
+        {
+            out.push_str(symbol);
+            rest = rest.get(symbol.len()..).unwrap_or("");
+            continue;
         }
         match char {
             '<' => {

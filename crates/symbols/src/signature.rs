@@ -12,6 +12,7 @@ use crate::location::{self, Said};
 use crate::names;
 use crate::types::{Kind, Language, ScalarKind, Types};
 use gimli::{AttributeValue, DW_AT_decl_file, DW_AT_decl_line, DW_AT_name, DW_AT_producer};
+use std::collections::HashMap;
 
 /// Parameters and result of one function.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -103,7 +104,8 @@ impl Image {
         let trust = self.trust(index, &definition, address);
         let mut assignment = Assignment::new(returns == Returns::Memory, is_llvm(index, definition.origin.unit));
         let written = written_parameters(types, definition.origin);
-        let concrete = parameters(types, definition.die);
+        let copies: HashMap<Die, Die> =
+            parameters(types, definition.die).into_iter().map(|copy| (index.origin(copy), copy)).collect();
         let params = written
             .into_iter()
             .map(|parameter| {
@@ -114,7 +116,7 @@ impl Image {
                     (Some(of), false) => convention::passing(types, of),
                 };
                 let by_rules = assignment.place(passing);
-                let copy = concrete.iter().copied().find(|copy| index.origin(*copy) == index.origin(parameter));
+                let copy = copies.get(&index.origin(parameter)).copied();
                 let said =
                     copy.and_then(|copy| Some((copy, index.entry(copy)?))).map_or(Said::Nothing, |(copy, entry)| {
                         location::said(index, definition.die, address, copy.unit, &entry)
@@ -243,10 +245,11 @@ fn file_path(index: &Index, unit: usize, file: u64) -> Option<String> {
     let entry = header.file(file)?;
     let text = |value| dwarf.attr_string(at, value).ok().map(|slice| slice.to_string_lossy().into_owned());
     let mut path = at.comp_dir.map(|folder| folder.to_string_lossy().into_owned()).unwrap_or_default();
-    if entry.directory_index() != 0 || header.version() >= 5 {
-        if let Some(folder) = entry.directory(header).and_then(text) {
-            push(&mut path, &folder);
-        }
+    // Before DWARF 5, folder 0 is the folder of compilation.
+    if (entry.directory_index() != 0 || header.version() >= 5)
+        && let Some(folder) = entry.directory(header).and_then(text)
+    {
+        push(&mut path, &folder);
     }
     push(&mut path, &text(entry.path_name())?);
     Some(path)

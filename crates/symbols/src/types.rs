@@ -17,6 +17,27 @@ const DEPTH: usize = 24;
 /// An aggregate passed in registers has at most this many scalars (16 bytes of bit-fields); more are not collected.
 const SCALARS: usize = 128;
 
+/// Entries looked at for one question about one type. Hostile types that hold themselves twice would double the work
+/// with each level otherwise.
+const STEPS: usize = 4096;
+
+/// Longest name of a type, bytes.
+const NAME_LIMIT: usize = 16 << 10;
+
+/// Work left for one question.
+struct Budget(usize);
+
+impl Budget {
+    fn new() -> Budget {
+        Budget(STEPS)
+    }
+
+    fn step(&mut self) -> Option<()> {
+        self.0 = self.0.checked_sub(1)?;
+        Some(())
+    }
+}
+
 /// One scalar inside a type.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Scalar {
@@ -166,12 +187,20 @@ impl Types<'_> {
     /// Rust enums with data, too many.
     pub(crate) fn scalars(self, die: Die) -> Option<Vec<Scalar>> {
         let mut scalars = Vec::new();
-        self.collect(die, 0, DEPTH, &mut scalars)?;
+        self.collect(die, 0, DEPTH, &mut scalars, &mut Budget::new())?;
         scalars.sort_by_key(|scalar| scalar.offset);
         Some(scalars)
     }
 
-    fn collect(self, die: Die, offset: u64, depth: usize, scalars: &mut Vec<Scalar>) -> Option<()> {
+    fn collect(
+        self,
+        die: Die,
+        offset: u64,
+        depth: usize,
+        scalars: &mut Vec<Scalar>,
+        budget: &mut Budget,
+    ) -> Option<()> {
+        budget.step()?;
         let depth = depth.checked_sub(1)?;
         let die = self.bare(die)?;
         let entry = self.index.entry(die)?;
@@ -191,7 +220,7 @@ impl Types<'_> {
                             let at = offset.checked_add(member_offset(&member)?)?;
                             match number(&member, DW_AT_bit_size) {
                                 Some(bits) => bit_field(&member, at, bits, scalars)?,
-                                None => self.collect(self.link(child, &member)?, at, depth, scalars)?,
+                                None => self.collect(self.link(child, &member)?, at, depth, scalars, budget)?,
                             }
                         }
                         _ => {}
@@ -203,10 +232,8 @@ impl Types<'_> {
                 let element = self.link(die, &entry)?;
                 let bytes = self.bytes_within(element, depth)?;
                 for at in 0..self.elements(die)? {
-                    if scalars.len() >= SCALARS {
-                        return None;
-                    }
-                    self.collect(element, offset.checked_add(at.checked_mul(bytes)?)?, depth, scalars)?;
+                    let offset = offset.checked_add(at.checked_mul(bytes)?)?;
+                    self.collect(element, offset, depth, scalars, budget)?;
                 }
                 Some(())
             }
@@ -284,42 +311,48 @@ impl Types<'_> {
 
     /// Whether a pointer is among the data of a Rust enum (`Option<NonNull<u8>>`).
     pub(crate) fn mentions_pointer(self, die: Die) -> bool {
-        self.pointer_within(die, 10)
+        self.pointer_within(die, 10, &mut Budget::new())
     }
 
-    fn pointer_within(self, die: Die, depth: usize) -> bool {
-        let (Some(depth), Some(die)) = (depth.checked_sub(1), self.bare(die)) else { return false };
+    fn pointer_within(self, die: Die, depth: usize, budget: &mut Budget) -> bool {
+        let (Some(()), Some(depth), Some(die)) = (budget.step(), depth.checked_sub(1), self.bare(die)) else {
+            return false;
+        };
         let Some(entry) = self.index.entry(die) else { return false };
         if is_pointer(entry.tag()) {
             return true;
         }
         self.children(die).into_iter().any(|(child, entry)| match entry.tag() {
-            gimli::DW_TAG_member => self.link(child, &entry).is_some_and(|of| self.pointer_within(of, depth)),
-            gimli::DW_TAG_variant_part | gimli::DW_TAG_variant => self.pointer_within(child, depth),
+            gimli::DW_TAG_member => self.link(child, &entry).is_some_and(|of| self.pointer_within(of, depth, budget)),
+            gimli::DW_TAG_variant_part | gimli::DW_TAG_variant => self.pointer_within(child, depth, budget),
             _ => false,
         })
     }
 
     /// The type as the source would write it (`const char *`); `void` for none, `?` when not understood.
     pub(crate) fn name(self, die: Option<Die>) -> String {
-        self.name_within(die, DEPTH).unwrap_or_else(|| "?".to_owned())
+        self.name_within(die, DEPTH, &mut Budget::new()).unwrap_or_else(|| "?".to_owned())
     }
 
-    fn name_within(self, die: Option<Die>, depth: usize) -> Option<String> {
+    fn name_within(self, die: Option<Die>, depth: usize, budget: &mut Budget) -> Option<String> {
+        budget.step()?;
         let Some(die) = die else { return Some("void".to_owned()) };
         let depth = depth.checked_sub(1)?;
         let entry = self.index.entry(die)?;
         if let Some(signature) = entry.attr_value(DW_AT_signature) {
-            return self.name_within(Some(self.index.target(die.unit, signature)?), depth);
+            return self.name_within(Some(self.index.target(die.unit, signature)?), depth, budget);
         }
         let own = entry.attr_value(DW_AT_name).and_then(|value| self.index.text(die.unit, value));
+        if own.is_some_and(|own| own.len() > NAME_LIMIT) {
+            return None;
+        }
         let language = self.language(die.unit);
         let tagged = |word: &str| match own {
             Some(name) if language == Language::C => format!("{word} {name}"),
             Some(name) => name.to_owned(),
             None => format!("{word} {{…}}"),
         };
-        let of = || self.name_within(self.link(die, &entry), depth);
+        let mut of = || self.name_within(self.link(die, &entry), depth, budget);
         Some(match entry.tag() {
             gimli::DW_TAG_structure_type => tagged("struct"),
             gimli::DW_TAG_class_type => tagged("class"),
@@ -335,13 +368,14 @@ impl Types<'_> {
             gimli::DW_TAG_atomic_type => format!("_Atomic {}", of()?),
             gimli::DW_TAG_array_type => format!("{}[{}]", of()?, self.elements(die).unwrap_or(0)),
             gimli::DW_TAG_subroutine_type => {
-                let parameters: Vec<String> = self
-                    .children(die)
-                    .iter()
-                    .filter(|(_, child)| child.tag() == gimli::DW_TAG_formal_parameter)
-                    .map(|(at, child)| self.name_within(self.link(*at, child), depth))
-                    .collect::<Option<_>>()?;
-                format!("{} ()({})", of()?, parameters.join(", "))
+                let returns = of()?;
+                let mut parameters = Vec::new();
+                for (at, child) in self.children(die) {
+                    if child.tag() == gimli::DW_TAG_formal_parameter {
+                        parameters.push(self.name_within(self.link(at, &child), depth, budget)?);
+                    }
+                }
+                format!("{returns} ()({})", parameters.join(", "))
             }
             gimli::DW_TAG_ptr_to_member_type => format!("{} ::*", of()?),
             tag if is_wrapper(tag) => of()?,

@@ -114,7 +114,7 @@ fn the_debug_file_below_a_root_is_found_by_build_id_and_by_folder() {
     let place = root.join(".build-id").join(&id[..2]).join(format!("{}.debug", &id[2..]));
     std::fs::create_dir_all(place.parent().unwrap()).unwrap();
     std::fs::copy(folder.path("split.debug"), &place).unwrap();
-    let image = Image::open_with(&program, &[root.clone()]).unwrap();
+    let image = Image::open_with(&program, std::slice::from_ref(&root)).unwrap();
     assert_eq!(image.debug_file(), Some(place.as_path()));
     assert_eq!(image.find("region_take").len(), 1);
 
