@@ -11,7 +11,7 @@ core::arch::global_asm!(
     r#"
     .section .init_array,"aw"
     .balign 8
-    .quad ascope_begin
+    .quad {begin}
     .text
     .macro hidden_function name
     .globl \name
@@ -67,13 +67,13 @@ core::arch::global_asm!(
         inc rax
         jmp 2b
     3:  ret
-    "#
+    "#,
+    begin = sym begin,
 );
 
 /// The object's constructor. With `-z initfirst` it runs before `.preinit_array` of the program and before the
 /// constructors of every other library.
-#[unsafe(no_mangle)]
-extern "C" fn ascope_begin(_count: c_int, _arguments: *const *const c_char, environment: *mut *mut c_char) {
+extern "C" fn begin(_count: c_int, _arguments: *const *const c_char, environment: *mut *mut c_char) {
     crate::start::start(environment);
 }
 

@@ -107,6 +107,9 @@ pub struct RunArgs {
     /// Roles from a file
     #[arg(long, value_name = "FILE.toml", help_heading = "Roles: 'function(arguments) -> result'")]
     pub profile: Vec<PathBuf>,
+    /// Functions may turn up later, in a library loaded or a program executed while it runs
+    #[arg(long, help_heading = "Roles: 'function(arguments) -> result'")]
+    pub late: bool,
     /// Tell what was found by shape, with scores
     #[arg(long, help_heading = "Roles: 'function(arguments) -> result'")]
     pub explain: bool,

@@ -9,6 +9,7 @@ mod fail_on;
 mod mapped;
 mod output;
 mod reading;
+mod run;
 
 use args::Verb;
 use std::io::Write;

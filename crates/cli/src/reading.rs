@@ -48,7 +48,11 @@ impl TraceFile {
     /// The trace in it. What is no trace is an error with exit status 3; damage is not.
     pub fn trace(&self) -> Result<Trace<'_>, CliError> {
         Trace::open(&self.bytes).map_err(|error| {
-            let complaint = CliError::trace(format!("{}: {error}", self.path.display()));
+            let shown = self.path.display();
+            let complaint = match error {
+                OpenError::NotATrace => CliError::trace(format!("{shown} is not a trace of arenascope")),
+                _ => CliError::trace(format!("{shown}: {error}")),
+            };
             match error {
                 OpenError::FutureVersion { .. } => complaint.hint("a newer arenascope"),
                 OpenError::NotATrace => complaint.hint("a file that arenascope run left: NAME.PID.ascope"),
@@ -242,6 +246,6 @@ mod tests {
         assert!(message(&file).1.contains("empty"));
         fs::write(&file, "hello").expect("a file");
         let (status, text) = message(&file);
-        assert!(status == 3 && text.contains("not an arenascope trace") && text.contains("try:"), "{text}");
+        assert!(status == 3 && text.contains("not a trace") && text.contains("try:"), "{text}");
     }
 }

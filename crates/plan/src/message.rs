@@ -188,15 +188,17 @@ impl<'a> Iterator for HelloReader<'a> {
 
 /// The head of the launcher's answer.
 #[derive(Clone, Copy, Debug)]
-pub struct Plan<'a> {
+pub struct Plan {
     /// False: stay quiet, record nothing, patch nothing.
     pub record: bool,
     /// Return addresses kept per site, 1 to 64.
     pub frames: u32,
     /// Record malloc blocks (arenas may live in them).
     pub heap: bool,
-    /// The trace file to write: exists already, is empty.
-    pub trace: &'a [u8],
+    /// Bytes of the trace file, whose descriptor travels with this message; 0: there is none.
+    pub trace_bytes: u64,
+    /// True when all its space is allocated already (kernels without MADV_POPULATE_WRITE).
+    pub allocated: bool,
 }
 
 /// Code to place in a page of its own.
@@ -233,13 +235,14 @@ pub struct PlanWriter<'a> {
 
 impl<'a> PlanWriter<'a> {
     /// Writes the head.
-    pub fn new(buffer: &'a mut [u8], plan: &Plan<'_>) -> Self {
+    pub fn new(buffer: &'a mut [u8], plan: &Plan) -> Self {
         let mut out = Writer::new(buffer);
         out.u32(PROTOCOL);
         out.u8(plan.record as u8);
         out.u32(plan.frames);
         out.u8(plan.heap as u8);
-        out.bytes(plan.trace);
+        out.u64(plan.trace_bytes);
+        out.u8(plan.allocated as u8);
         PlanWriter { out }
     }
 
@@ -294,7 +297,7 @@ pub enum PlanItem<'a> {
 #[derive(Clone, Copy)]
 pub struct PlanReader<'a> {
     /// The head.
-    pub plan: Plan<'a>,
+    pub plan: Plan,
     rest: Reader<'a>,
 }
 
@@ -305,7 +308,13 @@ impl<'a> PlanReader<'a> {
         if from.u32()? != PROTOCOL {
             return None;
         }
-        let plan = Plan { record: from.u8()? != 0, frames: from.u32()?, heap: from.u8()? != 0, trace: from.bytes()? };
+        let plan = Plan {
+            record: from.u8()? != 0,
+            frames: from.u32()?,
+            heap: from.u8()? != 0,
+            trace_bytes: from.u64()?,
+            allocated: from.u8()? != 0,
+        };
         Some(PlanReader { plan, rest: from })
     }
 }

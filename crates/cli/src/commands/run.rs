@@ -1,10 +1,297 @@
-//! `run`: not built in yet.
+//! `run`: compiles if asked, decides what to watch, runs the program as if we were not there, finishes the trace, shows
+//! the first screen.
 
-use crate::args::RunArgs;
+use crate::args::{Mode, RunArgs};
 use crate::error::CliError;
+use crate::fail_on::FailOn;
+use crate::output;
+use crate::reading;
+use crate::run::compile::{self, Compiled};
+use crate::run::finish;
+use crate::run::launch::{self, End};
+use crate::run::narrate;
+use crate::run::program::{self, Program};
+use crate::run::serve::{self, Naming, Seen, Settings};
+use crate::run::trace_file;
+use crate::run::watch::{self, Watching};
+use arenascope_report::gather::Selection;
+use arenascope_report::style::Style;
+use arenascope_report::view::RunView;
+use std::ffi::OsString;
+use std::fs::File;
+use std::io::Write;
+use std::os::fd::AsRawFd;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+
+/// What is to be executed.
+struct Job {
+    program: Program,
+    arguments: Vec<OsString>,
+    /// Keeps a compiled program until its trace has names.
+    _compiled: Option<Compiled>,
+    /// The words after the flags, for messages that repeat the command line.
+    command: String,
+}
+
+/// Where our words go.
+struct Words {
+    out: Box<dyn Write + Send>,
+    style: Style,
+}
+
+impl Words {
+    fn new(args: &RunArgs) -> Result<Words, CliError> {
+        match &args.log {
+            None => {
+                let stderr = std::io::stderr();
+                let style = output::style(&stderr, args.plain);
+                Ok(Words { out: Box::new(stderr), style })
+            }
+            Some(path) => {
+                let file = File::create(path).map_err(|error| {
+                    CliError::usage(format!("cannot write our words to {}: {error}", path.display()))
+                        .hint("--log FILE in a folder that you may write to")
+                })?;
+                let style = output::style(&file, args.plain);
+                Ok(Words { out: Box::new(file), style })
+            }
+        }
+    }
+
+    /// Says it; a reader that went away changes nothing about the program.
+    fn say(&mut self, text: &str) {
+        let _ = self.out.write_all(text.as_bytes());
+        let _ = self.out.flush();
+    }
+}
+
+fn job(args: &RunArgs) -> Result<Job, CliError> {
+    let text = |words: &[OsString]| words.iter().map(|word| shell(word)).collect::<Vec<_>>().join(" ");
+    if args.files.is_empty() {
+        let Some(name) = args.after.first() else {
+            return Err(CliError::usage("nothing to run")
+                .hint("arenascope run -- PROGRAM [arg]...\narenascope run FILE.c... [-- arg...]"));
+        };
+        let command = format!("-- {}", text(&args.after));
+        return Ok(Job { program: program::find(name)?, arguments: args.after.clone(), _compiled: None, command });
+    }
+    let compiled = compile::compile(&args.files, args.cflags.as_deref())?;
+    let mut arguments = vec![compiled.path.clone().into_os_string()];
+    arguments.extend(args.after.iter().cloned());
+    let after = if args.after.is_empty() { String::new() } else { format!(" -- {}", text(&args.after)) };
+    let cflags = args.cflags.as_ref().map_or_else(String::new, |flags| format!("--cflags '{flags}' "));
+    let command = format!("{cflags}{}{after}", text(&args.files));
+    Ok(Job { program: program::find(compiled.path.as_os_str())?, arguments, _compiled: Some(compiled), command })
+}
+
+fn shell(word: &OsString) -> String {
+    arenascope_report::escape::shell_word(&word.to_string_lossy()).into_owned()
+}
 
 /// Runs the verb.
-pub fn run(_args: RunArgs) -> Result<ExitCode, CliError> {
-    Err(CliError::usage("this build cannot run programs"))
+pub fn run(args: RunArgs) -> Result<ExitCode, CliError> {
+    let fail_on = FailOn::parse(&args.fail_on)?;
+    let mut words = Words::new(&args)?;
+    let job = job(&args)?;
+    if args.mode == Mode::Off {
+        // Roles are still read, so that a typo does not wait for the day the watching is switched on.
+        watch::given(&args)?;
+        return run_unwatched(&job);
+    }
+    if !job.program.unseen.is_empty() {
+        watch::given(&args)?;
+        let status = run_unwatched(&job)?;
+        words.say(&format!("\nnot watched: {}\n", sentence(&job.program.unseen, &words.style)));
+        return Ok(status);
+    }
+    let decision = watch::decide(&args, job.program.image.as_ref(), &job.command)?;
+    words.say(&decision.explanation);
+    watched(&args, &fail_on, &mut words, &job, decision.watching, &decision.notes)
+}
+
+fn sentence(text: &str, style: &Style) -> String {
+    arenascope_report::escape::text(text, style.plain).into_owned()
+}
+
+fn run_unwatched(job: &Job) -> Result<ExitCode, CliError> {
+    let waiting = launch::fork(&job.program.path, &job.arguments, None).map_err(|error| cannot_start(job, &error))?;
+    let end = start(job, waiting)?.wait().map_err(|error| cannot_start(job, &error))?;
+    Ok(ExitCode::from(end.exit_status()))
+}
+
+fn start(job: &Job, waiting: launch::Waiting) -> Result<launch::Running, CliError> {
+    waiting.go().map_err(|error| cannot_start(job, &error))
+}
+
+fn cannot_start(job: &Job, error: &std::io::Error) -> CliError {
+    CliError::not_executable(format!("cannot execute {}: {error}", job.program.path.display()))
+}
+
+/// The agent as a file that only exists while we live: `/proc/PID/fd/N`.
+fn agent_file() -> Result<(File, String), CliError> {
+    let cannot = |error: std::io::Error| CliError::usage(format!("cannot make the agent library's file: {error}"));
+    let file = rustix::fs::memfd_create("arenascope-agent", rustix::fs::MemfdFlags::CLOEXEC)
+        .map_err(|error| cannot(error.into()))?;
+    let mut file = File::from(file);
+    file.write_all(crate::run::AGENT).map_err(cannot)?;
+    let path = format!("/proc/{}/fd/{}", std::process::id(), file.as_raw_fd());
+    Ok((file, path))
+}
+
+fn watched(
+    args: &RunArgs,
+    fail_on: &FailOn,
+    words: &mut Words,
+    job: &Job,
+    watching: Watching,
+    notes: &[String],
+) -> Result<ExitCode, CliError> {
+    let launcher = std::process::id();
+    let (_agent, preload) = agent_file()?;
+    let listener =
+        serve::listen(launcher).map_err(|error| CliError::usage(format!("cannot listen for the agent: {error}")))?;
+    let naming = Naming {
+        folder: std::env::current_dir().unwrap_or_else(|_| PathBuf::from(".")),
+        output: args.output.clone(),
+        force: args.force,
+    };
+    let name = job.program.path.to_string_lossy().into_owned();
+    let waiting =
+        launch::fork(&job.program.path, &job.arguments, Some(&preload)).map_err(|error| cannot_start(job, &error))?;
+    let main_pid = waiting.pid;
+    let path = naming.path(&name, main_pid, true);
+    // Shown and stored as the user would type it: relative to the current folder.
+    let path = path.strip_prefix(&naming.folder).map(Path::to_owned).unwrap_or(path);
+    let main_trace = match trace_file::begin(&path, args.force, main_pid, launcher, 0, name.as_bytes()) {
+        Ok(trace) => trace,
+        Err(error) => {
+            waiting.abandon();
+            return Err(error);
+        }
+    };
+    let settings = Settings { launcher, main_pid, main_trace: Some(main_trace), naming, watching };
+    let server = std::thread::spawn(move || serve::serve(&listener, settings));
+    let ended = Arc::new(AtomicBool::new(false));
+    let narrator = args.narrate.then(|| {
+        let (path, style, ended) = (path.clone(), words.style, Arc::clone(&ended));
+        let log = args.log.clone();
+        std::thread::spawn(move || {
+            let mut out: Box<dyn Write> = match log.and_then(|log| File::options().append(true).open(log).ok()) {
+                Some(file) => Box::new(file),
+                None => Box::new(std::io::stderr()),
+            };
+            narrate::narrate(&path, style, &mut out, &ended);
+        })
+    });
+    let outcome = start(job, waiting).and_then(|running| running.wait().map_err(|error| cannot_start(job, &error)));
+    ended.store(true, Relaxed);
+    if let Some(narrator) = narrator {
+        let _ = narrator.join();
+    }
+    serve::hang_up(launcher);
+    let seen = server.join().unwrap_or_default();
+    let end = match outcome {
+        Ok(end) => end,
+        Err(error) => {
+            let _ = std::fs::remove_file(&path);
+            return Err(error);
+        }
+    };
+    finish_all(args, fail_on, words, job, &path, main_pid, end, seen, notes)
+}
+
+/// Seals every trace, shows the first screen of the main one, decides the exit status.
+#[expect(clippy::too_many_arguments, reason = "the end of one long story")]
+fn finish_all(
+    args: &RunArgs,
+    fail_on: &FailOn,
+    words: &mut Words,
+    job: &Job,
+    main_path: &Path,
+    main_pid: u32,
+    end: End,
+    seen: Vec<Seen>,
+    notes: &[String],
+) -> Result<ExitCode, CliError> {
+    let mut remarks: Vec<String> = Vec::new();
+    let mut still_running = Vec::new();
+    for process in &seen {
+        remarks.extend(process.remarks.iter().cloned());
+        let Some(trace) = &process.trace else { continue };
+        let main = process.pid == main_pid;
+        if !main && launch::is_alive(process.pid) {
+            still_running.push(format!("process {} still runs and writes {}", process.pid, trace.display()));
+            continue;
+        }
+        let arguments: Vec<String> = if main {
+            job.arguments.iter().map(|word| word.to_string_lossy().into_owned()).collect()
+        } else {
+            Vec::new()
+        };
+        if let Err(error) = finish::finish(process, &arguments, main.then_some(end.raw)) {
+            remarks.push(format!(
+                "the trace {} could not be completed ({error}): it holds the events, without names",
+                trace.display()
+            ));
+        }
+    }
+    let recorded: Vec<&Seen> = seen.iter().filter(|process| process.trace.is_some()).collect();
+    if !recorded.iter().any(|process| process.trace.as_deref() == Some(main_path)) {
+        let _ = std::fs::remove_file(main_path);
+    }
+    let mut findings = Vec::new();
+    if recorded.is_empty() {
+        words.say(&nothing_watched(&seen, job, notes, &remarks, &words.style));
+    } else {
+        let main = recorded.iter().position(|process| process.trace.as_deref() == Some(main_path)).unwrap_or(0);
+        for (index, process) in recorded.iter().enumerate() {
+            let Some(trace_path) = &process.trace else { continue };
+            let file = reading::TraceFile::open(trace_path)?;
+            let trace = file.trace()?;
+            let read = reading::read(&file, &trace, None);
+            findings.extend(read.findings.iter().cloned());
+            if index == main {
+                let view: RunView = read.view(&file, &trace, &selection(args));
+                let mut text = String::from("\n");
+                let _ = arenascope_report::screen::write(&mut text, &view, &reading::current_directory(), &words.style);
+                for remark in remarks.iter().chain(&still_running) {
+                    text.push_str(&format!("{}\n", sentence(remark, &words.style)));
+                }
+                words.say(&text);
+            }
+        }
+    }
+    if fail_on.hits(&findings) {
+        return Ok(ExitCode::from(1));
+    }
+    Ok(ExitCode::from(end.exit_status()))
+}
+
+fn selection(args: &RunArgs) -> Selection {
+    Selection { pattern: args.only.as_deref().map(arenascope_report::pattern::ArenaPattern::new), ..Selection::GLANCE }
+}
+
+/// The sentences for a run in which no arena function was watched.
+fn nothing_watched(seen: &[Seen], job: &Job, notes: &[String], remarks: &[String], style: &Style) -> String {
+    let mut text = String::from("\nno arena was watched\n");
+    let mut say = |sentence_text: &str| {
+        text.push_str("  ");
+        text.push_str(&sentence(sentence_text, style));
+        text.push('\n');
+    };
+    if seen.is_empty() {
+        say("the agent did not start: the program is static, or drops LD_PRELOAD, or runs under another loader");
+    }
+    let not_watched = seen.iter().flat_map(|process| &process.hooks).filter_map(|hook| match &hook.status {
+        arenascope_event::HookStatus::NotWatched(reason) => Some(format!("{} {reason}", hook.decl.function)),
+        _ => None,
+    });
+    for sentence in not_watched.chain(notes.iter().cloned()).chain(remarks.iter().cloned()) {
+        say(&sentence);
+    }
+    say(&format!("name its functions: arenascope run --alloc 'my_alloc(arena, size) -> block' {}", job.command));
+    text
 }

@@ -1,0 +1,126 @@
+//! The end of a trace: names for its sites, the fate of thrown-away results, what became of the hooks, how it ended.
+//!
+//! After this a trace can be read on another machine.
+
+use crate::mapped::Mapped;
+use crate::run::code_source::ModulesCode;
+use crate::run::serve::Seen;
+use crate::run::trace_file;
+use arenascope_code::fate_along;
+use arenascope_event::{Address, EventKind, NullUse, ProcessFacts, SiteId};
+use arenascope_symbols::Symbolizer;
+use arenascope_trace::Trace;
+use std::collections::BTreeSet;
+use std::fs::File;
+use std::io;
+
+/// Completes and seals the trace of `seen`. `arguments` and `wait_status` when the launcher knows them.
+pub fn finish(seen: &Seen, arguments: &[String], wait_status: Option<i32>) -> io::Result<()> {
+    let Some(path) = &seen.trace else { return Ok(()) };
+    let at = trace_file::now();
+    let facts = {
+        let mapped = Mapped::new(&File::open(path)?)?;
+        let trace = Trace::open(&mapped).map_err(|error| io::Error::other(error.to_string()))?;
+        complete(seen, &trace, arguments, wait_status)
+    };
+    trace_file::end(path, &facts, at)
+}
+
+fn complete(seen: &Seen, trace: &Trace<'_>, arguments: &[String], wait_status: Option<i32>) -> ProcessFacts {
+    let mut facts = trace.facts();
+    facts.pid = seen.pid;
+    facts.parent_pid = seen.parent_pid;
+    facts.fork_id = seen.fork_id;
+    facts.program.clone_from(&seen.program);
+    facts.arguments = arguments.to_vec();
+    facts.wait_status = wait_status;
+    facts.modules.clone_from(&seen.modules);
+    facts.hooks.clone_from(&seen.hooks);
+    facts.watched = seen.watched;
+    let symbols = Symbolizer::new(&seen.modules);
+    let code = ModulesCode { symbols: &symbols };
+    let asked = Asked::of(trace);
+    for (id, site) in facts.sites.iter_mut().enumerate() {
+        for (depth, address) in site.addresses.iter().enumerate() {
+            // A fault's innermost address is the instruction itself, not a return address.
+            let at_pc = depth == 0 && asked.faults.contains(&(id as u32));
+            let frames = if at_pc { symbols.frames_at_pc(*address) } else { symbols.frames(*address) };
+            site.frames.extend(frames);
+        }
+        if let Some(frame) = site.frames.iter().find(|frame| !frame.file.is_empty()) {
+            site.source = symbols.source_line(&frame.file, frame.line).unwrap_or_default();
+        }
+        if asked.results.contains(&(id as u32)) {
+            let addresses: Vec<u64> = site.addresses.iter().map(|address| address.0).collect();
+            site.fate = fate_along(&code, &addresses);
+        }
+    }
+    if let Some(fault) = asked.fault {
+        let (verdict, because) = fault.judge(&facts, &code);
+        facts.null_use = verdict;
+        facts.null_use_because = because;
+    }
+    facts
+}
+
+/// What must be decoded.
+#[derive(Default)]
+struct Asked {
+    /// Sites of allocs that returned a block.
+    results: BTreeSet<u32>,
+    /// Sites of faults.
+    faults: BTreeSet<u32>,
+    /// The fatal fault after a refused alloc of the same thread.
+    fault: Option<Fault>,
+}
+
+struct Fault {
+    pc: Address,
+    address: Address,
+    registers: [u64; 16],
+    site: Option<SiteId>,
+    refused_site: SiteId,
+}
+
+impl Asked {
+    fn of(trace: &Trace<'_>) -> Asked {
+        let mut asked = Asked::default();
+        let mut refused = std::collections::BTreeMap::new();
+        for event in trace.events() {
+            match event.kind {
+                EventKind::Alloc { block, .. } => {
+                    let Some(site) = event.site else { continue };
+                    if block.is_null() {
+                        refused.insert(event.thread, site);
+                    } else {
+                        asked.results.insert(site.0);
+                    }
+                }
+                EventKind::Fault { address, pc, synchronous, registers, .. } => {
+                    asked.faults.extend(event.site.map(|site| site.0));
+                    if let (true, Some(refused_site)) = (synchronous, refused.get(&event.thread).copied()) {
+                        asked.fault = Some(Fault { pc, address, registers, site: event.site, refused_site });
+                    }
+                }
+                _ => {}
+            }
+        }
+        asked
+    }
+}
+
+impl Fault {
+    fn judge(&self, facts: &ProcessFacts, code: &ModulesCode<'_>) -> (NullUse, String) {
+        let addresses = |site: SiteId| -> Vec<u64> {
+            facts
+                .sites
+                .get(site.0 as usize)
+                .map_or_else(Vec::new, |site| site.addresses.iter().map(|address| address.0).collect())
+        };
+        let refused = addresses(self.refused_site);
+        // The fault's own backtrace without its innermost entry, which is the instruction itself.
+        let above: Vec<u64> = self.site.map_or_else(Vec::new, addresses).into_iter().skip(1).collect();
+        let _ = (&refused, &above, self.pc, self.address, self.registers, code);
+        (NullUse::Unknown, String::new())
+    }
+}

@@ -1,0 +1,213 @@
+//! Starting the program as if we were not there, and waiting for its end.
+//!
+//! Own fork and exec instead of std's: the trace file is named after the child's pid and must exist (or fail) before the
+//! program runs, so the child waits at a gate; and the program must get the signal dispositions and mask that we were
+//! started with, not those that Rust's runtime set up for us.
+#![allow(unsafe_code, reason = "fork, exec, wait, signal dispositions")]
+
+use std::ffi::{CString, OsStr, OsString};
+use std::io;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicI32, Ordering::Relaxed};
+
+/// What SIGPIPE did when this program was started: Rust's runtime ignores it before `main`.
+static PIPE_WAS_IGNORED: AtomicBool = AtomicBool::new(false);
+
+/// Runs before Rust's runtime starts.
+extern "C" fn look_at_sigpipe() {
+    let mut old = std::mem::MaybeUninit::<libc::sigaction>::zeroed();
+    // SAFETY: asks for the present action; `old` is a valid place, and zeroed is a valid value.
+    let old = unsafe {
+        libc::sigaction(libc::SIGPIPE, std::ptr::null(), old.as_mut_ptr());
+        old.assume_init()
+    };
+    PIPE_WAS_IGNORED.store(old.sa_sigaction == libc::SIG_IGN, Relaxed);
+}
+
+// SAFETY: a function pointer in .init_array is called once by the C library before main, with arguments that the
+// function does not take.
+#[used]
+#[unsafe(link_section = ".init_array")]
+static LOOK: extern "C" fn() = look_at_sigpipe;
+
+/// A child that has not executed the program yet.
+pub struct Waiting {
+    /// Its pid: the program's.
+    pub pid: u32,
+    gate: OwnedFd,
+    complaint: OwnedFd,
+}
+
+/// How the program ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct End {
+    /// As `waitpid` tells it.
+    pub raw: i32,
+}
+
+impl End {
+    /// The exit status of `run`: the program's own, or 128 + the signal that killed it.
+    pub fn exit_status(self) -> u8 {
+        if libc::WIFSIGNALED(self.raw) {
+            128u8.wrapping_add(libc::WTERMSIG(self.raw) as u8)
+        } else {
+            libc::WEXITSTATUS(self.raw) as u8
+        }
+    }
+}
+
+fn c_string(text: &OsStr) -> io::Result<CString> {
+    CString::new(text.as_bytes())
+        .map_err(|_| io::Error::new(io::ErrorKind::InvalidInput, "a NUL byte in an argument or the environment"))
+}
+
+fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
+    let mut ends = [0; 2];
+    // SAFETY: `ends` has room for two descriptors.
+    if unsafe { libc::pipe2(ends.as_mut_ptr(), libc::O_CLOEXEC) } != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: pipe2 succeeded: both are open descriptors that nobody else owns.
+    Ok(unsafe { (OwnedFd::from_raw_fd(ends[0]), OwnedFd::from_raw_fd(ends[1])) })
+}
+
+/// Forks a child that will execute `program` with `arguments` (its own name first) when the gate opens. `preload` goes in
+/// front of LD_PRELOAD. Must be called while this process has one thread.
+pub fn fork(program: &Path, arguments: &[OsString], preload: Option<&str>) -> io::Result<Waiting> {
+    let path = c_string(program.as_os_str())?;
+    let arguments = arguments.iter().map(|argument| c_string(argument)).collect::<io::Result<Vec<_>>>()?;
+    let mut environment = Vec::new();
+    let mut present = None;
+    for (name, value) in std::env::vars_os() {
+        if preload.is_some() && name == "LD_PRELOAD" {
+            present = Some(value);
+            continue;
+        }
+        let mut entry = name;
+        entry.push("=");
+        entry.push(value);
+        environment.push(c_string(&entry)?);
+    }
+    if let Some(preload) = preload {
+        let mut entry = OsString::from(format!("LD_PRELOAD={preload}"));
+        if let Some(present) = present.filter(|value| !value.is_empty()) {
+            entry.push(":");
+            entry.push(present);
+        }
+        environment.push(c_string(&entry)?);
+    }
+    let vector = |strings: &[CString]| -> Vec<*const libc::c_char> {
+        strings.iter().map(|string| string.as_ptr()).chain([std::ptr::null()]).collect()
+    };
+    let (arguments_vector, environment_vector) = (vector(&arguments), vector(&environment));
+    let (gate_read, gate_write) = pipe()?;
+    let (complaint_read, complaint_write) = pipe()?;
+    // SAFETY: one thread exists (contract), so the child may do anything; it only makes async-signal-safe calls.
+    let pid = unsafe { libc::fork() };
+    if pid < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    if pid == 0 {
+        let mut open = 0u8;
+        // SAFETY: system calls on descriptors and vectors made above, which live until exec or _exit. The write end of
+        // the gate is closed first, so that a launcher that dies lets the child end instead of wait for ever.
+        unsafe {
+            libc::close(gate_write.as_raw_fd());
+            let got = libc::read(gate_read.as_raw_fd(), std::ptr::from_mut(&mut open).cast(), 1);
+            if got != 1 {
+                libc::_exit(125);
+            }
+            if !PIPE_WAS_IGNORED.load(Relaxed) {
+                libc::signal(libc::SIGPIPE, libc::SIG_DFL);
+            }
+            libc::execve(path.as_ptr(), arguments_vector.as_ptr(), environment_vector.as_ptr());
+            let errno = *libc::__errno_location();
+            libc::write(complaint_write.as_raw_fd(), std::ptr::from_ref(&errno).cast(), 4);
+            libc::_exit(126);
+        }
+    }
+    Ok(Waiting { pid: pid as u32, gate: gate_write, complaint: complaint_read })
+}
+
+static CHILD: AtomicI32 = AtomicI32::new(0);
+
+extern "C" fn pass_on(signal: libc::c_int) {
+    let child = CHILD.load(Relaxed);
+    if child > 0 {
+        // SAFETY: kill is async-signal-safe; the pid is our child's, which is not reaped before CHILD is cleared.
+        unsafe { libc::kill(child, signal) };
+    }
+}
+
+impl Waiting {
+    /// Gives up: the child ends without having executed anything.
+    pub fn abandon(self) {
+        let pid = self.pid as i32;
+        drop(self.gate);
+        // SAFETY: waits for our own child.
+        unsafe { libc::waitpid(pid, std::ptr::null_mut(), 0) };
+    }
+
+    /// Opens the gate: the program runs. The error is exec's own.
+    pub fn go(self) -> io::Result<Running> {
+        CHILD.store(self.pid as i32, Relaxed);
+        // SAFETY: from now on the terminal's signals are the program's business (it gets them too, being in the same
+        // process group), and those sent to us alone are passed on. The child was forked before this.
+        unsafe {
+            libc::signal(libc::SIGINT, libc::SIG_IGN);
+            libc::signal(libc::SIGQUIT, libc::SIG_IGN);
+            for signal in [libc::SIGTERM, libc::SIGHUP, libc::SIGUSR1, libc::SIGUSR2] {
+                libc::signal(signal, pass_on as *const () as libc::sighandler_t);
+            }
+        }
+        // SAFETY: the gate is our descriptor.
+        unsafe { libc::write(self.gate.as_raw_fd(), [1u8].as_ptr().cast(), 1) };
+        let mut errno = 0i32;
+        // SAFETY: reads at most four bytes into `errno`. Ends with nothing when exec closed the other end.
+        let got = loop {
+            let got = unsafe { libc::read(self.complaint.as_raw_fd(), std::ptr::from_mut(&mut errno).cast(), 4) };
+            if got >= 0 || io::Error::last_os_error().kind() != io::ErrorKind::Interrupted {
+                break got;
+            }
+        };
+        if got == 4 {
+            let running = Running { pid: self.pid };
+            let _ = running.wait();
+            return Err(io::Error::from_raw_os_error(errno));
+        }
+        Ok(Running { pid: self.pid })
+    }
+}
+
+/// A program that runs.
+pub struct Running {
+    /// Its pid.
+    pub pid: u32,
+}
+
+impl Running {
+    /// Waits for its end.
+    pub fn wait(&self) -> io::Result<End> {
+        let mut raw = 0;
+        loop {
+            // SAFETY: waits for our own child; `raw` is a valid place.
+            let pid = unsafe { libc::waitpid(self.pid as i32, &mut raw, 0) };
+            if pid == self.pid as i32 {
+                CHILD.store(0, Relaxed);
+                return Ok(End { raw });
+            }
+            let error = io::Error::last_os_error();
+            if error.kind() != io::ErrorKind::Interrupted {
+                return Err(error);
+            }
+        }
+    }
+}
+
+/// True when a process with this pid exists.
+pub fn is_alive(pid: u32) -> bool {
+    // SAFETY: signal 0 only asks.
+    unsafe { libc::kill(pid as i32, 0) == 0 }
+}

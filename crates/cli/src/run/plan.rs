@@ -1,0 +1,360 @@
+//! Roles and modules in, bytes for the agent out: which functions are hooked, where thunks lie, what is patched.
+//!
+//! ```text
+//!  near region of one module                slot, 96 bytes
+//!  +0   pointer to the Around stub          +0   push hook number
+//!  +8   pointer to the Before stub          +5   jmp [Around]   |  call [Before]; lea rsp, [rsp+8]
+//!  +32  slots                               +16  the function's first instructions, relocated; jump back
+//! ```
+//!
+//! Nothing here touches the target: the agent carries the plan out and says what failed.
+
+use crate::run::{near, sources};
+use arenascope_code::detour::{self, MAX_RELOCATED, Target};
+use arenascope_event::{Address, HookFact, HookStatus, Role, RoleDecl};
+use arenascope_plan::{Hook, HookKind, LibcFunction, Patch, Shape, Source, Sources};
+use arenascope_symbols::Image;
+use std::rc::Rc;
+
+/// Bytes of a slot.
+const SLOT: u64 = 96;
+/// Where the relocated instructions begin in a slot.
+const TRAMPOLINE: u64 = 16;
+/// Where slots begin in a near region.
+const FIRST_SLOT: u64 = 32;
+const _: () = assert!(TRAMPOLINE as usize + MAX_RELOCATED <= SLOT as usize);
+
+/// A module of the target with its image.
+pub struct Loaded {
+    /// Address in the process minus address in the file.
+    pub bias: u64,
+    /// First mapped address.
+    pub start: u64,
+    /// One past the last.
+    pub end: u64,
+    /// Path of the file.
+    pub path: String,
+    /// The file; `None` when it cannot be read.
+    pub image: Option<Rc<Image>>,
+    /// True for the program itself.
+    pub is_program: bool,
+}
+
+/// A function that is to be hooked.
+struct Wish {
+    module: usize,
+    address: u64,
+    kind: HookKind,
+    shape: Shape,
+    takes_result: bool,
+    sources: Sources,
+    /// Index into the facts; `None` for functions of the C library.
+    fact: Option<usize>,
+}
+
+/// What the agent is told.
+#[derive(Default)]
+pub struct Outcome {
+    /// Code for each near region: address and bytes.
+    pub placed: Vec<(u64, Vec<u8>)>,
+    /// Hooks, in order of their numbers.
+    pub hooks: Vec<Hook>,
+    /// Patches.
+    pub patches: Vec<Patch>,
+    /// For each hook of a role its fact; system hooks have none.
+    pub fact_of_hook: Vec<Option<usize>>,
+    /// What became of each role.
+    pub facts: Vec<HookFact>,
+    /// Functions of the C library that could not be hooked, each with the reason.
+    pub blind: Vec<String>,
+}
+
+/// What is wanted of a process.
+pub struct Request<'a> {
+    /// Modules whose functions may be hooked now.
+    pub modules: &'a [Loaded],
+    /// Modules among them that are new (roles are looked for in these).
+    pub fresh: &'a [usize],
+    /// The roles.
+    pub decls: &'a [RoleDecl],
+    /// Addresses of functions of the C library; empty when they are hooked already.
+    pub libc: &'a [u64],
+    /// Hook those that only recording needs, too.
+    pub record: bool,
+    /// Record malloc blocks.
+    pub heap: bool,
+    /// Number of the first hook.
+    pub next_hook: u32,
+    /// The agent's stubs.
+    pub around: u64,
+    /// The agent's stubs.
+    pub before: u64,
+    /// The target's `/proc/PID/maps`.
+    pub maps: &'a str,
+}
+
+/// The role functions found in `modules[fresh]`, as wishes and facts.
+fn role_wishes(request: &Request<'_>, facts: &mut Vec<HookFact>) -> Vec<Wish> {
+    let mut wishes: Vec<Wish> = Vec::new();
+    for decl in request.decls {
+        let (library, name) = arenascope_roles::library_and_name(&decl.function);
+        for &index in request.fresh {
+            let Some(module) = request.modules.get(index) else { continue };
+            let Some(image) = module.image.as_deref() else { continue };
+            if library.is_some_and(|library| !names_module(library, &module.path)) {
+                continue;
+            }
+            let matches = image.find(name);
+            let mut seen = Vec::new();
+            for found in &matches {
+                let function = found.function;
+                if seen.contains(&function.address) {
+                    continue;
+                }
+                seen.push(function.address);
+                let address = module.bias.wrapping_add(function.address);
+                if wishes.iter().any(|wish| wish.address == address) {
+                    continue;
+                }
+                let signature = image.signature(function.address);
+                let status = match sources::locate(decl, signature.as_ref(), found.clone) {
+                    Ok(located) => {
+                        let copies = image.inlined_copies(name);
+                        wishes.push(Wish {
+                            module: index,
+                            address,
+                            kind: HookKind::of_role(decl.role),
+                            shape: Shape::Around,
+                            takes_result: located.takes_result,
+                            sources: located.sources,
+                            fact: Some(facts.len()),
+                        });
+                        if copies == 0 { HookStatus::Watched } else { HookStatus::Partly(inlined(copies)) }
+                    }
+                    Err(reason) => HookStatus::NotWatched(reason),
+                };
+                let hooked = !matches!(status, HookStatus::NotWatched(_));
+                facts.push(HookFact {
+                    decl: decl.clone(),
+                    module: module.path.clone(),
+                    address: Address(if hooked { address } else { 0 }),
+                    status,
+                });
+            }
+            if matches.is_empty() && image.defined_but_no_body(name) {
+                facts.push(HookFact {
+                    decl: decl.clone(),
+                    module: module.path.clone(),
+                    address: Address::NULL,
+                    status: HookStatus::NotWatched(
+                        "is inlined everywhere, so there is no function to watch: compile with -O0, -Og or -fno-inline"
+                            .into(),
+                    ),
+                });
+            }
+        }
+    }
+    wishes
+}
+
+fn inlined(copies: usize) -> String {
+    let (count, noun) =
+        if copies == 1 { ("one call".to_string(), "it is") } else { (format!("{copies} calls"), "they are") };
+    format!(
+        "{count} of it were inlined by the compiler; {noun} not seen: compile with -O0, -Og or -fno-inline to see all"
+    )
+}
+
+/// True when `library` (as in `libapr-1.so.0!apr_palloc`) means the module at `path`: its file name, or the name without
+/// what follows `.so`.
+fn names_module(library: &str, path: &str) -> bool {
+    let file = path.rsplit('/').next().unwrap_or(path);
+    file == library || path == library || file.split(".so").next() == Some(library)
+}
+
+/// Functions of the C library that are hooked, how, and whether only recording needs them.
+const LIBC: [(LibcFunction, HookKind, Shape, bool); 21] = [
+    (LibcFunction::Mmap, HookKind::Mmap, Shape::Around, true),
+    (LibcFunction::Munmap, HookKind::Munmap, Shape::Around, true),
+    (LibcFunction::Mremap, HookKind::Mremap, Shape::Around, true),
+    (LibcFunction::Malloc, HookKind::Malloc, Shape::Around, true),
+    (LibcFunction::Calloc, HookKind::Calloc, Shape::Around, true),
+    (LibcFunction::Realloc, HookKind::Realloc, Shape::Around, true),
+    (LibcFunction::Memalign, HookKind::Memalign, Shape::Around, true),
+    (LibcFunction::AlignedAlloc, HookKind::Memalign, Shape::Around, true),
+    (LibcFunction::PosixMemalign, HookKind::PosixMemalign, Shape::Around, true),
+    (LibcFunction::Free, HookKind::HeapFree, Shape::Before, true),
+    (LibcFunction::PthreadCreate, HookKind::PthreadCreate, Shape::Before, true),
+    (LibcFunction::Fork, HookKind::Fork, Shape::Around, true),
+    (LibcFunction::Vfork, HookKind::Vfork, Shape::Before, true),
+    (LibcFunction::ExitNow, HookKind::ExitNow, Shape::Before, true),
+    (LibcFunction::Execve, HookKind::Execve, Shape::Before, false),
+    (LibcFunction::Fexecve, HookKind::Fexecve, Shape::Before, false),
+    (LibcFunction::Dlopen, HookKind::Dlopen, Shape::Around, false),
+    (LibcFunction::Sigaction, HookKind::Sigaction, Shape::Around, true),
+    (LibcFunction::Signal, HookKind::Signal, Shape::Around, true),
+    (LibcFunction::PosixSpawn, HookKind::Spawn, Shape::Before, true),
+    (LibcFunction::PosixSpawnp, HookKind::Spawn, Shape::Before, true),
+];
+
+fn libc_wishes(request: &Request<'_>, blind: &mut Vec<String>) -> Vec<Wish> {
+    let mut wishes: Vec<Wish> = Vec::new();
+    for (function, kind, shape, only_for_recording) in LIBC {
+        let name = LibcFunction::ALL.iter().find(|(candidate, _)| *candidate == function).map(|(_, name)| *name);
+        let name = name.map_or_else(String::new, |name| name.to_string_lossy().into_owned());
+        let heap = matches!(
+            kind,
+            HookKind::Malloc
+                | HookKind::Calloc
+                | HookKind::Realloc
+                | HookKind::Memalign
+                | HookKind::PosixMemalign
+                | HookKind::HeapFree
+        );
+        if (only_for_recording && !request.record) || (heap && !request.heap) {
+            continue;
+        }
+        let address = request.libc.get(function as usize).copied().unwrap_or(0);
+        // Two names of one function need one hook.
+        if address == 0 || wishes.iter().any(|wish| wish.address == address) {
+            continue;
+        }
+        match request.modules.iter().position(|module| module.start <= address && address < module.end) {
+            Some(module) => wishes.push(Wish {
+                module,
+                address,
+                kind,
+                shape,
+                takes_result: true,
+                sources: Sources { arena: Source::ABSENT, ..Sources::default() },
+                fact: None,
+            }),
+            None => blind.push(format!("{name} lies in no module that is known")),
+        }
+    }
+    wishes
+}
+
+/// Plans the hooks of a process. O(roles × symbols).
+pub fn make(request: &Request<'_>) -> Outcome {
+    let mut outcome = Outcome::default();
+    let roles = role_wishes(request, &mut outcome.facts);
+    let record = request.record || !roles.is_empty();
+    let libc = libc_wishes(&Request { record, ..*request }, &mut outcome.blind);
+    // A role on a function of the C library wins over our own interest in it.
+    let mut wishes = roles;
+    let others: Vec<Wish> =
+        libc.into_iter().filter(|wish| wishes.iter().all(|role| role.address != wish.address)).collect();
+    wishes.extend(others);
+    let taken = near::ranges(request.maps);
+    let mut taken = taken;
+    for (index, module) in request.modules.iter().enumerate() {
+        let of_module: Vec<&Wish> = wishes.iter().filter(|wish| wish.module == index).collect();
+        if of_module.is_empty() {
+            continue;
+        }
+        let bytes = FIRST_SLOT + SLOT * of_module.len() as u64;
+        let region = near::gap(&taken, (module.start, module.end), bytes, module.is_program);
+        let Some(region) = region else {
+            for wish in &of_module {
+                refuse(&mut outcome, wish, "no free memory within 2 GiB of it".into());
+            }
+            continue;
+        };
+        taken.push((region, region + bytes.next_multiple_of(4096)));
+        taken.sort_unstable();
+        let mut code = Vec::with_capacity(bytes as usize);
+        code.extend(request.around.to_le_bytes());
+        code.extend(request.before.to_le_bytes());
+        code.resize(FIRST_SLOT as usize, 0xcc);
+        for wish in of_module {
+            lay(request, module, wish, region, &mut code, &mut outcome);
+        }
+        outcome.placed.push((region, code));
+    }
+    outcome
+}
+
+/// Adds one hook to a near region, or the reason why not to the facts.
+fn lay(request: &Request<'_>, module: &Loaded, wish: &Wish, region: u64, code: &mut Vec<u8>, outcome: &mut Outcome) {
+    let Some(image) = module.image.as_deref() else {
+        return refuse(outcome, wish, format!("{} cannot be read", module.path));
+    };
+    let in_file = wish.address.wrapping_sub(module.bias);
+    let functions = image.functions();
+    let size = functions
+        .iter()
+        .filter(|function| function.address == in_file)
+        .map(|function| function.size)
+        .max()
+        .unwrap_or(0);
+    let after = functions.partition_point(|function| function.address <= in_file);
+    let next_function = functions.get(after).map(|function| function.address);
+    let length = usize::try_from(size).unwrap_or(usize::MAX).clamp(64, 1 << 20).saturating_add(32);
+    let Some(bytes) = image.code(in_file, length) else {
+        return refuse(outcome, wish, "its code is not in the file".into());
+    };
+    let slot = region + code.len() as u64;
+    let target = Target {
+        address: wish.address,
+        code: bytes,
+        size,
+        next_function: next_function.map(|address| address.wrapping_add(module.bias)),
+    };
+    let detour = match detour::plan(&target, slot, slot + TRAMPOLINE) {
+        Ok(detour) => detour,
+        Err(refusal) => return refuse(outcome, wish, refusal.to_string()),
+    };
+    let number = request.next_hook + outcome.hooks.len() as u32;
+    let before_slot = code.len();
+    code.push(0x68);
+    code.extend(number.to_le_bytes());
+    // Displacements count from the end of the 6-byte instruction at slot + 5.
+    let to = |pointer: u64| (region + pointer).wrapping_sub(slot + 11) as u32;
+    match wish.shape {
+        Shape::Around => {
+            code.extend([0xff, 0x25]);
+            code.extend(to(0).to_le_bytes());
+        }
+        Shape::Before => {
+            code.extend([0xff, 0x15]);
+            code.extend(to(8).to_le_bytes());
+            code.extend([0x48, 0x8d, 0x64, 0x24, 0x08]);
+        }
+    }
+    code.resize(before_slot + TRAMPOLINE as usize, 0xcc);
+    code.extend(&detour.relocated);
+    code.resize(before_slot + SLOT as usize, 0xcc);
+    outcome.hooks.push(Hook {
+        kind: wish.kind,
+        shape: wish.shape,
+        takes_result: wish.takes_result,
+        trampoline: slot + TRAMPOLINE,
+        sources: wish.sources,
+    });
+    outcome.fact_of_hook.push(wish.fact);
+    outcome.patches.push(Patch {
+        address: detour.patch_at,
+        original: detour.original,
+        patch: detour.patch,
+        hook: number,
+    });
+}
+
+fn refuse(outcome: &mut Outcome, wish: &Wish, reason: String) {
+    match wish.fact.and_then(|index| outcome.facts.get_mut(index)) {
+        Some(fact) => {
+            fact.address = Address::NULL;
+            fact.status = HookStatus::NotWatched(reason);
+        }
+        None => outcome.blind.push(format!("{:?}: {reason}", wish.kind)),
+    }
+}
+
+/// True when a role function of this kind makes sense of a process at all: something that hands out or makes.
+pub fn sees_arenas(facts: &[HookFact]) -> bool {
+    facts.iter().any(|fact| {
+        !matches!(fact.status, HookStatus::NotWatched(_))
+            && matches!(fact.decl.role, Role::Alloc | Role::Create | Role::Resize)
+    })
+}

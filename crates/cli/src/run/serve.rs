@@ -1,0 +1,435 @@
+//! Answers the agents: one process, one plan, one trace file.
+//!
+//! Runs in a thread of its own for as long as `run` lasts. Everything that must be parsed is parsed here, so that
+//! nothing of the kind happens inside the target.
+
+use crate::run::plan::{self, Loaded, Outcome, Request};
+use crate::run::trace_file::{self, TraceFile};
+use crate::run::watch::Watching;
+use arenascope_event::{HookFact, HookStatus, Module, Watched};
+use arenascope_plan::{Done, Failure, HelloReader, MESSAGE_LIMIT, Placed, Plan, PlanWriter, Purpose};
+use arenascope_symbols::Image;
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::io::{self, IoSlice, Read, Write};
+use std::os::fd::AsFd;
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::{SocketAddr, UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::time::Duration;
+
+/// Return addresses kept per site.
+const FRAMES: u32 = 8;
+/// How long an agent may take over a message.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// One program image that ran in one process.
+#[derive(Clone, Debug, Default)]
+pub struct Seen {
+    /// Process.
+    pub pid: u32,
+    /// Its parent.
+    pub parent_pid: u32,
+    /// Nonzero for a forked child.
+    pub fork_id: u64,
+    /// The program's file.
+    pub program: String,
+    /// Its trace; `None` when nothing is recorded.
+    pub trace: Option<PathBuf>,
+    /// Modules, in order of sight.
+    pub modules: Vec<Module>,
+    /// Roles and what became of them.
+    pub hooks: Vec<HookFact>,
+    /// How they were chosen.
+    pub watched: Watched,
+    /// Things to tell the user about this process.
+    pub remarks: Vec<String>,
+}
+
+/// What the server is told at its start.
+pub struct Settings {
+    /// The launcher's pid: names the socket.
+    pub launcher: u32,
+    /// The program's pid: its first recording image gets the main trace.
+    pub main_pid: u32,
+    /// The main trace, begun before the program ran.
+    pub main_trace: Option<TraceFile>,
+    /// Where and how other traces are named.
+    pub naming: Naming,
+    /// Which roles.
+    pub watching: Watching,
+}
+
+/// How traces are named.
+#[derive(Clone, Debug)]
+pub struct Naming {
+    /// Folder for all but a main trace that `-o` names.
+    pub folder: PathBuf,
+    /// `-o FILE`: other processes' traces are named after it.
+    pub output: Option<PathBuf>,
+    /// Overwrite.
+    pub force: bool,
+}
+
+impl Naming {
+    /// The trace of a process: `NAME.PID.ascope`, or after `-o STEM.EXT`: `STEM.PID.EXT`.
+    pub fn path(&self, program: &str, pid: u32, main: bool) -> PathBuf {
+        match &self.output {
+            Some(output) if main => output.clone(),
+            Some(output) => {
+                let stem = output.file_stem().map_or_else(String::new, |stem| stem.to_string_lossy().into_owned());
+                let extension =
+                    output.extension().map_or_else(|| "ascope".into(), |extension| extension.to_string_lossy());
+                output.with_file_name(format!("{stem}.{pid}.{extension}"))
+            }
+            None => {
+                let name = Path::new(program).file_name().map_or("program".into(), |name| name.to_string_lossy());
+                self.folder.join(format!("{name}.{pid}.ascope"))
+            }
+        }
+    }
+}
+
+/// Binds the socket that agents ask. Must exist before the program runs.
+pub fn listen(launcher: u32) -> io::Result<UnixListener> {
+    UnixListener::bind_addr(&SocketAddr::from_abstract_name(format!("arenascope.{launcher}"))?)
+}
+
+/// Ends [`serve`]: an empty message.
+pub fn hang_up(launcher: u32) {
+    if let Ok(address) = SocketAddr::from_abstract_name(format!("arenascope.{launcher}"))
+        && let Ok(mut stream) = UnixStream::connect_addr(&address)
+    {
+        let _ = stream.write_all(&0u32.to_le_bytes());
+    }
+}
+
+/// Answers until [`hang_up`]. Returns everything that was seen.
+pub fn serve(listener: &UnixListener, settings: Settings) -> Vec<Seen> {
+    let mut server = Server { settings, seen: Vec::new(), images: RefCell::default() };
+    while let Ok((stream, _)) = listener.accept() {
+        let _ = stream.set_read_timeout(Some(PATIENCE));
+        let _ = stream.set_write_timeout(Some(PATIENCE));
+        match server.answer(&stream) {
+            Ok(true) => {}
+            Ok(false) => break,
+            // An agent that broke off (its process was killed) is its own affair.
+            Err(_) => {}
+        }
+    }
+    server.seen
+}
+
+struct Server {
+    settings: Settings,
+    seen: Vec<Seen>,
+    images: RefCell<HashMap<String, Option<Rc<Image>>>>,
+}
+
+fn read_message(mut stream: &UnixStream) -> io::Result<Vec<u8>> {
+    let mut length = [0u8; 4];
+    stream.read_exact(&mut length)?;
+    let length = u32::from_le_bytes(length) as usize;
+    if length > MESSAGE_LIMIT {
+        return Err(io::Error::other("message too long"));
+    }
+    let mut bytes = vec![0; length];
+    stream.read_exact(&mut bytes)?;
+    Ok(bytes)
+}
+
+fn write_message(mut stream: &UnixStream, bytes: &[u8], file: Option<&TraceFile>) -> io::Result<()> {
+    let length = (bytes.len() as u32).to_le_bytes();
+    let mut room = [std::mem::MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut ancillary = rustix::net::SendAncillaryBuffer::new(&mut room);
+    let files;
+    if let Some(trace) = file {
+        files = [trace.file.as_fd()];
+        ancillary.push(rustix::net::SendAncillaryMessage::ScmRights(&files));
+    }
+    let sent =
+        rustix::net::sendmsg(stream, &[IoSlice::new(&length)], &mut ancillary, rustix::net::SendFlags::NOSIGNAL)?;
+    stream.write_all(length.get(sent..).unwrap_or(&[]))?;
+    stream.write_all(bytes)
+}
+
+impl Server {
+    /// False: it was the hang-up.
+    fn answer(&mut self, stream: &UnixStream) -> io::Result<bool> {
+        let question = read_message(stream)?;
+        if question.is_empty() {
+            return Ok(false);
+        }
+        let Some(reader) = HelloReader::new(&question) else { return Ok(true) };
+        let hello = reader.hello;
+        // The kernel says who is asking; nobody answers for another.
+        let peer = rustix::net::sockopt::socket_peercred(stream)?;
+        if peer.pid.as_raw_nonzero().get() as u32 != hello.pid {
+            return Ok(true);
+        }
+        let program = String::from_utf8_lossy(hello.program).into_owned();
+        let modules: Vec<Loaded> = reader
+            .enumerate()
+            .map(|(index, entry)| {
+                let path = if index == 0 && entry.path.is_empty() {
+                    program.clone()
+                } else {
+                    String::from_utf8_lossy(entry.path).into_owned()
+                };
+                let image = self.image(&path);
+                Loaded { bias: entry.bias, start: entry.start, end: entry.end, path, image, is_program: index == 0 }
+            })
+            .collect();
+        match hello.purpose {
+            Purpose::Start => self.start(stream, &hello, program, &modules)?,
+            Purpose::NewModules => self.new_modules(stream, &hello, &modules)?,
+            Purpose::ForkChild => self.fork_child(stream, &hello, &modules)?,
+        }
+        Ok(true)
+    }
+
+    fn image(&self, path: &str) -> Option<Rc<Image>> {
+        self.images
+            .borrow_mut()
+            .entry(path.to_owned())
+            .or_insert_with(|| Image::open(Path::new(path)).ok().map(Rc::new))
+            .clone()
+    }
+
+    fn start(
+        &mut self,
+        stream: &UnixStream,
+        hello: &arenascope_plan::Hello<'_>,
+        program: String,
+        modules: &[Loaded],
+    ) -> io::Result<()> {
+        let image = modules.first().and_then(|module| module.image.clone());
+        let roles = self.settings.watching.roles_for(image.as_deref());
+        let maps = std::fs::read_to_string(format!("/proc/{}/maps", hello.pid)).unwrap_or_default();
+        let fresh: Vec<usize> = (0..modules.len()).collect();
+        let outcome = plan::make(&Request {
+            modules,
+            fresh: &fresh,
+            decls: &roles.decls,
+            libc: &hello.libc,
+            record: self.settings.watching.late,
+            heap: true,
+            next_hook: hello.next_hook,
+            around: hello.around,
+            before: hello.before,
+            maps: &maps,
+        });
+        let record = self.settings.watching.late || plan::sees_arenas(&outcome.facts);
+        let mut seen = Seen {
+            pid: hello.pid,
+            parent_pid: hello.parent_pid,
+            program: program.clone(),
+            modules: modules.iter().map(to_module).collect(),
+            watched: roles.watched,
+            ..Seen::default()
+        };
+        let mut trace = None;
+        if record {
+            match self.trace_for(hello, &program, 0) {
+                Ok(file) => trace = Some(file),
+                Err(error) => seen.remarks.push(format!("process {} was not recorded: {error}", hello.pid)),
+            }
+        }
+        let ids: Vec<Vec<u8>> = seen.modules.iter().map(|module| module.build_id.clone()).collect();
+        self.tell(stream, outcome, record, trace, &ids, seen)
+    }
+
+    fn new_modules(
+        &mut self,
+        stream: &UnixStream,
+        hello: &arenascope_plan::Hello<'_>,
+        modules: &[Loaded],
+    ) -> io::Result<()> {
+        let Some(mut seen) = self.seen.iter().rposition(|seen| seen.pid == hello.pid).map(|at| self.seen.remove(at))
+        else {
+            return Ok(());
+        };
+        let known = |module: &Loaded| {
+            seen.modules.iter().any(|known| known.start.0 == module.start && known.path == module.path)
+        };
+        let fresh: Vec<usize> =
+            modules.iter().enumerate().filter(|(_, module)| !known(module)).map(|(index, _)| index).collect();
+        let decls = self.settings.watching.given.clone();
+        let maps = std::fs::read_to_string(format!("/proc/{}/maps", hello.pid)).unwrap_or_default();
+        let mut outcome = plan::make(&Request {
+            modules,
+            fresh: &fresh,
+            decls: &decls,
+            libc: &[],
+            record: false,
+            heap: false,
+            next_hook: hello.next_hook,
+            around: hello.around,
+            before: hello.before,
+            maps: &maps,
+        });
+        // 0 says "known": an id of one zero byte, which no linker makes.
+        let ids: Vec<Vec<u8>> = modules
+            .iter()
+            .enumerate()
+            .map(|(index, module)| if fresh.contains(&index) { to_module(module).build_id } else { vec![0] })
+            .collect();
+        seen.modules.extend(fresh.iter().filter_map(|&index| modules.get(index)).map(to_module));
+        let before = seen.hooks.len();
+        for fact in &mut outcome.fact_of_hook {
+            *fact = fact.map(|index| index + before);
+        }
+        let facts = std::mem::take(&mut outcome.facts);
+        seen.hooks.extend(facts);
+        let record = seen.trace.is_some();
+        self.tell(stream, outcome, record, None, &ids, seen)
+    }
+
+    fn fork_child(
+        &mut self,
+        stream: &UnixStream,
+        hello: &arenascope_plan::Hello<'_>,
+        modules: &[Loaded],
+    ) -> io::Result<()> {
+        let parent = self.seen.iter().rev().find(|seen| seen.pid == hello.parent_pid).cloned();
+        let program = parent.as_ref().map_or_else(
+            || modules.first().map_or_else(String::new, |module| module.path.clone()),
+            |parent| parent.program.clone(),
+        );
+        let mut seen = Seen {
+            pid: hello.pid,
+            parent_pid: hello.parent_pid,
+            fork_id: hello.fork_id,
+            program: program.clone(),
+            trace: None,
+            modules: modules.iter().map(to_module).collect(),
+            hooks: parent.as_ref().map_or_else(Vec::new, |parent| parent.hooks.clone()),
+            watched: parent.as_ref().map_or(Watched::Nothing, |parent| parent.watched),
+            remarks: Vec::new(),
+        };
+        let trace = match self.trace_for(hello, &program, hello.fork_id) {
+            Ok(file) => Some(file),
+            Err(error) => {
+                seen.remarks.push(format!("the forked process {} was not recorded: {error}", hello.pid));
+                None
+            }
+        };
+        let record = trace.is_some();
+        self.tell(stream, Outcome::default(), record, trace, &[], seen)
+    }
+
+    /// The trace of a process that records; the main one for the program's own.
+    fn trace_for(
+        &mut self,
+        hello: &arenascope_plan::Hello<'_>,
+        program: &str,
+        fork_id: u64,
+    ) -> Result<TraceFile, crate::error::CliError> {
+        if hello.pid == self.settings.main_pid
+            && fork_id == 0
+            && let Some(trace) = self.settings.main_trace.take()
+        {
+            return Ok(trace);
+        }
+        let naming = &self.settings.naming;
+        let mut path = naming.path(program, hello.pid, false);
+        // The same process may execute the same program again, and a pid may come back.
+        let mut round = 2;
+        while self.seen.iter().any(|seen| seen.trace.as_deref() == Some(&path)) {
+            let extension = format!("{round}.ascope");
+            path = naming.path(program, hello.pid, false).with_extension(extension);
+            round += 1;
+        }
+        trace_file::begin(&path, naming.force, hello.pid, hello.parent_pid, fork_id, program.as_bytes())
+    }
+
+    /// Sends the plan, hears what became of it, and files the process.
+    fn tell(
+        &mut self,
+        stream: &UnixStream,
+        outcome: Outcome,
+        record: bool,
+        trace: Option<TraceFile>,
+        ids: &[Vec<u8>],
+        mut seen: Seen,
+    ) -> io::Result<()> {
+        let mut buffer = vec![0u8; MESSAGE_LIMIT];
+        let head = Plan {
+            record: record && (trace.is_some() || seen.trace.is_some()),
+            frames: FRAMES,
+            heap: true,
+            trace_bytes: trace.as_ref().map_or(0, |trace| trace.bytes),
+            allocated: trace.as_ref().is_some_and(|trace| trace.allocated),
+        };
+        let mut writer = PlanWriter::new(&mut buffer, &head);
+        for id in ids {
+            writer.build_id(id);
+        }
+        for hook in &outcome.hooks {
+            writer.hook(hook);
+        }
+        for (address, code) in &outcome.placed {
+            writer.placed(&Placed { address: *address, code });
+        }
+        for patch in &outcome.patches {
+            writer.patch(patch);
+        }
+        let Some(used) = writer.finish() else {
+            seen.remarks.push(format!("{} hooks are more than one plan can hold; none was laid", outcome.hooks.len()));
+            self.seen.push(seen);
+            return Ok(());
+        };
+        let sent = write_message(stream, buffer.get(..used).unwrap_or(&[]), trace.as_ref());
+        if !outcome.facts.is_empty() {
+            seen.hooks = outcome.facts;
+        }
+        seen.remarks.extend(outcome.blind.iter().map(|reason| format!("not hooked: {reason}")));
+        let done = sent.and_then(|()| read_message(stream));
+        if let Some(trace) = trace {
+            seen.trace = Some(trace.path);
+        }
+        if let Ok(bytes) = &done
+            && let Some((done, failures)) = Done::read(bytes)
+        {
+            if done.trace_errno != 0 {
+                let error = io::Error::from_raw_os_error(done.trace_errno as i32);
+                seen.remarks
+                    .push(format!("process {} could not map its trace ({error}): nothing was recorded", seen.pid));
+            }
+            let first = outcome.patches.first().map_or(0, |patch| patch.hook);
+            for (hook, failure) in failures {
+                let fact = outcome.fact_of_hook.get(hook.wrapping_sub(first) as usize).copied().flatten();
+                match fact.and_then(|index| seen.hooks.get_mut(index)) {
+                    Some(fact) => fact.status = HookStatus::NotWatched(sentence(failure).into()),
+                    None => {
+                        seen.remarks.push(format!("a function of the C library was not hooked: {}", sentence(failure)))
+                    }
+                }
+            }
+        }
+        self.seen.push(seen);
+        done.map(|_| ())
+    }
+}
+
+fn sentence(failure: Failure) -> &'static str {
+    match failure {
+        Failure::NoPage => "the memory near it was taken in the meantime",
+        Failure::CodeDiffers => {
+            "its code in memory differs from its file (changed since it was loaded, or patched by another tool)"
+        }
+        Failure::NotWritable => "its code cannot be made writable here (SELinux, seccomp)",
+        Failure::TableFull => "too many functions are watched",
+    }
+}
+
+fn to_module(loaded: &Loaded) -> Module {
+    Module {
+        path: loaded.path.clone(),
+        bias: loaded.bias,
+        start: arenascope_event::Address(loaded.start),
+        end: arenascope_event::Address(loaded.end),
+        build_id: loaded.image.as_ref().map_or_else(Vec::new, |image| image.build_id().to_vec()),
+    }
+}

@@ -1,0 +1,121 @@
+//! A trace file's beginning and end, from the launcher's side.
+//!
+//! Begun: the header is written (so its space is allocated), the rest is sparse. Ended: tail, length, words, in that
+//! order, so that a launcher killed in between leaves a readable trace.
+
+use crate::error::CliError;
+use crate::mapped::Mapped;
+use arenascope_event::ProcessFacts;
+use arenascope_trace::layout::{self, ClockPair, HeaderFields};
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// Length of a sparse trace, bytes: address space in the target, not disk.
+const SPARSE_BYTES: u64 = 64 << 30;
+/// Length of a trace that is allocated at once, for kernels that cannot allocate a page before it is touched.
+const ALLOCATED_BYTES: u64 = 64 << 20;
+
+/// A begun trace.
+pub struct TraceFile {
+    /// The file; its descriptor goes to the agent.
+    pub file: File,
+    /// Where it is.
+    pub path: PathBuf,
+    /// Its length now.
+    pub bytes: u64,
+    /// True when all its space is allocated.
+    pub allocated: bool,
+}
+
+/// Both clocks now.
+pub fn now() -> ClockPair {
+    let monotonic = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+    ClockPair {
+        tsc: arenascope_record::ticks(),
+        ns: (monotonic.tv_sec as u64).wrapping_mul(1_000_000_000).wrapping_add(monotonic.tv_nsec as u64),
+    }
+}
+
+/// Makes a trace for process `pid`.
+///
+/// # Errors
+/// Status 2: it exists and `force` is false, the folder is not there or not writable, no space for the header.
+pub fn begin(
+    path: &Path,
+    force: bool,
+    pid: u32,
+    parent_pid: u32,
+    fork_id: u64,
+    program: &[u8],
+) -> Result<TraceFile, CliError> {
+    let shown = path.display();
+    let mut options = OpenOptions::new();
+    options.read(true).write(true);
+    if force {
+        options.create(true).truncate(true);
+    } else {
+        options.create_new(true);
+    }
+    let file = options.open(path).map_err(|error| match error.kind() {
+        io::ErrorKind::AlreadyExists => {
+            CliError::usage(format!("{shown} exists already")).hint("--force to overwrite it, or another name with -o")
+        }
+        io::ErrorKind::NotFound => {
+            CliError::usage(format!("cannot write the trace {shown}: its folder does not exist")).hint("-o FILE")
+        }
+        io::ErrorKind::IsADirectory => {
+            CliError::usage(format!("cannot write the trace {shown}: it is a directory")).hint("-o FILE")
+        }
+        _ => CliError::usage(format!("cannot write the trace {shown}: {error}"))
+            .hint("-o FILE in a folder that you may write to"),
+    })?;
+    if !file.metadata().is_ok_and(|data| data.is_file()) {
+        return Err(CliError::usage(format!("{shown} is not a regular file: a trace must be")).hint("-o FILE"));
+    }
+    let started = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos() as u64);
+    let header =
+        layout::header(&HeaderFields { pid, parent_pid, fork_id, start: now(), start_unix_ns: started, program });
+    let cannot = |error: io::Error| {
+        let _ = std::fs::remove_file(path);
+        CliError::usage(format!("cannot write the trace {shown}: {error}")).hint("-o FILE on a file system with space")
+    };
+    file.write_all_at(&header, 0).map_err(cannot)?;
+    // A full file system may only say so when the data is really placed.
+    file.sync_data().map_err(cannot)?;
+    let allocated = !kernel_populates();
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Fsize).current.unwrap_or(u64::MAX);
+    let bytes = if allocated { ALLOCATED_BYTES } else { SPARSE_BYTES }.min(limit & !4095);
+    if allocated {
+        rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::empty(), 0, bytes)
+            .map_err(|error| cannot(error.into()))?;
+    } else {
+        file.set_len(bytes).map_err(cannot)?;
+    }
+    Ok(TraceFile { file, path: path.to_owned(), bytes, allocated })
+}
+
+/// MADV_POPULATE_WRITE came with Linux 5.14.
+fn kernel_populates() -> bool {
+    let release = rustix::system::uname();
+    let release = release.release().to_string_lossy().into_owned();
+    let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(|part| part.parse::<u32>().unwrap_or(0));
+    (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0)) >= (5, 14)
+}
+
+/// Ends a trace: `facts` go into its tail.
+pub fn end(path: &Path, facts: &ProcessFacts, at: ClockPair) -> io::Result<()> {
+    let file = OpenOptions::new().read(true).write(true).open(path)?;
+    let seal = {
+        let mapped = Mapped::new(&file)?;
+        arenascope_trace::seal(&mapped, facts, at).map_err(|error| io::Error::other(error.to_string()))?
+    };
+    file.write_all_at(&seal.tail, seal.tail_offset)?;
+    file.set_len(seal.file_bytes)?;
+    for (offset, word) in seal.words {
+        file.write_all_at(&word, offset)?;
+    }
+    Ok(())
+}

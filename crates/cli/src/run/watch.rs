@@ -1,0 +1,214 @@
+//! Which functions are watched: those given, else those found by shape.
+//!
+//! Everything that can be wrong is said before the program starts: a role that is none, a function that is nowhere, two
+//! readings of one program.
+
+use crate::args::{RoleText, RunArgs};
+use crate::error::CliError;
+use arenascope_event::{Role, RoleDecl, Watched};
+use arenascope_shapes::{Candidates, Reading};
+use arenascope_symbols::Image;
+use std::collections::HashMap;
+use std::fmt::Write as _;
+use std::path::PathBuf;
+
+/// Roles for one program image.
+#[derive(Clone, Debug, Default)]
+pub struct Roles {
+    /// The roles.
+    pub decls: Vec<RoleDecl>,
+    /// Where they come from.
+    pub watched: Watched,
+}
+
+/// The decision, for the program and whatever it executes.
+#[derive(Default)]
+pub struct Watching {
+    /// Roles given on the command line and in profiles.
+    pub given: Vec<RoleDecl>,
+    /// Functions may turn up later, in a library that is loaded or a program that is executed.
+    pub late: bool,
+    /// Look at debug information when nothing is given.
+    by_shape: bool,
+    shapes: HashMap<PathBuf, Roles>,
+}
+
+impl Watching {
+    /// The roles for a program image.
+    pub fn roles_for(&mut self, image: Option<&Image>) -> Roles {
+        if !self.by_shape {
+            return Roles { decls: self.given.clone(), watched: Watched::Given };
+        }
+        let Some(image) = image else { return Roles::default() };
+        self.shapes.entry(image.path().to_owned()).or_insert_with(|| by_shape(image).0).clone()
+    }
+}
+
+/// Candidates in one image; none chosen where two readings fit.
+fn by_shape(image: &Image) -> (Roles, Candidates) {
+    let candidates = arenascope_shapes::find(image.bytes(), image.debug_bytes())
+        .unwrap_or_else(|error| Candidates { notes: vec![error.to_string()], ..Candidates::default() });
+    let roles = match candidates.readings.as_slice() {
+        [reading] => Roles { decls: reading.decls.clone(), watched: Watched::FoundByShape },
+        _ => Roles::default(),
+    };
+    (roles, candidates)
+}
+
+/// Roles of the command line and of profiles.
+///
+/// # Errors
+/// Status 2, pointing at the column or the line.
+pub fn given(args: &RunArgs) -> Result<Vec<RoleDecl>, CliError> {
+    let mut decls = Vec::new();
+    for RoleText { word, text } in &args.roles {
+        let parsed = match word.and_then(Role::from_word) {
+            Some(role) => arenascope_roles::parse_for(role, text),
+            None => arenascope_roles::parse(text),
+        };
+        let flag = word.unwrap_or("role");
+        decls.push(parsed.map_err(|error| CliError::usage(format!("--{flag}\n{}", error.render(text))))?);
+    }
+    for path in &args.profile {
+        let shown = path.display().to_string();
+        let text = std::fs::read_to_string(path)
+            .map_err(|error| CliError::usage(format!("cannot read the profile {shown}: {error}")))?;
+        let profile = arenascope_roles::profile(&text, &shown).map_err(|error| CliError::usage(error.to_string()))?;
+        decls.extend(profile.roles);
+    }
+    Ok(decls)
+}
+
+/// What was decided, and what to tell the user about it.
+pub struct Decision {
+    /// The decision.
+    pub watching: Watching,
+    /// For `--explain`; empty otherwise.
+    pub explanation: String,
+    /// Why nothing was found by shape; sentences.
+    pub notes: Vec<String>,
+}
+
+/// Decides what to watch in `image` (none for scripts) and the libraries it loads.
+///
+/// # Errors
+/// Status 2: a given function is nowhere (with the nearest names), or two readings fit (with both command lines).
+pub fn decide(args: &RunArgs, image: Option<&Image>, command: &str) -> Result<Decision, CliError> {
+    let given = given(args)?;
+    if !given.is_empty() {
+        // A script's interpreter is not the program meant.
+        if let (Some(image), false) = (image, args.late) {
+            all_exist(&given, image)?;
+        }
+        let explanation = match image.filter(|_| args.explain) {
+            Some(image) => explain(&by_shape(image).1),
+            None => String::new(),
+        };
+        let late = args.late || image.is_none();
+        let watching = Watching { given, late, ..Watching::default() };
+        return Ok(Decision { watching, explanation, notes: Vec::new() });
+    }
+    let mut watching = Watching { by_shape: true, late: false, ..Watching::default() };
+    let Some(image) = image else {
+        return Ok(Decision { watching, explanation: String::new(), notes: Vec::new() });
+    };
+    let (roles, candidates) = by_shape(image);
+    let explanation = if args.explain { explain(&candidates) } else { String::new() };
+    if candidates.readings.len() > 1 {
+        return Err(ambiguous(&candidates, command, &explanation));
+    }
+    watching.shapes.insert(image.path().to_owned(), roles);
+    Ok(Decision { watching, explanation, notes: candidates.notes })
+}
+
+/// Checks that each function is in the program or a library it loads.
+fn all_exist(decls: &[RoleDecl], program: &Image) -> Result<(), CliError> {
+    let mut libraries: Option<Vec<Image>> = None;
+    for decl in decls {
+        let (library, name) = arenascope_roles::library_and_name(&decl.function);
+        let there = |image: &Image| !image.find(name).is_empty() || image.defined_but_no_body(name);
+        if library.is_none() && there(program) {
+            continue;
+        }
+        let libraries = libraries.get_or_insert_with(|| {
+            arenascope_symbols::load_order(program).iter().filter_map(|path| Image::open(path).ok()).collect()
+        });
+        let found = libraries.iter().any(|image| {
+            let file = image.path().file_name().map_or_else(String::new, |file| file.to_string_lossy().into_owned());
+            library.is_none_or(|library| file == library || file.split(".so").next() == Some(library)) && there(image)
+        });
+        if found {
+            continue;
+        }
+        if program.is_ifunc(name) || libraries.iter().any(|image| image.is_ifunc(name)) {
+            return Err(CliError::usage(format!(
+                "{name} is an indirect function (its code is chosen when the program starts) and cannot be watched"
+            )));
+        }
+        let mut nearest = program.nearest(name, 4);
+        for image in libraries.iter() {
+            if nearest.len() >= 4 {
+                break;
+            }
+            nearest.extend(image.nearest(name, 4 - nearest.len()));
+        }
+        let place = match library {
+            Some(library) => format!("in {library}"),
+            None if libraries.is_empty() => format!("in {}", program.path().display()),
+            None => format!("in {} or the libraries it loads", program.path().display()),
+        };
+        let stripped =
+            if program.is_stripped() { " (its symbols are stripped: only exported functions have names)" } else { "" };
+        let mut error = format!("--{}: no function named {name} {place}{stripped}", decl.role.word());
+        if !nearest.is_empty() {
+            let _ = write!(error, "\nnearest names: {}", nearest.join(", "));
+        }
+        return Err(CliError::usage(error)
+            .hint("the name as `nm` shows it; --late if a library loaded later or another program it starts has it"));
+    }
+    Ok(())
+}
+
+/// Flags that say a reading on the command line.
+fn flags(reading: &Reading) -> String {
+    reading.decls.iter().fold(String::new(), |mut line, decl| {
+        let text = arenascope_roles::to_text(decl);
+        let rest = text.split_once(':').map_or(text.as_str(), |(_, rest)| rest).trim();
+        let _ = write!(line, "--{} '{rest}' ", decl.role.word());
+        line
+    })
+}
+
+fn ambiguous(candidates: &Candidates, command: &str, explanation: &str) -> CliError {
+    let mut message = String::new();
+    if !explanation.is_empty() {
+        let _ = writeln!(message, "{explanation}");
+    }
+    let _ = write!(message, "two readings of this program's arenas fit, and only you know which is right:");
+    for reading in &candidates.readings {
+        let _ = write!(message, "\n  arenascope run {}{command}", flags(reading));
+    }
+    CliError::usage(message).hint("one of these lines; --explain shows what was seen in the code")
+}
+
+/// What was found, with scores and reasons.
+pub fn explain(candidates: &Candidates) -> String {
+    let mut text = String::from("candidates found by shape (score, role, why)\n");
+    for (number, reading) in candidates.readings.iter().enumerate() {
+        let _ = writeln!(text, " reading {}: {}", number + 1, reading.arena_type);
+        for scored in &reading.explain {
+            let mark = if scored.chosen { '*' } else { ' ' };
+            let _ = writeln!(text, " {mark} {:3}  {}", scored.score, arenascope_roles::to_text(&scored.decl));
+            for reason in &scored.because {
+                let _ = writeln!(text, "        {reason}");
+            }
+        }
+    }
+    if candidates.readings.is_empty() {
+        text.push_str("  none\n");
+    }
+    for note in &candidates.notes {
+        let _ = writeln!(text, "  {note}");
+    }
+    text
+}
