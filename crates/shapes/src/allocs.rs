@@ -196,8 +196,11 @@ fn object(
     if summary.sends.iter().any(|sent| arena.reaches(sent)) {
         return Some("it writes its memory out: an output buffer".into());
     }
-    let starts_over = own_stores()
-        .any(|s| !s.loc.deep && s.value.as_number() == Some(0) && advanced.iter().any(|a| !a.deep && s.covers(*a)));
+    let starts_over = own_stores().any(|s| {
+        !s.loc.deep
+            && (s.value.as_number() == Some(0) || s.value.has(Atom::Zero))
+            && advanced.iter().any(|a| !a.deep && s.covers(*a))
+    });
     let changes_memory = own_stores().any(|s| {
         !s.loc.deep
             && !advanced.iter().any(|a| s.covers(*a))

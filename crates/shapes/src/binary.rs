@@ -8,7 +8,7 @@ use iced_x86::{Decoder, DecoderOptions, Mnemonic};
 use object::elf::{EM_X86_64, PT_LOAD};
 use object::read::elf::{ElfFile64, FileHeader, ProgramHeader};
 use object::{Endianness, Object, ObjectSymbol, ObjectSymbolTable, RelocationTarget, SymbolKind};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 /// One loadable segment.
 struct Segment<'a> {
@@ -26,6 +26,8 @@ pub(crate) struct Binary<'a> {
     functions: BTreeMap<u64, (u64, Vec<String>)>,
     /// Words that the dynamic linker fills with the address of a named symbol.
     slots: HashMap<u64, String>,
+    /// Functions that other modules can call.
+    exported: BTreeSet<u64>,
     /// True when addresses in the file are the addresses at run time (`ET_EXEC`): immediates may then be addresses.
     fixed: bool,
 }
@@ -79,8 +81,9 @@ impl<'a> Binary<'a> {
                 }
             }
         }
+        let exported = file.dynamic_symbols().filter(|s| !s.is_undefined()).map(|s| s.address()).collect();
         let fixed = header.e_type(endian) == object::elf::ET_EXEC;
-        Ok(Binary { segments, functions, slots, fixed })
+        Ok(Binary { segments, functions, slots, exported, fixed })
     }
 
     /// Up to `len` bytes of code at an address; fewer at the end of the segment.
@@ -99,6 +102,11 @@ impl<'a> Binary<'a> {
     /// True when immediates in the code may be addresses.
     pub(crate) fn is_fixed(&self) -> bool {
         self.fixed
+    }
+
+    /// True when other modules can call the function at this address by name.
+    pub(crate) fn is_exported(&self, address: u64) -> bool {
+        self.exported.contains(&address)
     }
 
     /// Names of the function that starts here.

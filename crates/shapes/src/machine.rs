@@ -359,12 +359,19 @@ impl<'m, 'a, 'b> Machine<'m, 'a, 'b> {
     }
 
     fn store(&mut self, at: u64, address: &Value, bytes: u32, value: Value, state: &mut State) {
+        self.store_perhaps(at, address, bytes, value, true, state);
+    }
+
+    /// A store that may not happen (`certain` false: a callee's, on some of its ways) leaves the old value possible.
+    fn store_perhaps(&mut self, at: u64, address: &Value, bytes: u32, value: Value, certain: bool, state: &mut State) {
         if let Some(offset) = address.as_stack() {
+            let old = if certain { None } else { state.memory.get(Region::Frame, offset, bytes) };
+            let value = old.map_or(value.clone(), |old| old.join(&value));
             state.memory.set(Region::Frame, offset, bytes, value);
             return;
         }
         let places = address.places();
-        let only = places.len() == 1 && !address.has(Atom::Stack);
+        let only = certain && places.len() == 1 && !address.has(Atom::Stack);
         for loc in places {
             self.store_at(at, loc, bytes, &value, only, state);
         }
@@ -906,7 +913,7 @@ impl<'m, 'a, 'b> Machine<'m, 'a, 'b> {
                             Some(offset) => argument.plus(offset),
                             None => argument.blurred(),
                         };
-                        self.store(key(index), &address, bytes, value, state);
+                        self.store_perhaps(key(index), &address, bytes, value, false, state);
                     } else {
                         for base in self.bases_behind(argument, state) {
                             let loc = Loc { base, deep: true, offset: loc.offset };

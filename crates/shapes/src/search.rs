@@ -33,6 +33,8 @@ struct Candidate {
     /// Why it is not chosen although proved.
     dropped: Option<String>,
     callers_write: bool,
+    /// Every call was inlined.
+    unseen: bool,
 }
 
 impl Candidate {
@@ -151,6 +153,7 @@ impl Search<'_, '_, '_> {
                         verdict,
                         dropped: None,
                         callers_write: false,
+                        unseen: false,
                     });
                 }
             }
@@ -272,9 +275,15 @@ impl Search<'_, '_, '_> {
                     || summary.fills.iter().any(|v| v.reaches(block));
                 read |= summary.reads.contains(&(block, false));
             }
+            let origin = self.functions.get(candidate.function).map_or(0, |f| f.origin);
+            let unseen =
+                graph.callers(low).next().is_none() && self.info.copies(origin) > 0 && !self.binary.is_exported(low);
             if let Some(candidate) = self.candidates.get_mut(index) {
                 candidate.callers_write = written;
-                if read && !written {
+                candidate.unseen = unseen;
+                if unseen {
+                    candidate.dropped = Some("all its calls were inlined".into());
+                } else if read && !written {
                     candidate.dropped = Some("its callers only read what it returns".into());
                 }
             }
@@ -415,6 +424,7 @@ impl Search<'_, '_, '_> {
         let mut considered: Vec<Scored> = self.candidates.iter().filter_map(|c| self.alloc_scored(c)).collect();
         considered.sort_by(|a, b| b.score.cmp(&a.score).then_with(|| a.decl.function.cmp(&b.decl.function)));
         considered.truncate(MAX_LISTED);
+        self.note_unseen();
         self.note_inlined(&BTreeSet::new());
         if self.notes.is_empty() {
             self.notes.push(if self.functions.is_empty() {
@@ -430,6 +440,14 @@ impl Search<'_, '_, '_> {
     fn note_damage(&mut self) {
         if self.info.damaged_units > 0 {
             self.notes.push(format!("{} parts of the debug information could not be read", self.info.damaged_units));
+        }
+    }
+
+    fn note_unseen(&mut self) {
+        for candidate in self.candidates.iter().filter(|c| c.unseen && c.proof().is_some()) {
+            if let Some(function) = self.functions.get(candidate.function) {
+                self.notes.push(inlined_everywhere(&function.name, self.info.copies(function.origin)));
+            }
         }
     }
 
@@ -452,13 +470,9 @@ impl Search<'_, '_, '_> {
             let is_role = Role::ALL.iter().any(|role| words::sounds_like(*role, &short));
             let looks_like_alloc =
                 takes_object && takes_size && returns_bytes && words::sounds_like(Role::Alloc, &short);
-            if (takes_arena && is_role) || looks_like_alloc {
-                self.notes.push(format!(
-                    "{} is inlined everywhere ({} {}) and cannot be watched: compile with -fno-inline or -O0/-Og",
-                    inlined.name,
-                    inlined.copies,
-                    if inlined.copies == 1 { "copy" } else { "copies" }
-                ));
+            let builds = matches!(survey::returned(self.info, inlined.result), Returned::Object { record, .. } if !keys.contains(&record.key));
+            if (takes_arena && is_role && !builds) || looks_like_alloc {
+                self.notes.push(inlined_everywhere(&inlined.name, inlined.copies));
             }
         }
     }
@@ -555,8 +569,16 @@ impl Search<'_, '_, '_> {
             decided.extend(family.into_iter().map(|(number, decision)| (group, number, decision)));
         }
         self.pair_marks(&mut decided, graph, &allocs);
+        let doubted = self.drop_doubtful(&groups, &decided);
+        if doubted.len() == groups.len() {
+            return self.nothing();
+        }
+        decided.retain(|(group, _, _)| !doubted.contains(group));
 
+        let groups: Vec<(Arena, String, Vec<usize>)> =
+            groups.into_iter().enumerate().filter(|(i, _)| !doubted.contains(i)).map(|(_, g)| g).collect();
         let keys: BTreeSet<String> = groups.iter().filter_map(|(arena, _, _)| arena.key.clone()).collect();
+        self.note_unseen();
         self.note_inlined(&keys);
         for candidate in self.candidates.iter().filter(|c| c.stands()) {
             if let Some(function) = self.functions.get(candidate.function) {
@@ -577,6 +599,36 @@ impl Search<'_, '_, '_> {
             readings.push(self.reading(&names, &decided, true));
         }
         Candidates { readings, notes: self.notes, considered: Vec::new() }
+    }
+
+    /// Groups with nothing to show that what they hand out is free memory: no caller writes into it, nothing obtains
+    /// or frees it, and no name says so. (A reader of data has the effects of an alloc.)
+    fn drop_doubtful(
+        &mut self,
+        groups: &[(Arena, String, Vec<usize>)],
+        decided: &[(usize, usize, Decision)],
+    ) -> BTreeSet<usize> {
+        let mut doubted = BTreeSet::new();
+        for (group, (_, _, members)) in groups.iter().enumerate() {
+            let memory = decided.iter().any(|(g, _, d)| {
+                *g == group && d.chosen && matches!(d.decl.role, Role::Create | Role::Destroy | Role::Free)
+            });
+            let members: Vec<&Candidate> = members.iter().filter_map(|i| self.candidates.get(*i)).collect();
+            let shown = members.iter().any(|c| {
+                c.callers_write || self.functions.get(c.function).is_some_and(|f| words::says_alloc(&f.short_name()))
+            });
+            if !memory && !shown {
+                doubted.insert(group);
+            }
+        }
+        for group in &doubted {
+            for index in groups.get(*group).map(|g| g.2.clone()).unwrap_or_default() {
+                if let Some(candidate) = self.candidates.get_mut(index) {
+                    candidate.dropped = Some("nothing shows that what it returns is free memory".into());
+                }
+            }
+        }
+        doubted
     }
 
     fn decide(
@@ -837,6 +889,11 @@ impl Search<'_, '_, '_> {
             .and_then(|f| f.linkage.clone())
             .unwrap_or_else(|| name.to_string())
     }
+}
+
+fn inlined_everywhere(name: &str, copies: usize) -> String {
+    let word = if copies == 1 { "copy" } else { "copies" };
+    format!("{name} is inlined everywhere ({copies} {word}) and cannot be watched: compile with -fno-inline or -O0/-Og")
 }
 
 fn rank(verdict: &Verdict) -> (bool, bool, usize) {

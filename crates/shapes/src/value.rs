@@ -60,6 +60,8 @@ pub(crate) enum Atom {
     Foreign,
     /// Somewhere on the way a remainder, or a mask kept in memory, was taken.
     Wrapped,
+    /// On another way the value is the number 0 instead.
+    Zero,
     /// Somewhere on the way the bits were inverted or the sign changed.
     Inverted,
 }
@@ -73,7 +75,7 @@ impl Atom {
             Atom::Fresh => Some((Base::Fresh, false)),
             Atom::Moved => Some((Base::Moved, false)),
             Atom::Result(function) => Some((Base::Result(function), false)),
-            Atom::Argument(..) | Atom::Stack | Atom::Foreign | Atom::Wrapped | Atom::Inverted => None,
+            Atom::Argument(..) | Atom::Stack | Atom::Foreign | Atom::Wrapped | Atom::Zero | Atom::Inverted => None,
         }
     }
 }
@@ -166,6 +168,9 @@ impl Value {
             (a, b) if a.offset == b.offset => a.offset,
             _ => None,
         };
+        if starts_at_zero(self, other) || starts_at_zero(other, self) {
+            out.insert(Atom::Zero);
+        }
         out
     }
 
@@ -245,6 +250,19 @@ impl Value {
             }
         }
         out
+    }
+}
+
+/// True when `plain` is what `loaded` would be if the field it was loaded from were 0.
+fn starts_at_zero(plain: &Value, loaded: &Value) -> bool {
+    if loaded.loads().next().is_none() {
+        return false;
+    }
+    match plain.atoms.as_slice() {
+        [] => plain.offset == Some(0),
+        // `n` where the other way has `position + n`.
+        [Atom::Argument(..)] => loaded.offset.is_none() && plain.atoms.iter().all(|atom| loaded.has(*atom)),
+        _ => false,
     }
 }
 

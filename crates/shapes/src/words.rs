@@ -61,6 +61,11 @@ pub(crate) fn sounds_like(role: Role, name: &str) -> bool {
     any(name, words)
 }
 
+/// True when the name says outright that memory is handed out.
+pub(crate) fn says_alloc(name: &str) -> bool {
+    name.to_lowercase().contains("alloc") || any(name, &["new", "bump", "carve"])
+}
+
 /// True when the name sounds like giving spare memory back while the arena lives on.
 pub(crate) fn sounds_like_trimming(name: &str) -> bool {
     any(name, &["trim", "shrink", "compact", "gc", "collect", "purge", "prune", "evict"])
