@@ -98,6 +98,11 @@ impl From<&Lost> for LostJson {
     }
 }
 
+/// Losses as a JSON object.
+pub fn lost(lost: &Lost) -> String {
+    serde_json::to_string(&LostJson::from(lost)).unwrap_or_else(|_| "{}".to_owned())
+}
+
 #[derive(Serialize)]
 struct ProcessJson<'a> {
     pid: u32,
@@ -227,12 +232,13 @@ pub fn findings(trace: &str, pid: u32, findings: &[FindingView], lost: &Lost) ->
         findings: findings.iter().map(|finding| finding_json(finding, pid)).collect(),
         lost: lost.into(),
     };
-    to_lines(&document)
+    to_line(&document)
 }
 
-fn to_lines(document: &impl Serialize) -> String {
+/// One line: a snapshot may list a million blocks, and indentation would be most of it.
+fn to_line(document: &impl Serialize) -> String {
     // These documents hold strings, numbers and lists of them: nothing that serde_json refuses.
-    let mut text = serde_json::to_string_pretty(document).unwrap_or_else(|_| "{\"format\":1}".to_owned());
+    let mut text = serde_json::to_string(document).unwrap_or_else(|_| "{\"format\":1}".to_owned());
     text.push('\n');
     text
 }
@@ -465,5 +471,5 @@ pub fn snapshot(run: &RunView, moment: Moment) -> String {
         lost: (&run.lost).into(),
         damage: &run.damage,
     };
-    to_lines(&document)
+    to_line(&document)
 }

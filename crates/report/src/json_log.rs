@@ -45,7 +45,14 @@ impl<'a> JsonLog<'a> {
     /// The first line.
     pub fn head(&self, trace: &str, out: &mut String) {
         let _ = write!(out, "{{\"format\":1,\"trace\":{}", json::quoted(trace));
-        let _ = write!(out, ",\"process\":{{\"pid\":{}}}", self.facts.pid);
+        let _ = write!(out, ",\"process\":{{\"pid\":{}", self.facts.pid);
+        text(out, "program", &self.facts.program);
+        if self.facts.fork_id != 0 {
+            number(out, "parent_pid", u64::from(self.facts.parent_pid));
+            let _ = write!(out, ",\"fork_id\":\"{:#x}\"", self.facts.fork_id);
+        }
+        out.push_str("},\"lost\":");
+        out.push_str(&json::lost(&self.facts.lost));
         out.push_str("}\n");
     }
 

@@ -7,9 +7,11 @@
 /// `1.5 MiB`.
 pub fn bytes(value: u64) -> String {
     const UNITS: [(&str, u32); 6] = [("EiB", 60), ("PiB", 50), ("TiB", 40), ("GiB", 30), ("MiB", 20), ("KiB", 10)];
+    let mut larger = None;
     for (unit, shift) in UNITS {
         let one = 1u64 << shift;
         if value < one {
+            larger = Some(unit);
             continue;
         }
         if value.is_multiple_of(one) && value / one < 10_000 {
@@ -20,6 +22,10 @@ pub fn bytes(value: u64) -> String {
         }
         // Tenths in 128 bits: 10 × 2^64 does not fit in 64.
         let tenths = (u128::from(value) * 10 + u128::from(one) / 2) / u128::from(one);
+        if let (10_240.., Some(larger)) = (tenths, larger) {
+            // 1023.96 MiB would become 1024.0 MiB.
+            return format!("1.0 {larger}");
+        }
         return format!("{}.{} {unit}", tenths / 10, tenths % 10);
     }
     format!("{} B", count(value))
@@ -89,6 +95,8 @@ mod tests {
             (10_001, "9.8 KiB"),
             (3 << 19, "1.5 MiB"),
             (1 << 30, "1 GiB"),
+            ((1 << 30) - 24_000, "1.0 GiB"),
+            ((1 << 30) - 200_000, "1023.8 MiB"),
             (u64::MAX, "16.0 EiB"),
         ] {
             assert_eq!(bytes(value), text, "{value}");
