@@ -120,9 +120,8 @@ impl Spelling {
         let bytes = other.as_bytes();
         let difference = self.lower.len().abs_diff(bytes.len());
         if let Ok(text) = std::str::from_utf8(&self.lower)
-            && self.lower.len() >= 3
-            && bytes.len() >= 3
-            && (other.contains(text) || text.contains(&other))
+            && text.len() >= 3
+            && (other.contains(text) || (other.len() * 3 >= text.len() * 2 && text.contains(&other)))
         {
             return Some(difference.min(6).saturating_add(1));
         }

@@ -245,8 +245,8 @@ fn file_path(index: &Index, unit: usize, file: u64) -> Option<String> {
     let entry = header.file(file)?;
     let text = |value| dwarf.attr_string(at, value).ok().map(|slice| slice.to_string_lossy().into_owned());
     let mut path = at.comp_dir.map(|folder| folder.to_string_lossy().into_owned()).unwrap_or_default();
-    // Before DWARF 5, folder 0 is the folder of compilation.
-    if (entry.directory_index() != 0 || header.version() >= 5)
+    // Folder 0 is the folder of compilation: said already.
+    if entry.directory_index() != 0
         && let Some(folder) = entry.directory(header).and_then(text)
     {
         push(&mut path, &folder);

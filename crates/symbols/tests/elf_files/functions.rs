@@ -213,6 +213,10 @@ fn cpp_functions_go_by_their_names() {
         assert_eq!(displays("(anonymous namespace)::hidden").len(), 1, "{compiler}");
         assert_eq!(displays("Arena::alloc"), [""; 0], "{compiler}");
         assert_eq!(displays("alloc"), [""; 0], "{compiler}");
+        assert_eq!(image.nearest("Arena::alloc", 2), both, "{compiler}");
+        assert_eq!(image.nearest("ns::Arena::aloc", 1), both[..1], "{compiler}");
+        assert_eq!(image.nearest("ns::arena::used", 1), ["ns::Arena::used() const"], "{compiler}");
+        assert_eq!(image.nearest("zzzzzzzz", 3), [""; 0], "{compiler}");
     }
 }
 
