@@ -184,6 +184,12 @@ impl LivingBlocks {
         found
     }
 
+    /// Placements of the empty blocks exactly at `address` in extent `extent`: those at the very end of a full one.
+    pub(crate) fn empty_at(&self, address: u64, extent: u32) -> Vec<u64> {
+        let here = self.empty.range((address, 0)..=(address, u64::MAX)).map(|((_, placement), ())| *placement);
+        here.filter(|placement| self.get(*placement).is_some_and(|block| block.extent == extent)).collect()
+    }
+
     /// Placements of all blocks that start at or after `start`.
     pub(crate) fn at_or_after(&self, start: u64) -> Vec<u64> {
         let spans = self.spans.range(start..).map(|(_, placement)| *placement);
@@ -243,11 +249,13 @@ impl LivingBlocks {
         core::mem::take(&mut self.by_placement).into_values().collect()
     }
 
-    /// Moves every block that starts inside `start..end` so that what lay at `start` lies at `to`. Returns the blocks
-    /// that a moved one overlaps (only events that cannot be true do that); they no longer live.
-    pub(crate) fn shift(&mut self, start: u64, end: u64, to: u64) -> Vec<Block> {
+    /// Moves every block that starts inside `start..end` so that what lay at `start` lies at `to`, in extent `extent`
+    /// (a block from before that memory was known lay in another one). Returns the blocks that a moved one overlaps (only events that cannot be true do that); they no longer live.
+    pub(crate) fn shift(&mut self, start: u64, end: u64, to: u64, extent: u32) -> Vec<Block> {
         let mut moving = Vec::new();
-        for placement in self.touching(start, end) {
+        let mut inside = self.touching(start, end);
+        inside.extend(self.empty_at(end, extent));
+        for placement in inside {
             if self.get(placement).is_some_and(|block| block.address.0 >= start) {
                 moving.extend(self.remove(placement));
             }
@@ -255,6 +263,7 @@ impl LivingBlocks {
         let mut struck = Vec::new();
         for mut block in moving {
             block.address = Address((block.address.0 - start).saturating_add(to));
+            block.extent = extent;
             for placement in self.overlapping(block.address, block.size) {
                 struck.extend(self.remove(placement));
             }

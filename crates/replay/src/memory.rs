@@ -11,6 +11,7 @@ use crate::effect::{Died, Effect, What};
 use crate::regions::{Cut, Origin, RegionId, RegionKind, pages};
 use crate::replay::{Call, Replay, bury};
 use crate::state::State;
+use alloc::collections::BTreeSet;
 use alloc::vec::Vec;
 use arenascope_event::Address;
 use core::ops::Range;
@@ -167,10 +168,17 @@ impl State {
     /// One arena loses a part of one of its extents, or the whole.
     fn cut_extent(&mut self, call: Call, id: ArenaId, cut: &Cut, effect: &mut Effect) {
         let Some(arena) = self.arena_mut(id) else { return };
-        let heap = arena.by_region.get(&cut.region).and_then(|number| arena.extents.get(number));
-        let heap = heap.is_some_and(|extent| extent.kind == ExtentKind::HeapBlock);
-        let (how, ending) = if heap { (How::HeapFreed, Ending::HeapFreed) } else { (How::Unmapped, Ending::Unmapped) };
-        strike_blocks(arena, call, cut.start, cut.end, how, &mut effect.died);
+        let extent = arena.by_region.get(&cut.region).and_then(|number| arena.extents.get(number));
+        let Some((number, kind)) = extent.map(|extent| (extent.number, extent.kind)) else { return };
+        let (how, ending) = match kind {
+            ExtentKind::HeapBlock => (How::HeapFreed, Ending::HeapFreed),
+            _ => (How::Unmapped, Ending::Unmapped),
+        };
+        let mut struck = arena.living.touching(cut.start, cut.end);
+        if cut.right.is_none() {
+            struck.extend(arena.living.empty_at(cut.end, number));
+        }
+        strike_blocks(arena, call, struck, how, &mut effect.died);
         arena.cut(cut);
         if arena.extents.is_empty() {
             self.end_struck(call, id, ending, how, effect);
@@ -189,14 +197,13 @@ impl State {
                 continue;
             }
             let Some(arena) = self.arena_mut(id) else { continue };
-            strike_blocks(arena, call, start, end, How::Unmapped, &mut effect.died);
-            let gone: Vec<u32> = arena
-                .extents
-                .values()
-                .filter(|extent| extent.region.is_none() && start <= extent.start.0 && extent.end().0 <= end)
-                .map(|extent| extent.number)
-                .collect();
-            for number in gone {
+            let struck = arena.living.touching(start, end);
+            strike_blocks(arena, call, struck, How::Unmapped, &mut effect.died);
+            // An empty block at the very end of an extent touches nothing of it, and keeps it.
+            let inhabited: BTreeSet<u32> = arena.living.iter().map(|block| block.extent).collect();
+            let whole = |extent: &&Extent| extent.region.is_none() && start <= extent.start.0 && extent.end().0 <= end;
+            let gone: Vec<u32> = arena.extents.values().filter(whole).map(|extent| extent.number).collect();
+            for number in gone.into_iter().filter(|number| !inhabited.contains(number)) {
                 arena.drop_extent(number);
             }
             if arena.extents.is_empty() {
@@ -260,10 +267,9 @@ impl State {
     }
 }
 
-/// Kills the blocks that touch `start..end`; they stay in the portrait until the arena's next own event.
-fn strike_blocks(arena: &mut Arena, call: Call, start: u64, end: u64, how: How, died: &mut Died) {
-    let struck: Vec<_> =
-        arena.living.touching(start, end).into_iter().filter_map(|placement| arena.living.remove(placement)).collect();
+/// Kills blocks, given by placement; they stay in the portrait until the arena's next own event.
+fn strike_blocks(arena: &mut Arena, call: Call, struck: Vec<u64>, how: How, died: &mut Died) {
+    let struck = struck.into_iter().filter_map(|placement| arena.living.remove(placement)).collect();
     let dead = bury(died, struck, call.moment, how);
     arena.fallen.extend(dead);
 }
@@ -322,13 +328,14 @@ impl Arena {
     fn relocate(&mut self, call: Call, region: RegionId, from: Range<u64>, to: u64, len: u64) {
         let Range { start, end } = from;
         let Some(extent) = self.by_region.get(&region).and_then(|number| self.extents.get_mut(number)) else { return };
+        let number = extent.number;
         let there = |address: Address| Address((address.0.saturating_sub(start)).saturating_add(to));
         extent.start = Address(to);
         extent.len = len;
         extent.bottom = there(extent.bottom);
         extent.top = there(extent.top);
         if start != to {
-            let struck = self.living.shift(start, end, to);
+            let struck = self.living.shift(start, end, to, number);
             self.fallen.extend(bury(&mut Died::default(), struck, call.moment, How::Overwritten));
         }
     }

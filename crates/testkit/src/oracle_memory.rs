@@ -1,6 +1,6 @@
 //! The model's memory: what mmap, munmap, mremap, malloc and free do to arenas. See `oracle` for its spirit.
 
-use crate::oracle::{Model, ModelExtent, ModelRegion, Now, kill, touches};
+use crate::oracle::{Model, ModelBlock, ModelExtent, ModelRegion, Now, kill, touches};
 use alloc::vec::Vec;
 
 /// Blocks of unknown memory this close to each other share an extent.
@@ -152,9 +152,15 @@ impl Model {
             let arena = &mut self.arenas[index];
             let ours = |extent: &ModelExtent| extent.gone.is_none() && extent.region == Some(region.id);
             let Some(at) = arena.extents.iter().position(ours).filter(|_| arena.ended.is_none()) else { continue };
-            kill(&mut arena.blocks, now, how, |block| touches(block.address, block.size, least, from, to));
             let extent = &mut arena.extents[at];
             let number = extent.number;
+            // An empty block at the very end goes with the last byte before it.
+            let at_end = |block: &ModelBlock| {
+                block.size.max(least) == 0 && block.address == to && block.extent == number && upper.is_none()
+            };
+            kill(&mut arena.blocks, now, how, |block| {
+                touches(block.address, block.size, least, from, to) || at_end(block)
+            });
             let mut above = extent.clone();
             let below = extent.start < from;
             if below {
@@ -198,9 +204,11 @@ impl Model {
                 continue;
             }
             kill(&mut arena.blocks, now, "unmapped", |block| touches(block.address, block.size, least, start, end));
+            let alive = |block: &&ModelBlock| block.died.is_none();
+            let inhabited: Vec<u32> = arena.blocks.iter().filter(alive).map(|block| block.extent).collect();
             let mut gone = Vec::new();
             for extent in arena.extents.iter_mut().filter(|extent| loose(extent)) {
-                if start <= extent.start && extent.end <= end {
+                if start <= extent.start && extent.end <= end && !inhabited.contains(&extent.number) {
                     extent.gone = Some(now.event);
                     gone.push(extent.number);
                 }
@@ -230,13 +238,18 @@ impl Model {
                 (extent.start, extent.end) = (to, to_end);
                 extent.low = extent.low - start + to;
                 extent.high = extent.high - start + to;
+                let number = extent.number;
+                let at_end =
+                    |block: &ModelBlock| block.size.max(least) == 0 && block.address == end && block.extent == number;
                 if start != to {
                     let mut moved: Vec<usize> = (0..arena.blocks.len())
-                        .filter(|at| arena.blocks[*at].died.is_none() && inside(arena.blocks[*at].address))
+                        .filter(|at| arena.blocks[*at].died.is_none())
+                        .filter(|at| inside(arena.blocks[*at].address) || at_end(&arena.blocks[*at]))
                         .collect();
                     moved.sort_by_key(|at| arena.blocks[*at].address);
                     for at in &moved {
                         arena.blocks[*at].address = arena.blocks[*at].address - start + to;
+                        arena.blocks[*at].extent = number;
                     }
                     // A block that lay across the end of the mapping may now lie over another one.
                     for at in &moved {
