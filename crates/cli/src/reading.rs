@@ -13,7 +13,7 @@ use arenascope_report::pattern::ArenaPattern;
 use arenascope_report::view::{FindingView, RunView};
 use arenascope_trace::{OpenError, Trace};
 use std::fs::{self, File};
-use std::io;
+use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
 /// An open trace file.
@@ -79,13 +79,38 @@ pub fn current_directory() -> String {
     std::env::current_dir().map(|path| path.to_string_lossy().into_owned()).unwrap_or_default()
 }
 
-/// The trace of another process of the same run: `NAME.PID.ascope` beside this one, if it exists.
-pub fn sibling(path: &Path, own_pid: u32, pid: u32) -> Option<PathBuf> {
-    let name = path.file_name()?.to_str()?;
+/// The trace of another process of the same run, looked for beside this one under the names that `run` gives. The header
+/// must be the one that is wanted: a pid in a file name may be an old one.
+pub fn sibling(path: &Path, own_pid: u32, pid: u32, is_wanted: impl Fn(&ProcessFacts) -> bool) -> Option<PathBuf> {
+    let is_it =
+        |candidate: &PathBuf| header_facts(candidate).is_some_and(|facts| facts.pid == pid && is_wanted(&facts));
+    sibling_names(path.file_name()?.to_str()?, own_pid, pid)
+        .into_iter()
+        .map(|name| path.with_file_name(name))
+        .find(is_it)
+}
+
+/// `NAME.PID.ascope` beside `NAME.PID.ascope`; `STEM.PID.EXT` beside the `STEM.EXT` that `-o` named, and back.
+fn sibling_names(name: &str, own_pid: u32, pid: u32) -> Vec<String> {
+    let mut names = Vec::new();
     let own = format!(".{own_pid}.");
-    let (before, after) = name.rsplit_once(own.as_str())?;
-    let sibling = path.with_file_name(format!("{before}.{pid}.{after}"));
-    sibling.is_file().then_some(sibling)
+    if let Some((before, after)) = name.rsplit_once(own.as_str()) {
+        names.push(format!("{before}.{pid}.{after}"));
+        names.push(format!("{before}.{after}"));
+    }
+    let (stem, ending) = name.rsplit_once('.').unwrap_or((name, "ascope"));
+    names.push(format!("{stem}.{pid}.{ending}"));
+    names
+}
+
+/// What the header page of a trace says; nothing else of the file is read.
+fn header_facts(path: &Path) -> Option<ProcessFacts> {
+    if !fs::metadata(path).ok()?.is_file() {
+        return None;
+    }
+    let mut page = Vec::new();
+    File::open(path).ok()?.take(arenascope_trace::layout::HEADER_BYTES as u64).read_to_end(&mut page).ok()?;
+    Some(Trace::open(&page).ok()?.facts())
 }
 
 /// How many parents of parents are followed: a chain of forks longer than this begins without its oldest arenas.
@@ -106,7 +131,7 @@ fn inherited(path: &Path, facts: &ProcessFacts, ancestors: u32) -> Option<Replay
     if facts.fork_id == 0 || ancestors == 0 {
         return None;
     }
-    let parent_path = sibling(path, facts.pid, facts.parent_pid)?;
+    let parent_path = sibling(path, facts.pid, facts.parent_pid, |_| true)?;
     let file = TraceFile::open(&parent_path).ok()?;
     let trace = file.trace().ok()?;
     let parent_facts = trace.facts();
@@ -163,7 +188,10 @@ impl Reading {
             trace: &name,
             facts: &self.facts,
             blob: &|blob| trace.blob(blob).map(std::borrow::Cow::into_owned),
-            child_trace: &|child, _| sibling(file.path(), pid, child).map(|path| path.to_string_lossy().into_owned()),
+            child_trace: &|child, fork_id| {
+                let path = sibling(file.path(), pid, child, |facts| facts.fork_id == fork_id)?;
+                Some(path.to_string_lossy().into_owned())
+            },
         };
         let mut view = self.gatherer.run_view(&self.state, self.findings.clone(), selection, &sources);
         view.damage.clone_from(&self.damage);
@@ -216,16 +244,33 @@ mod tests {
     use super::*;
 
     #[test]
-    fn siblings_differ_in_the_pid_only() {
+    fn names_of_siblings_are_those_that_run_gives() {
+        assert_eq!(sibling_names("a.b.10.ascope", 10, 11).first().map(String::as_str), Some("a.b.11.ascope"));
+        assert_eq!(sibling_names("x.10.10.ascope", 10, 12).first().map(String::as_str), Some("x.10.12.ascope"));
+        assert_eq!(sibling_names("named.trace", 10, 12), ["named.12.trace"]);
+        assert_eq!(sibling_names("named", 10, 12), ["named.12.ascope"]);
+        assert!(sibling_names("named.12.trace", 12, 10).contains(&"named.trace".to_owned()), "the parent's");
+    }
+
+    #[test]
+    fn a_sibling_is_who_its_header_says() {
+        use arenascope_trace::layout::{ClockPair, HeaderFields, header};
         let folder = tempfile::tempdir().expect("a folder");
         let path = |name: &str| folder.path().join(name);
-        for name in ["a.b.10.ascope", "a.b.11.ascope", "x.10.10.ascope", "x.10.12.ascope"] {
-            fs::write(path(name), "").expect("a file");
-        }
-        assert_eq!(sibling(&path("a.b.10.ascope"), 10, 11), Some(path("a.b.11.ascope")));
-        assert_eq!(sibling(&path("a.b.10.ascope"), 10, 12), None);
-        assert_eq!(sibling(&path("x.10.10.ascope"), 10, 12), Some(path("x.10.12.ascope")));
-        assert_eq!(sibling(&path("named"), 10, 12), None);
+        let write = |name: &str, pid, fork_id| {
+            let (start, program) = (ClockPair { tsc: 1, ns: 1 }, b"/bin/x".as_slice());
+            let fields = HeaderFields { pid, parent_pid: 1, fork_id, start, start_unix_ns: 0, program };
+            fs::write(path(name), header(&fields)).expect("a file");
+        };
+        write("x.11.ascope", 11, 5);
+        write("x.12.ascope", 99, 5);
+        fs::write(path("x.13.ascope"), "no trace").expect("a file");
+        let of = |pid, fork_id| sibling(&path("x.10.ascope"), 10, pid, |facts| facts.fork_id == fork_id);
+        assert_eq!(of(11, 5), Some(path("x.11.ascope")));
+        assert_eq!(of(11, 6), None, "another fork");
+        assert_eq!(of(12, 5), None, "another process");
+        assert_eq!(of(13, 5), None, "no trace");
+        assert_eq!(of(14, 5), None, "no file");
     }
 
     #[test]

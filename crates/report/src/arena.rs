@@ -85,18 +85,27 @@ fn bounds(arena: &ArenaView) -> String {
         [] => format!("{mapped} of memory"),
         [ExtentView::UNKNOWN] => "memory of unknown bounds".to_owned(),
         [ExtentView::STATIC] => "static memory".to_owned(),
-        [kind] => format!("a {mapped} {kind}"),
+        [kind] => format!("{} {mapped} {kind}", article(&mapped)),
         [first, rest @ ..] if rest.iter().all(|kind| kind == first) && *first != ExtentView::UNKNOWN => {
             format!("{} {first}s of {mapped} in all", quantity::count(kinds.len() as u64))
         }
         _ => format!("{} of {mapped} in all", quantity::counted(kinds.len() as u64, "range")),
     };
-    match (arena.capacity, place.is_empty()) {
+    // Of an arena of several ranges the capacity is their sum, which is said already.
+    let capacity = arena.capacity.filter(|&capacity| kinds.len() < 2 || capacity != arena.mapped);
+    match (capacity, place.is_empty()) {
         (Some(capacity), true) => quantity::bytes(capacity),
         (Some(capacity), false) => format!("{} in {place}", quantity::bytes(capacity)),
         (None, true) => "no memory seen".to_owned(),
         (None, false) => place,
     }
+}
+
+/// "an" before what is read as eight, eleven or eighteen.
+fn article(figure: &str) -> &'static str {
+    let digits: String = figure.chars().take_while(|c| c.is_ascii_digit()).collect();
+    let thousands = figure.contains(',');
+    if digits.starts_with('8') || (!thousands && digits == "11") || digits == "18" { "an" } else { "a" }
 }
 
 fn life(out: &mut dyn Write, arena: &ArenaView, names: &FileNames, style: &Style) -> fmt::Result {
@@ -139,7 +148,7 @@ fn extents(out: &mut dyn Write, arena: &ArenaView, caps: Caps, style: &Style) ->
         let pieces: Vec<Piece> = in_extent(&arena.blocks, index)
             .map(|block| Piece { number: block.number, start: block.offset, len: block.size, flag: block.flag })
             .collect();
-        let lead = if numbered { format!("  {:>2}  ", index + 1) } else { "  ".to_owned() };
+        let lead = if numbered { format!("  {:>2}  ", extent.number) } else { "  ".to_owned() };
         let drawn = map::draw(&pieces, extent.len, style.columns().saturating_sub(lead.len()), style);
         sizes_unseen |= !drawn.sizes_shown && !pieces.is_empty();
         writeln!(out, "{lead}{}", drawn.line)?;
@@ -150,9 +159,9 @@ fn extents(out: &mut dyn Write, arena: &ArenaView, caps: Caps, style: &Style) ->
         let held = arena.blocks.iter().filter(|block| block.extent >= caps.extents).count();
         writeln!(
             out,
-            "  {} {} more ranges: {}, {}",
+            "  {} {}: {}, {}",
             style.ellipsis(),
-            quantity::count(rest.len() as u64),
+            quantity::counted(rest.len() as u64, "more range"),
             quantity::bytes(bytes),
             quantity::counted(held as u64, "block"),
         )?;
@@ -205,6 +214,10 @@ fn bytes(out: &mut dyn Write, spans: &[BytesView], caps: Caps, style: &Style) ->
             writeln!(out, "  bytes as they were at #{}, {}:", saved.event, before(saved.reason))?;
             dated = Some(saved.event);
         }
+        if saved.bytes.len() > columns && saved.bytes.iter().all(|&byte| byte == 0) {
+            writeln!(out, "  {}, all zero", quantity::counted(saved.bytes.len() as u64, "byte"))?;
+            continue;
+        }
         let text = escape::dump(&saved.bytes);
         let mut shown = 0;
         for line in text.as_bytes().chunks(columns).take(lines_left) {
@@ -245,7 +258,8 @@ fn blocks(out: &mut dyn Write, arena: &ArenaView, caps: Caps, names: &FileNames,
     let head = if numbered { "range  " } else { "" };
     writeln!(out, "  {head}{:>8}  {:>10}  {:>10}  allocated", "block", "offset", "size")?;
     for block in arena.blocks.iter().take(caps.blocks) {
-        let range = if numbered { format!("{:>5}  ", block.extent + 1) } else { String::new() };
+        let number = arena.extents.get(block.extent).map_or(0, |extent| extent.number);
+        let range = if numbered { format!("{number:>5}  ") } else { String::new() };
         let place = match &block.site {
             Some(site) => names.site(site, style),
             None => String::new(),

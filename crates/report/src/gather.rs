@@ -85,6 +85,8 @@ impl Selection {
     pub const GLANCE: Selection = Selection { pattern: None, living_only: false, most: 6, ranked: true };
 }
 
+/// Arenas of one line that are shown one by one when there are more than fit.
+const EXAMPLES: usize = 2;
 /// Groups of arenas that are listed; the rest is one group more.
 const MOST_GROUPS: usize = 8;
 /// Most bytes of one capture that a view takes.
@@ -152,15 +154,29 @@ impl Gatherer {
                     .is_none_or(|pattern| pattern.matches(u64::from(arena.id.0), arena_name(arena, &default_name)))
         };
         let mut arenas: Vec<&Arena> = state.arenas().filter(wanted).collect();
+        let mut most = selection.most;
         if selection.ranked {
             let accused: BTreeSet<u64> =
                 findings.iter().filter_map(|finding| finding.arena.as_ref().map(|(id, _)| *id)).collect();
             arenas.sort_by_key(|arena| {
                 (!accused.contains(&u64::from(arena.id.0)), std::cmp::Reverse(arena.peak.bytes), arena.id)
             });
+            if arenas.len() > selection.most {
+                // Ten thousand arenas of one line are all alike: two of them are example enough.
+                let mut shown_of: BTreeMap<Option<(&str, u32)>, usize> = BTreeMap::new();
+                let (told, alike): (Vec<&Arena>, Vec<&Arena>) = arenas.into_iter().partition(|arena| {
+                    let site = site_facts(facts, arena.created.map_or(arena.born_site, |created| created.site));
+                    let line = site.and_then(|site| place::telling(&site.frames));
+                    let seen = shown_of.entry(line.map(|frame| (frame.file.as_str(), frame.line))).or_default();
+                    *seen += 1;
+                    *seen <= EXAMPLES || accused.contains(&u64::from(arena.id.0))
+                });
+                most = most.min(told.len());
+                arenas = told;
+                arenas.extend(alike);
+            }
         }
-        let shown = arenas.len().min(selection.most);
-        let (shown, rest) = arenas.split_at(shown);
+        let (shown, rest) = arenas.split_at(arenas.len().min(most));
         let mut maker = Maker {
             sources,
             default_name: &default_name,
@@ -202,7 +218,12 @@ impl Gatherer {
             children: self
                 .forks
                 .iter()
-                .map(|&(pid, event, fork_id)| ChildView { pid, event, trace: (sources.child_trace)(pid, fork_id) })
+                .map(|&(pid, event, fork_id)| ChildView {
+                    pid,
+                    event,
+                    trace: (sources.child_trace)(pid, fork_id),
+                    tally: String::new(),
+                })
                 .collect(),
         }
     }
@@ -280,6 +301,7 @@ impl Maker<'_> {
         let extents: Vec<ExtentView> = arena
             .extents()
             .map(|extent| ExtentView {
+                number: extent.number,
                 start: extent.start.0,
                 len: extent.len,
                 mapped: extent.len,

@@ -333,7 +333,7 @@ fn refused(refused: &Refusals) -> RefusedJson<'_> {
 
 #[derive(Serialize)]
 struct ExtentJson {
-    number: u64,
+    number: u32,
     address: String,
     len: u64,
     mapped_bytes: u64,
@@ -343,7 +343,7 @@ struct ExtentJson {
 #[derive(Serialize)]
 struct BlockJson<'a> {
     number: u64,
-    extent: u64,
+    extent: u32,
     offset: u64,
     size: u64,
     address: String,
@@ -413,9 +413,8 @@ fn arena_json(arena: &ArenaView) -> ArenaJson<'_> {
         extents: arena
             .extents
             .iter()
-            .zip(1..)
-            .map(|(extent, number)| ExtentJson {
-                number,
+            .map(|extent| ExtentJson {
+                number: extent.number,
                 address: hex(extent.start),
                 len: extent.len,
                 mapped_bytes: extent.mapped,
@@ -427,7 +426,7 @@ fn arena_json(arena: &ArenaView) -> ArenaJson<'_> {
             .iter()
             .map(|block| BlockJson {
                 number: block.number,
-                extent: block.extent as u64 + 1,
+                extent: arena.extents.get(block.extent).map_or(0, |extent| extent.number),
                 offset: block.offset,
                 size: block.size,
                 address: hex(block.address),

@@ -166,9 +166,10 @@ impl<'a> Narrator<'a> {
     }
 
     /// ` (offset = 96)`: where the block ends in its range.
-    fn offset(&self, effect: &Effect) -> String {
+    fn offset(&self, effect: &Effect, state: &State) -> String {
+        let ranges = effect.arena.and_then(|id| state.arena(id)).map_or(0, |arena| arena.extents().take(2).count());
         match (&effect.place, &effect.block) {
-            (Some(place), Some(block)) if place.extent > 1 => {
+            (Some(place), Some(block)) if ranges > 1 => {
                 format!(" (range {}, offset = {})", place.extent, place.offset.saturating_add(block.size))
             }
             (Some(place), Some(block)) => format!(" (offset = {})", place.offset.saturating_add(block.size)),
@@ -202,7 +203,7 @@ impl<'a> Narrator<'a> {
             EventKind::Alloc { block: address, size, .. } => {
                 let call = self.call(Role::Alloc);
                 let handed_on = if matches!(effect.what, What::HandedOn { .. }) { ", handed on" } else { "" };
-                let _ = write!(out, "{call}({size}) {arrow} {address}{}{handed_on}", self.offset(effect));
+                let _ = write!(out, "{call}({size}) {arrow} {address}{}{handed_on}", self.offset(effect, state));
                 if nobody_keeps(self.facts, event) {
                     let at = effect.place.map(|place| format!(" at +{}", place.offset)).unwrap_or_default();
                     let _ = write!(out, ": {}{at}: nobody keeps them", quantity::counted(*size, "byte"));
@@ -214,7 +215,7 @@ impl<'a> Narrator<'a> {
             }
             EventKind::Resize { old, new, size, .. } => {
                 let _ = write!(out, "{}({old}, {size}) {arrow} {new}", self.call(Role::Resize));
-                write!(out, "{}{numbered}", self.offset(effect))
+                write!(out, "{}{numbered}", self.offset(effect, state))
             }
             EventKind::Free { block: address, .. } => {
                 let unknown = if block.is_none() { "   no such block" } else { "" };

@@ -84,7 +84,12 @@ impl FileNames {
 
 /// The innermost frame with a source line, else the innermost.
 pub fn telling_frame(site: &Site) -> Option<&Frame> {
-    site.frames.iter().find(|frame| frame.line > 0).or(site.frames.first())
+    telling(&site.frames)
+}
+
+/// The same of bare frames.
+pub fn telling(frames: &[Frame]) -> Option<&Frame> {
+    frames.iter().find(|frame| frame.line > 0).or(frames.first())
 }
 
 #[cfg(test)]

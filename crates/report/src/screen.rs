@@ -16,10 +16,9 @@ const MOST_FINDINGS: usize = 8;
 /// Most forked processes listed.
 const MOST_CHILDREN: usize = 8;
 
-/// Writes the whole screen.
+/// Writes the whole screen, without a blank line before it.
 pub fn write(out: &mut dyn Write, run: &RunView, cwd: &str, style: &Style) -> fmt::Result {
     let names = file_names(run, cwd);
-    writeln!(out)?;
     watched(out, run, style)?;
     for arena in &run.arenas {
         writeln!(out)?;
@@ -157,7 +156,10 @@ fn children(out: &mut dyn Write, run: &RunView, style: &Style) -> fmt::Result {
         let who = if child.pid == 0 { "a process".to_owned() } else { format!("process {}", child.pid) };
         let when = if child.event == 0 { String::new() } else { format!(" at #{}", child.event) };
         let what = match &child.trace {
-            Some(trace) => format!("trace {}", safe(&escape::shell_word(trace))),
+            Some(trace) => {
+                let found = if child.tally.is_empty() { "" } else { style.dot() };
+                format!("{}{found}trace {}", child.tally, safe(&escape::shell_word(trace)))
+            }
             None => "it left no trace".to_owned(),
         };
         writeln!(out, "forked   {who}{when}{}{what}", style.dot())?;

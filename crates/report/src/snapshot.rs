@@ -12,7 +12,9 @@ use std::fmt::{self, Write};
 /// are shown too, each as it was just before its end.
 pub fn write(out: &mut dyn Write, run: &RunView, moment: Moment, asked: bool, cwd: &str, style: &Style) -> fmt::Result {
     let names = screen::file_names(run, cwd);
-    let program = escape::text(&run.program, style.plain);
+    // A compiled program's folder is gone by now: the name is what tells.
+    let program = run.program.rsplit('/').next().unwrap_or(&run.program);
+    let program = escape::text(program, style.plain);
     let when = match (moment.event, asked) {
         (_, false) => "at the end".to_owned(),
         (0, true) => "at the start".to_owned(),

@@ -110,6 +110,8 @@ pub struct BlockView {
 /// One range of memory of an arena.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct ExtentView {
+    /// Its number within the arena, from 1; gaps are ranges that the arena has given up.
+    pub number: u32,
     /// First address.
     pub start: u64,
     /// Bytes that the arena may use of it: what the map draws.
@@ -290,6 +292,8 @@ pub struct ChildView {
     pub event: u64,
     /// Its trace, if it left one.
     pub trace: Option<String>,
+    /// What was found in it, as a tally; empty when nobody looked.
+    pub tally: String,
 }
 
 /// How the process ended.

@@ -62,7 +62,13 @@ fn seed_09b() -> RunView {
         threads: vec![1],
         refused: None,
         drawn_at: 6,
-        extents: vec![ExtentView { start: 0x7f00_0000_0000, len: 256, mapped: 4096, kind: ExtentView::MAPPING }],
+        extents: vec![ExtentView {
+            number: 1,
+            start: 0x7f00_0000_0000,
+            len: 256,
+            mapped: 4096,
+            kind: ExtentView::MAPPING,
+        }],
         blocks,
         bytes: vec![BytesView {
             event: 7,
@@ -124,25 +130,24 @@ fn the_seeds_09b() {
         &seed_09b(),
         Style::PIPE,
         expect![[r#"
+            watched  arena_init, arena_alloc, arena_free (found by shape)
 
-        watched  arena_init, arena_alloc, arena_free (found by shape)
+            arena 1 "arena"   256 B in a 4 KiB mapping   peak 128 B (50 %)   4 blocks
+              created    main  09b_arena_scope_leak_tracer.c:61
+              destroyed  main  09b_arena_scope_leak_tracer.c:84
+              +0 │1▒▒ 32 ▒▒▒│2▒▒ 32 ▒▒▒│3 nobody's │4▒▒ 32 ▒▒▒│················ 128 free ·················│ +256
+              First block ok..................Second block too................................................Th
+              is will overwri .... Oops!....
 
-        arena 1 "arena"   256 B in a 4 KiB mapping   peak 128 B (50 %)   4 blocks
-          created    main  09b_arena_scope_leak_tracer.c:61
-          destroyed  main  09b_arena_scope_leak_tracer.c:84
-          +0 │1▒▒ 32 ▒▒▒│2▒▒ 32 ▒▒▒│3 nobody's │4▒▒ 32 ▒▒▒│················ 128 free ·················│ +256
-          First block ok..................Second block too................................................Th
-          is will overwri .... Oops!....
+            finding 1   never-stored   certain
+              32 bytes at +64, block 3 of arena 1: allocated, and nobody kept them
+                allocated  main  09b_arena_scope_leak_tracer.c:71   arena_alloc(&arena, BLOCK_SIZE); // not ass…
+              because    after the call main calls puts, and the result is overwritten before anything reads it
+              next       keep the pointer, or drop the call
 
-        finding 1   never-stored   certain
-          32 bytes at +64, block 3 of arena 1: allocated, and nobody kept them
-            allocated  main  09b_arena_scope_leak_tracer.c:71   arena_alloc(&arena, BLOCK_SIZE); // not ass…
-          because    after the call main calls puts, and the result is overwritten before anything reads it
-          next       keep the pointer, or drop the call
-
-        1 finding, 0 notes · 7 events, 0 lost · trace 09b_arena_scope_leak_tracer.4711.ascope
-          arenascope show 09b_arena_scope_leak_tracer.4711.ascope --at '#4'
-    "#]],
+            1 finding, 0 notes · 7 events, 0 lost · trace 09b_arena_scope_leak_tracer.4711.ascope
+              arenascope show 09b_arena_scope_leak_tracer.4711.ascope --at '#4'
+        "#]],
     );
 }
 
@@ -157,29 +162,28 @@ fn the_same_in_ascii_on_a_narrow_screen() {
         &run,
         style,
         expect![[r#"
+            watched  arena_init, arena_alloc, arena_free (found by shape)
 
-        watched  arena_init, arena_alloc, arena_free (found by shape)
+            arena 1 "arena"   256 B in a 4 KiB mapping   peak 128 B (50 %)   4 blocks
+              created    main  09b_arena_scope_leak_tracer.c:61
+              destroyed  main  09b_arena_scope_leak_tracer.c:84
+              +0 |1# 32 #|2# 32 #|3 nobody's |4# 32 #|... 128 free ...| +256
+              First block ok..................Second block too..............
+              ..................................This will overwri .... Oops!
+              ....
 
-        arena 1 "arena"   256 B in a 4 KiB mapping   peak 128 B (50 %)   4 blocks
-          created    main  09b_arena_scope_leak_tracer.c:61
-          destroyed  main  09b_arena_scope_leak_tracer.c:84
-          +0 |1# 32 #|2# 32 #|3 nobody's |4# 32 #|... 128 free ...| +256
-          First block ok..................Second block too..............
-          ..................................This will overwri .... Oops!
-          ....
+            finding 1   never-stored   certain
+              32 bytes at +64, block 3 of arena 1: allocated, and nobody
+              kept them
+                allocated  main  09b_arena_scope_leak_tracer.c:71
+                           arena_alloc(&arena, BLOCK_SIZE); // not assign...
+              because    after the call main calls puts, and the result is
+                         overwritten before anything reads it
+              next       keep the pointer, or drop the call
 
-        finding 1   never-stored   certain
-          32 bytes at +64, block 3 of arena 1: allocated, and nobody
-          kept them
-            allocated  main  09b_arena_scope_leak_tracer.c:71
-                       arena_alloc(&arena, BLOCK_SIZE); // not assign...
-          because    after the call main calls puts, and the result is
-                     overwritten before anything reads it
-          next       keep the pointer, or drop the call
-
-        1 finding, 0 notes, 7 events, 0 lost, trace 09b_arena_scope_leak_tracer.4711.ascope
-          arenascope show 09b_arena_scope_leak_tracer.4711.ascope --at '#4'
-    "#]],
+            1 finding, 0 notes, 7 events, 0 lost, trace 09b_arena_scope_leak_tracer.4711.ascope
+              arenascope show 09b_arena_scope_leak_tracer.4711.ascope --at '#4'
+        "#]],
     );
 }
 
@@ -190,17 +194,16 @@ fn nothing_found_says_how_to_name_an_allocator() {
         &run,
         Style::PIPE,
         expect![[r#"
+            watched  no function
 
-        watched  no function
+            no arena seen: no function that hands out blocks was found or named
+              name the functions of your allocator, for instance
+              arenascope run --alloc 'my_alloc(arena, size) -> block' -- './a b'
+              or compile with -g, so that they can be found by shape (--explain tells what was considered)
 
-        no arena seen: no function that hands out blocks was found or named
-          name the functions of your allocator, for instance
-          arenascope run --alloc 'my_alloc(arena, size) -> block' -- './a b'
-          or compile with -g, so that they can be found by shape (--explain tells what was considered)
-
-        0 findings, 0 notes · 0 events, 0 lost · trace 'my trace.1.ascope'
-          arenascope log 'my trace.1.ascope'
-    "#]],
+            0 findings, 0 notes · 0 events, 0 lost · trace 'my trace.1.ascope'
+              arenascope log 'my trace.1.ascope'
+        "#]],
     );
     run.watched = vec![WatchedFunction {
         function: "pool_get".into(),
@@ -213,18 +216,17 @@ fn nothing_found_says_how_to_name_an_allocator() {
         &run,
         Style::PIPE,
         expect![[r#"
+            watched  no function
+              not seen  pool_get: every call was inlined by the compiler; compile with -fno-inline to see it
 
-        watched  no function
-          not seen  pool_get: every call was inlined by the compiler; compile with -fno-inline to see it
+            no arena seen: no function that hands out blocks was found or named
+              name the functions of your allocator, for instance
+              arenascope run --alloc 'my_alloc(arena, size) -> block' -- './a b'
+              or compile with -g, so that they can be found by shape (--explain tells what was considered)
 
-        no arena seen: no function that hands out blocks was found or named
-          name the functions of your allocator, for instance
-          arenascope run --alloc 'my_alloc(arena, size) -> block' -- './a b'
-          or compile with -g, so that they can be found by shape (--explain tells what was considered)
-
-        0 findings, 0 notes · 0 events, 0 lost · trace 'my trace.1.ascope'
-          arenascope log 'my trace.1.ascope'
-    "#]],
+            0 findings, 0 notes · 0 events, 0 lost · trace 'my trace.1.ascope'
+              arenascope log 'my trace.1.ascope'
+        "#]],
     );
 }
 
@@ -238,8 +240,8 @@ fn trouble_is_told_loudly() {
     run.lost = Lost { no_space: 1204, reentered: 1, capture_bytes: 8192, ..Lost::default() };
     run.damage = vec!["bytes 8192..8256: checksum of a segment does not match".into()];
     run.children = vec![
-        ChildView { pid: 4712, event: 5, trace: Some("x.4712.ascope".into()) },
-        ChildView { pid: 4713, event: 6, trace: None },
+        ChildView { pid: 4712, event: 5, trace: Some("x.4712.ascope".into()), tally: "1 finding, 0 notes".into() },
+        ChildView { pid: 4713, event: 6, trace: None, tally: String::new() },
     ];
     run.groups = vec![
         ArenaGroup { count: 4812, site: Some(site("serve", 12, "")), peak: 8192 },
@@ -257,7 +259,6 @@ fn trouble_is_told_loudly() {
         &run,
         Style::PIPE,
         expect![[r#"
-
             watched  arena_init, arena_alloc, arena_free (found by shape)
               partly    arena_alloc: 3 of 5 calls were inlined (pool.c:40, pool.c:57, main.c:12) and are not
                         seen; compile with -fno-inline
@@ -274,7 +275,7 @@ fn trouble_is_told_loudly() {
             … and 1 more created at unknown places (peak 100 B)
 
             ended    killed by SIGSEGV
-            forked   process 4712 at #5 · trace x.4712.ascope
+            forked   process 4712 at #5 · 1 finding, 0 notes · trace x.4712.ascope
             forked   process 4713 at #6 · it left no trace
             LOST  1,204 events: no space left for the trace; blocks, peaks and findings may be missing
             LOST  1 event: they came from signal handlers that interrupted the recorder
@@ -295,7 +296,13 @@ fn a_chunked_arena_has_a_line_per_range() {
     arena.mapped = 8 * 1024 * 12;
     arena.bytes.clear();
     arena.extents = (0..12)
-        .map(|i| ExtentView { start: 0x1000_0000 + i * 0x10000, len: 8192, mapped: 8192, kind: ExtentView::HEAP })
+        .map(|i| ExtentView {
+            number: i as u32 + 1,
+            start: 0x1000_0000 + i * 0x10000,
+            len: 8192,
+            mapped: 8192,
+            kind: ExtentView::HEAP,
+        })
         .collect();
     arena.blocks = (0..1200)
         .map(|i| BlockView {
@@ -317,23 +324,22 @@ fn a_chunked_arena_has_a_line_per_range() {
         &run,
         Style::PIPE,
         expect![[r#"
+            watched  arena_init, arena_alloc, arena_free (found by shape)
 
-        watched  arena_init, arena_alloc, arena_free (found by shape)
+            arena 1 "arena"   12 malloc blocks of 96 KiB in all   peak 83.2 KiB (87 %)   1,200 blocks
+              created    main  09b_arena_scope_leak_tracer.c:61
+              destroyed  main  09b_arena_scope_leak_tracer.c:84
+               1  +0 │1-13▒▒▒│14-26▒▒▒▒│27-39▒▒▒▒│40-51▒▒▒│52-64▒▒▒│65-77▒▒▒│78-90▒▒▒│91-100▒▒│ 184 free │ +8192
+               2  +0 │101-113▒▒│114-126▒▒│127-139▒▒│140-151▒│152-164▒▒│165-177▒│178-190▒│191-200│185 free│ +8192
+               3  +0 │201-213▒▒│214-226▒▒│227-239▒▒│240-251▒│252-264▒▒│265-277▒│278-290▒│291-300│186 free│ +8192
+               4  +0 │301-313▒▒│314-326▒▒│327-339▒▒│340-351▒│352-364▒▒│365-377▒│378-390▒│391-400│184 free│ +8192
+               5  +0 │401-413▒▒│414-426▒▒│427-439▒▒│440-451▒│452-464▒▒│465-477▒│478-490▒│491-500│185 free│ +8192
+               6  +0 │501-513▒▒│514-526▒▒│527-539▒▒│540-551▒│552-564▒▒│565-577▒│578-590▒│591-600│186 free│ +8192
+              … 6 more ranges: 48 KiB, 600 blocks
+              1,200 blocks of 83.2 KiB in all: 400 x 72 B, 400 x 71 B, 400 x 70 B
 
-        arena 1 "arena"   12 malloc blocks of 96 KiB in all   peak 83.2 KiB (87 %)   1,200 blocks
-          created    main  09b_arena_scope_leak_tracer.c:61
-          destroyed  main  09b_arena_scope_leak_tracer.c:84
-           1  +0 │1-13▒▒▒│14-26▒▒▒▒│27-39▒▒▒▒│40-51▒▒▒│52-64▒▒▒│65-77▒▒▒│78-90▒▒▒│91-100▒▒│ 184 free │ +8192
-           2  +0 │101-113▒▒│114-126▒▒│127-139▒▒│140-151▒│152-164▒▒│165-177▒│178-190▒│191-200│185 free│ +8192
-           3  +0 │201-213▒▒│214-226▒▒│227-239▒▒│240-251▒│252-264▒▒│265-277▒│278-290▒│291-300│186 free│ +8192
-           4  +0 │301-313▒▒│314-326▒▒│327-339▒▒│340-351▒│352-364▒▒│365-377▒│378-390▒│391-400│184 free│ +8192
-           5  +0 │401-413▒▒│414-426▒▒│427-439▒▒│440-451▒│452-464▒▒│465-477▒│478-490▒│491-500│185 free│ +8192
-           6  +0 │501-513▒▒│514-526▒▒│527-539▒▒│540-551▒│552-564▒▒│565-577▒│578-590▒│591-600│186 free│ +8192
-          … 6 more ranges: 48 KiB, 600 blocks
-          1,200 blocks of 83.2 KiB in all: 400 x 72 B, 400 x 71 B, 400 x 70 B
-
-        0 findings, 0 notes · 7 events, 0 lost · trace 09b_arena_scope_leak_tracer.4711.ascope
-          arenascope show 09b_arena_scope_leak_tracer.4711.ascope --at '#1201'
-    "#]],
+            0 findings, 0 notes · 7 events, 0 lost · trace 09b_arena_scope_leak_tracer.4711.ascope
+              arenascope show 09b_arena_scope_leak_tracer.4711.ascope --at '#1201'
+        "#]],
     );
 }

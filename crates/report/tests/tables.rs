@@ -177,7 +177,6 @@ fn the_first_screen_of_09b() {
     check(
         |out| screen::write(out, &told.view, "/src", &Style::PIPE).expect("a String takes everything"),
         expect![[r#"
-
             watched  arena_init, arena_alloc, arena_free (found by shape)
 
             arena 1 "arena"   256 B in a 4 KiB mapping   peak 128 B (50 %)   4 blocks
@@ -209,7 +208,7 @@ fn a_snapshot_shows_what_lived_then_and_when_its_bytes_were_saved() {
                 .expect("a String takes everything")
         },
         expect![[r#"
-            /tmp/09b · pid 4711 · after #6 of 11 events · 75.00 us
+            09b · pid 4711 · after #6 of 11 events · 75.00 us
 
             arena 1 "arena"   256 B in a 4 KiB mapping   peak 96 B (38 %)   3 blocks
               created    main  09b.c:61
@@ -229,7 +228,7 @@ fn a_snapshot_shows_what_lived_then_and_when_its_bytes_were_saved() {
                 .expect("a String takes everything")
         },
         expect![[r#"
-            /tmp/09b · pid 4711 · after #10 of 11 events · 125.00 us
+            09b · pid 4711 · after #10 of 11 events · 125.00 us
 
             no arena lives at this moment
         "#]],
@@ -496,21 +495,20 @@ fn thousands_of_arenas_are_summed_up() {
     }
     let facts = ProcessFacts { wait_status: Some(9), ..facts() };
     let mut told = tell(&facts, &events(kinds), None, &Selection::GLANCE, Style::PIPE);
-    assert_eq!(told.view.arenas.len(), 6);
-    assert_eq!(told.view.groups.iter().map(|group| group.count).sum::<u64>(), 4994);
+    assert_eq!(told.view.arenas.len(), 4, "two of each line");
+    assert_eq!(told.view.groups.iter().map(|group| group.count).sum::<u64>(), 4996);
     told.view.arenas.truncate(1);
     check(
         |out| screen::write(out, &told.view, "/src", &Style::PIPE).expect("a String takes everything"),
         expect![[r#"
-
             watched  arena_init, arena_alloc, arena_free (found by shape)
 
             arena 4096 "arena"   4 KiB in a 4 KiB mapping   peak 4,095 B (100 %)   1 block
               created    main  09b.c:84
               +0 │1▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒ 4095 ▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒│ 1 free │ +4096
 
-            … and 2,497 more created at 09b.c:84 (peak at most 4,089 B each)
-            … and 2,497 more created at 09b.c:61 (peak at most 4,088 B each)
+            … and 2,498 more created at 09b.c:84 (peak at most 4,091 B each)
+            … and 2,498 more created at 09b.c:61 (peak at most 4,090 B each)
 
             ended    killed by SIGKILL
             0 findings, 0 notes · 20,000 events, 0 lost · trace 09b.4711.ascope
