@@ -78,8 +78,8 @@ struct Waiting {
 #[derive(Clone, Debug)]
 pub(crate) struct Merge {
     streams: Vec<Stream>,
-    /// Streams with a head that is not known to wait, by time, then stream.
-    ready: BinaryHeap<Reverse<(u64, u32)>>,
+    /// Streams with a head that is not known to wait: time, writer (decides at equal times), stream.
+    ready: BinaryHeap<Reverse<(u64, u32, u32)>>,
     waiting: Vec<Waiting>,
     orders: Orders,
     merged: u64,
@@ -162,7 +162,7 @@ impl Merge {
     pub(crate) fn refill(&mut self, number: u32, file: &[u8]) {
         let Some(stream) = self.streams.get_mut(number as usize) else { return };
         if stream.head.is_none() && stream.advance(file, &mut self.malformed) {
-            self.ready.push(Reverse((stream.ticks, number)));
+            self.ready.push(Reverse((stream.ticks, stream.writer, number)));
         }
     }
 
@@ -190,7 +190,7 @@ impl Merge {
                 }
             }
             let mut top = self.ready.peek_mut()?;
-            let Reverse((_, number)) = *top;
+            let Reverse((_, _, number)) = *top;
             let Some(stream) = self.streams.get_mut(number as usize) else {
                 PeekMut::pop(top);
                 continue;
@@ -212,7 +212,7 @@ impl Merge {
             if stream.advance(file, &mut self.malformed) {
                 // Only sifts when another stream comes first now.
                 if stream.ticks != event.ticks {
-                    *top = Reverse((stream.ticks, number));
+                    *top = Reverse((stream.ticks, stream.writer, number));
                 }
                 drop(top);
             } else {
@@ -249,7 +249,7 @@ impl Merge {
                 return true;
             }
             if let Some(stream) = streams.get(wait.stream as usize) {
-                ready.push(Reverse((stream.ticks, wait.stream)));
+                ready.push(Reverse((stream.ticks, stream.writer, wait.stream)));
             }
             false
         });

@@ -7,7 +7,7 @@ use arenascope_trace::{Follower, Record, Trace};
 use proptest::prelude::*;
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(200))]
+    #![proptest_config(ProptestConfig::with_cases(400))]
 
     #[test]
     fn every_event_comes_once(said in said(100), payload in 600usize..3000, every in 1usize..20) {
@@ -83,4 +83,18 @@ fn bytes_that_are_no_trace_yet_are_nothing() {
         assert_eq!(follower.next(bytes), None);
         assert_eq!(follower.next_at_end(bytes), None);
     }
+}
+
+#[test]
+fn at_equal_times_the_writer_decides_and_not_the_place_in_the_file() {
+    let mut file = File::new();
+    for number in [5, 2, 9] {
+        Writer::new(number).put(&mut file, number, 8, None, &Record::Vfork);
+    }
+    let trace = Trace::open(&file.bytes).unwrap();
+    let mut follower = Follower::new();
+    follower.update(&file.bytes);
+    let followed: Vec<u32> = core::iter::from_fn(|| follower.next(&file.bytes)).map(|event| event.thread.0).collect();
+    assert_eq!(followed, [2, 5, 9]);
+    assert_eq!(trace.events().map(|event| event.thread.0).collect::<Vec<_>>(), followed);
 }

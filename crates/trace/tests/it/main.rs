@@ -3,6 +3,7 @@
 mod build;
 mod facts;
 mod follow;
+mod goldens;
 mod harm;
 mod merge;
 mod round_trip;

@@ -1,0 +1,120 @@
+//! Traces of every version stay readable: files of `tests/goldens`, and the words they were read as on the day the
+//! version was made. The words are this file's own, so that renaming a type changes no golden.
+
+use arenascope_event::{Event, EventKind, Fate, HookStatus, Lost, ProcessFacts};
+use arenascope_trace::Trace;
+use std::fmt::Write as _;
+use std::path::Path;
+
+fn line(trace: &Trace<'_>, event: &Event) -> String {
+    let mut text = format!("#{} {}ns t{}", event.number.0, event.time_ns, event.thread.0);
+    if let Some(site) = event.site {
+        write!(text, " s{}", site.0).unwrap();
+    }
+    write!(text, " {}", event.kind.word()).unwrap();
+    if let Some((arena, order)) = event.kind.arena_order() {
+        write!(text, " a{} order {order}", arena.0).unwrap();
+    }
+    let rest = match &event.kind {
+        EventKind::Create { size, parent, name, nested, .. } => {
+            format!(" size {size:?} parent {:?} name {name:?} nested {nested}", parent.map(|parent| parent.0))
+        }
+        EventKind::Alloc { block, size, align, .. } => format!(" {block} size {size} align {align:?}"),
+        EventKind::Resize { old, new, size, .. } => format!(" {old} to {new} size {size}"),
+        EventKind::Free { block, .. } => format!(" {block}"),
+        EventKind::Mark { mark, .. } | EventKind::Rewind { mark, .. } => format!(" {:#x}", mark.0),
+        EventKind::Reset { .. } | EventKind::Destroy { .. } | EventKind::ThreadExit | EventKind::Vfork => String::new(),
+        EventKind::ArenaSeen { arena, object } => format!(" a{} {object}", arena.0),
+        EventKind::Capture { arena, reason, base, len, bytes } => {
+            let bytes = trace.blob(*bytes).unwrap();
+            let sum = bytes.iter().fold(0u64, |sum, &byte| sum.wrapping_mul(31).wrapping_add(u64::from(byte)));
+            format!(" a{} {} {base} {len}: {} bytes, sum {sum:x}", arena.0, reason.word(), bytes.len())
+        }
+        EventKind::Map { address, len, protection, flags, observed } => {
+            format!(" {address} {len} protection {protection} flags {flags} observed {observed}")
+        }
+        EventKind::Unmap { address, len } => format!(" {address} {len}"),
+        EventKind::Remap { old, old_len, new, new_len } => format!(" {old} {old_len} to {new} {new_len}"),
+        EventKind::HeapAlloc { address, size } => format!(" {address} {size}"),
+        EventKind::HeapFree { address } => format!(" {address}"),
+        EventKind::ThreadStart { tid, parent } => format!(" {tid} parent {:?}", parent.map(|parent| parent.0)),
+        EventKind::Fork { child, fork_id } => format!(" {child} {fork_id}"),
+        EventKind::Exec { path } => format!(" {path:?}"),
+        EventKind::Exit { status } => format!(" {status}"),
+        EventKind::Fault { signal, address, pc, synchronous, registers } => {
+            format!(" {signal} at {address} pc {pc} synchronous {synchronous} {registers:x?}")
+        }
+        EventKind::ModuleLoaded { module } => format!(" {module}"),
+    };
+    text + &rest + "\n"
+}
+
+fn facts(facts: &ProcessFacts) -> String {
+    let mut text = String::new();
+    let Lost { no_space, reentered, table_full, heap_skipped, capture_bytes, damaged } = facts.lost;
+    writeln!(text, "pid {} parent {} fork {}", facts.pid, facts.parent_pid, facts.fork_id).unwrap();
+    writeln!(text, "program {} {:?} started {}", facts.program, facts.arguments, facts.started_unix_ns).unwrap();
+    writeln!(text, "wait status {:?}", facts.wait_status).unwrap();
+    writeln!(text, "null use {} {:?}", facts.null_use as u8, facts.null_use_because).unwrap();
+    writeln!(text, "lost {no_space} {reentered} {table_full} {heap_skipped} {capture_bytes} {damaged}").unwrap();
+    for module in &facts.modules {
+        let (start, end) = (module.start, module.end);
+        writeln!(text, "module {} {:#x} {start} {end} {:x?}", module.path, module.bias, module.build_id).unwrap();
+    }
+    writeln!(text, "watched {}", facts.watched as u8).unwrap();
+    for hook in &facts.hooks {
+        let (status, why) = match &hook.status {
+            HookStatus::Watched => ("watched", ""),
+            HookStatus::Partly(why) => ("partly", why.as_str()),
+            HookStatus::NotWatched(why) => ("not watched", why.as_str()),
+        };
+        let arguments: Vec<&str> = hook.decl.arguments.iter().map(|argument| argument.word()).collect();
+        let (role, function, result) = (hook.decl.role.word(), &hook.decl.function, hook.decl.result.word());
+        writeln!(text, "hook {role} {function} {arguments:?} {result} {} {} {status} {why}", hook.module, hook.address)
+            .unwrap();
+    }
+    for site in &facts.sites {
+        let addresses: Vec<String> = site.addresses.iter().map(|address| address.to_string()).collect();
+        let Fate { kind, depth, because } = &site.fate;
+        writeln!(text, "site {addresses:?} {:?} fate {} {depth} {because:?}", site.source, *kind as u8).unwrap();
+        for frame in &site.frames {
+            let (at, inlined) = (frame.address, frame.inlined);
+            writeln!(
+                text,
+                "  {at} {} {}:{} {} inlined {inlined}",
+                frame.function, frame.file, frame.line, frame.module
+            )
+            .unwrap();
+        }
+    }
+    text
+}
+
+fn check(name: &str) {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/goldens");
+    let bytes = std::fs::read(folder.join(name).with_extension("trace")).unwrap();
+    let trace = Trace::open(&bytes).unwrap();
+    assert_eq!(trace.check(), []);
+    let events: String = trace.events().map(|event| line(&trace, &event)).collect();
+    let found = events + &facts(&trace.facts());
+    let words = folder.join(name).with_extension("txt");
+    // A new golden's words are written by its first run and then read by a person.
+    if !words.exists() && std::env::var_os("WRITE_NEW_GOLDENS").is_some() {
+        std::fs::write(&words, &found).unwrap();
+    }
+    let expected = std::fs::read_to_string(words).unwrap();
+    for (number, (found, expected)) in found.lines().zip(expected.lines()).enumerate() {
+        assert_eq!(found, expected, "{name}, line {}", number + 1);
+    }
+    assert_eq!(found.len(), expected.len());
+}
+
+#[test]
+fn version_1_of_a_run_that_was_killed() {
+    check("v1/killed");
+}
+
+#[test]
+fn version_1_of_a_sealed_run() {
+    check("v1/sealed");
+}
