@@ -91,7 +91,7 @@ fn leftovers(state: &State) -> BTreeMap<ArenaId, Left> {
     let mut leftovers: BTreeMap<ArenaId, Left> = BTreeMap::new();
     for region in state.regions() {
         let Some(arena) = region.last_user.and_then(|id| state.arena(id)) else { continue };
-        if arena.inherited || arena.ended.is_some_and(|end| end.how == Ending::Destroyed) {
+        if region.inherited || arena.inherited || arena.ended.is_some_and(|end| end.how == Ending::Destroyed) {
             continue;
         }
         match region.kind {

@@ -34,7 +34,7 @@ impl Replay {
         name: Option<&str>,
         nested: u64,
     ) -> Effect {
-        let before = call.thread_event.saturating_sub(1);
+        let before = call.thread_event.saturating_sub(1).saturating_sub(call.announced);
         let inside = |index: u64| index > before.saturating_sub(nested) && index <= before;
         let living = self.state.living_of(key).or_else(|| self.rebind(key));
         let adopted = living.filter(|id| {

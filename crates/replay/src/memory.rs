@@ -48,6 +48,12 @@ impl Replay {
     pub(crate) fn heap_alloc(&mut self, call: Call, address: Address, size: u64) -> Effect {
         let mut effect = Effect::of(What::Memory);
         let Some(end) = address.0.checked_add(size) else { return finish(effect) };
+        // A forked child's recorder lists the malloc blocks it inherited; a call always has a site.
+        let inherited = self.ground.forked && call.site.is_none();
+        let known = self.state.regions.heap_block(address.0).is_some_and(|region| region.len == size);
+        if inherited && known {
+            return finish(effect);
+        }
         // Whatever we knew here was freed unseen.
         let mut stale = self.state.regions.heap_in(address.0, end);
         if size == 0 {
@@ -57,7 +63,10 @@ impl Replay {
             self.state.strike_heap_block(call, region, &mut effect);
         }
         if size > 0 {
-            self.state.new_region(call, RegionKind::HeapBlock, address.0, size);
+            let region = self.state.new_region(call, RegionKind::HeapBlock, address.0, size);
+            if let Some(region) = self.state.regions.get_mut(region) {
+                region.inherited = inherited;
+            }
         }
         finish(effect)
     }
@@ -117,7 +126,7 @@ impl Replay {
 }
 
 fn origin(call: Call) -> Origin {
-    Origin { born: call.moment, site: call.site, thread: call.thread }
+    Origin { born: call.moment, site: call.site, thread: call.thread, inherited: false }
 }
 
 fn finish(mut effect: Effect) -> Effect {
@@ -126,13 +135,14 @@ fn finish(mut effect: Effect) -> Effect {
 }
 
 impl State {
-    fn new_region(&mut self, call: Call, kind: RegionKind, start: u64, len: u64) {
+    fn new_region(&mut self, call: Call, kind: RegionKind, start: u64, len: u64) -> RegionId {
         let region = self.regions.add(kind, start, len, origin(call));
         let recent = &mut self.threads.entry(call.thread).or_default().recent;
         if recent.len() >= RECENT_REGIONS {
             recent.pop_front();
         }
         recent.push_back((call.thread_event, region));
+        region
     }
 
     /// The range `start..end` of the mappings goes.

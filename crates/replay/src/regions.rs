@@ -44,6 +44,8 @@ pub struct Region {
     pub site: Option<SiteId>,
     /// Its thread.
     pub thread: ThreadNumber,
+    /// True when it was there before a fork made this process.
+    pub inherited: bool,
     /// The arena that came last to use it.
     pub last_user: Option<ArenaId>,
     pub(crate) users: BTreeSet<ArenaId>,
@@ -81,6 +83,7 @@ pub(crate) struct Origin {
     pub(crate) born: EventNumber,
     pub(crate) site: Option<SiteId>,
     pub(crate) thread: ThreadNumber,
+    pub(crate) inherited: bool,
 }
 
 /// All standing regions.
@@ -124,6 +127,11 @@ impl Regions {
             let (_, id) = index.range(..=address).next_back()?;
             self.all.get(id).filter(|region| address < region.end().0)
         })
+    }
+
+    /// A fork: whatever stands came from the parent.
+    pub(crate) fn inherit(&mut self) {
+        self.all.values_mut().for_each(|region| region.inherited = true);
     }
 
     /// The mapping that holds the byte at `address`, and its range.
@@ -170,6 +178,7 @@ impl Regions {
             born: origin.born,
             site: origin.site,
             thread: origin.thread,
+            inherited: origin.inherited,
             last_user: None,
             users: BTreeSet::new(),
         };
@@ -237,7 +246,7 @@ impl Regions {
 mod tests {
     use super::*;
 
-    const ORIGIN: Origin = Origin { born: EventNumber(1), site: None, thread: ThreadNumber(1) };
+    const ORIGIN: Origin = Origin { born: EventNumber(1), site: None, thread: ThreadNumber(1), inherited: false };
 
     fn ranges(regions: &Regions) -> Vec<(u64, u64, u64)> {
         regions.iter().map(|region| (region.id.0, region.start.0, region.len)).collect()

@@ -93,6 +93,8 @@ pub(crate) struct Call {
     pub(crate) thread: ThreadNumber,
     /// Position among the thread's own events, from 1.
     pub(crate) thread_event: u64,
+    /// Events of the thread directly before this one that only announced arenas.
+    pub(crate) announced: u64,
     pub(crate) site: Option<SiteId>,
 }
 
@@ -119,6 +121,7 @@ impl Replay {
         state.missing = 0;
         state.end = None;
         state.threads.clear();
+        state.regions.inherit();
         let mut unbound = BTreeMap::new();
         for arena in &mut state.arenas {
             let arena = Arc::make_mut(arena);
@@ -211,10 +214,13 @@ impl Replay {
         }
         thread.events = thread.events.saturating_add(1);
         let thread_event = thread.events;
+        let announced = thread.announced;
+        let announces = matches!(event.kind, EventKind::ArenaSeen { .. });
+        thread.announced = if announces { announced.saturating_add(1) } else { 0 };
         if matches!(&state.end, Some(ProcessEnd::Exec { thread, .. }) if *thread == event.thread) {
             state.end = None;
         }
-        Call { moment: event.number, thread: event.thread, thread_event, site: event.site }
+        Call { moment: event.number, thread: event.thread, thread_event, announced, site: event.site }
     }
 
     /// A gap in an arena key's order means events that were lost.

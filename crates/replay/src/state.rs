@@ -45,6 +45,9 @@ pub struct Thread {
     pub exited: Option<EventNumber>,
     /// Its events so far.
     pub events: u64,
+    /// How many of its latest events, without a break, only announced arenas: they may stand between the return of
+    /// a create call and its event, and the call does not count them.
+    pub(crate) announced: u64,
     /// The last NULL it got.
     pub last_refusal: Option<LastRefusal>,
     /// Regions it got lately, each with the thread's own event count then: where a create call's memory is found.
@@ -126,7 +129,7 @@ pub struct State {
 
 impl State {
     /// Most blocks kept in portraits of dead arenas (about 130 bytes each).
-    pub const PORTRAIT_BLOCKS: u64 = 1 << 20;
+    pub const PORTRAIT_BLOCKS: u64 = 1 << 18;
 
     /// Every arena ever born, in order of id.
     pub fn arenas(&self) -> impl DoubleEndedIterator<Item = &Arena> + ExactSizeIterator {

@@ -92,6 +92,8 @@ pub(crate) struct Now {
     pub(crate) event: u64,
     pub(crate) thread: u32,
     pub(crate) thread_event: u64,
+    /// Events of the thread directly before this one that only announced arenas.
+    pub(crate) announced: u64,
 }
 
 /// The model.
@@ -104,6 +106,7 @@ pub struct Model {
     pub(crate) made: Vec<(u32, u64, u64)>,
     objects: BTreeMap<u32, u64>,
     thread_events: BTreeMap<u32, u64>,
+    announced: BTreeMap<u32, u64>,
     sizes_known: bool,
     module: (u64, u64),
     /// Overlaps, frees and resizes of unknown blocks, rewinds to unknown values, calls on no arena.
@@ -206,7 +209,10 @@ impl Model {
     pub fn apply(&mut self, event: &Event) {
         let thread_event = self.thread_events.entry(event.thread.0).or_default();
         *thread_event += 1;
-        let now = Now { event: event.number.0, thread: event.thread.0, thread_event: *thread_event };
+        let announced = self.announced.entry(event.thread.0).or_default();
+        let now =
+            Now { event: event.number.0, thread: event.thread.0, thread_event: *thread_event, announced: *announced };
+        *announced = if matches!(event.kind, EventKind::ArenaSeen { .. }) { *announced + 1 } else { 0 };
         match event.kind {
             EventKind::ArenaSeen { arena, object } => {
                 self.objects.insert(arena.0, object.0);
@@ -296,9 +302,10 @@ impl Model {
     }
 
     fn create(&mut self, now: Now, key: u32, size: Option<u64>, nested: u64) {
-        // The call contains the thread's events first..now.
-        let first = now.thread_event.saturating_sub(nested).max(1);
-        let inside = |thread: u32, event: u64| thread == now.thread && first <= event && event < now.thread_event;
+        // The call contains the thread's events first..last; announcing its own arena comes after it.
+        let last = now.thread_event - now.announced;
+        let first = last.saturating_sub(nested).max(1);
+        let inside = |thread: u32, event: u64| thread == now.thread && first <= event && event < last;
         let known = self.find(key);
         let adopted = known.filter(|index| inside(self.arenas[*index].born_by, self.arenas[*index].born_thread_event));
         let index = match (adopted, known) {

@@ -1,0 +1,422 @@
+//! Planted faults and their mended twins, one story each, through one `check`.
+
+use arenascope_event::{Argument, Fate, FateKind, NullUse, ProcessFacts, Result_, Role};
+use arenascope_findings::{Finding, RULES, findings};
+use arenascope_testkit::{Facts, Table, dropped, play, plays, read, returned};
+use expect_test::{Expect, expect};
+use proptest::prelude::*;
+use std::fmt::Write;
+
+fn describe(findings: &[Finding]) -> String {
+    let mut text = String::new();
+    for finding in findings {
+        let (class, certainty) = (finding.class.word(), finding.certainty.word());
+        writeln!(text, "{class} {} {certainty} at #{}: {}", finding.rule, finding.moment.0, finding.message).unwrap();
+        if let Some(arena) = &finding.arena {
+            write!(text, "  arena {} {:?}", arena.id, arena.name).unwrap();
+        }
+        if let Some(block) = &finding.block {
+            write!(text, ", block {} at {}+{} of {}", block.number, block.extent, block.offset, block.size).unwrap();
+        }
+        let threads: Vec<u32> = finding.threads.iter().map(|thread| thread.0).collect();
+        write!(text, ", threads {threads:?}").unwrap();
+        for (role, site) in &finding.sites {
+            write!(text, ", {} at site {}", role.word(), site.0).unwrap();
+        }
+        writeln!(text, ", {} times, {} bytes", finding.count, finding.bytes).unwrap();
+        writeln!(text, "  because {}", finding.because).unwrap();
+        assert!(!finding.disproof.is_empty() && !finding.next.is_empty());
+        assert!(RULES.iter().any(|rule| rule.name == finding.rule && rule.class == finding.class));
+    }
+    text
+}
+
+fn check(facts: &ProcessFacts, story: Table, expected: Expect) {
+    expected.assert_eq(&describe(&findings(facts, story.events())));
+}
+
+fn silent(facts: &ProcessFacts, story: Table) {
+    assert_eq!(describe(&findings(facts, story.events())), "");
+}
+
+// ---- never-stored ----
+
+const BECAUSE: &str = "after the call main calls puts, and the result is overwritten before anything reads it";
+
+/// 09b: sites 0 to 3 are the four calls; the third throws its block away.
+fn nine_b(third: Fate) -> ProcessFacts {
+    Facts::new()
+        .alloc("arena_alloc")
+        .site("main", "09b.c", 64, read())
+        .site("main", "09b.c", 65, read())
+        .site("main", "09b.c", 71, third)
+        .site("main", "09b.c", 75, read())
+        .waited(0)
+        .build()
+}
+
+fn nine_b_story() -> Table {
+    Table::new()
+        .map(0x1000, 4096)
+        .create_nested(0, 256, 1)
+        .at(0)
+        .alloc(0, 0x1000, 32)
+        .at(1)
+        .alloc(0, 0x1020, 32)
+        .at(2)
+        .alloc(0, 0x1040, 32)
+        .at(3)
+        .alloc(0, 0x1060, 32)
+        .nowhere()
+        .destroy(0)
+        .unmap(0x1000, 256)
+        .exit(0)
+}
+
+#[test]
+fn a_block_thrown_away_is_found() {
+    check(
+        &nine_b(dropped(BECAUSE)),
+        nine_b_story(),
+        expect![[r#"
+            finding never-stored certain at #6: 32 bytes at +64, block 3 of arena 1: allocated, and nobody kept them
+              arena 1 "arena", block 3 at 1+64 of 32, threads [1], allocated at site 2, 1 times, 32 bytes
+              because after the call main calls puts, and the result is overwritten before anything reads it
+        "#]],
+    );
+}
+
+#[test]
+fn what_is_read_returned_or_not_decoded_is_silent() {
+    silent(&nine_b(read()), nine_b_story());
+    silent(&nine_b(returned()), nine_b_story());
+    silent(&nine_b(Fate::default()), nine_b_story());
+}
+
+#[test]
+fn many_blocks_of_one_call_are_one_finding() {
+    let facts = Facts::new()
+        .alloc("pool_get")
+        .stack(&[("work", "w.c", 5), ("main", "w.c", 20)], dropped("nobody reads it"))
+        .stack(&[("work", "w.c", 5), ("main", "w.c", 30)], dropped("nobody reads it"))
+        .build();
+    let mut story = Table::new().map(0x1000, 4096).thread(2).at(1).alloc(0, 0x1000, 16).thread(1).at(0);
+    for step in 1..10 {
+        story = story.alloc(0, 0x1000 + step * 16, 16);
+    }
+    check(
+        &facts,
+        story,
+        expect![[r#"
+            finding never-stored certain at #3: 16 bytes at +0, block 1 of arena 1: allocated, and nobody kept them (10 times here, 160 bytes in all)
+              arena 1 "pool", block 1 at 1+0 of 16, threads [1, 2], allocated at site 1, 10 times, 160 bytes
+              because nobody reads it
+        "#]],
+    );
+}
+
+#[test]
+fn calls_through_a_helper_are_told_apart_by_who_drops() {
+    let fate = || Fate { kind: FateKind::Dropped, depth: 1, because: "helper returns it, main drops it".into() };
+    let facts = Facts::new()
+        .alloc("arena_alloc")
+        .stack(&[("helper", "h.c", 5), ("main", "h.c", 20)], fate())
+        .stack(&[("helper", "h.c", 5), ("main", "h.c", 30)], fate())
+        .stack(&[("helper", "h.c", 5), ("main", "h.c", 40)], read())
+        .build();
+    let story = Table::new()
+        .malloc(0x1000, 4096)
+        .at(0)
+        .alloc(0, 0x1000, 8)
+        .at(2)
+        .alloc(0, 0x1008, 8)
+        .malloc(0x9000, 4096)
+        .at(1)
+        .alloc(0, 0x9000, 1);
+    check(
+        &facts,
+        story,
+        expect![[r#"
+            finding never-stored certain at #3: 8 bytes at +0, block 1 of arena 1: allocated, and nobody kept them
+              arena 1 "arena", block 1 at 1+0 of 8, threads [1], allocated at site 0, 1 times, 8 bytes
+              because helper returns it, main drops it
+            finding never-stored certain at #6: 1 byte at +0 of extent 2, block 3 of arena 1: allocated, and nobody kept it
+              arena 1 "arena", block 3 at 2+0 of 1, threads [1], allocated at site 1, 1 times, 1 bytes
+              because helper returns it, main drops it
+        "#]],
+    );
+}
+
+#[test]
+fn a_refused_call_has_no_block_to_keep() {
+    let facts = Facts::new().alloc("arena_alloc").site("main", "a.c", 5, dropped("nobody reads it")).build();
+    silent(&facts, Table::new().at(0).refuse(0, 64));
+}
+
+#[test]
+fn an_alloc_function_with_an_out_parameter_silences_the_rule() {
+    let story = || Table::new().map(0x1000, 4096).at(0).alloc(0, 0x1000, 16);
+    let through = [Argument::Arena, Argument::Size, Argument::BlockOut];
+    let facts = Facts::new().hook(Role::Alloc, "arena_try_alloc", &through, Result_::Ignored).site(
+        "main",
+        "a.c",
+        5,
+        dropped("nobody reads the status"),
+    );
+    silent(&facts.build(), story());
+    let twin = Facts::new().alloc("arena_alloc").site("main", "a.c", 5, dropped("nobody reads it")).build();
+    assert_eq!(findings(&twin, story().events()).len(), 1);
+}
+
+#[test]
+fn a_block_handed_on_by_an_outer_alloc_function_counts_once_and_for_the_outer_caller() {
+    let facts = |outer: Fate| {
+        Facts::new()
+            .alloc("pool_alloc")
+            .alloc("pool_calloc")
+            .stack(&[("pool_calloc", "pool.c", 3), ("main", "main.c", 9)], dropped("pool_calloc drops it"))
+            .stack(&[("main", "main.c", 9)], outer)
+            .build()
+    };
+    let story = || Table::new().map(0x1000, 4096).at(0).alloc(0, 0x1000, 32).at(1).alloc(0, 0x1000, 32);
+    silent(&facts(read()), story());
+    check(
+        &facts(dropped("main drops it")),
+        story(),
+        expect![[r#"
+            finding never-stored certain at #4: 32 bytes at +0, block 1 of arena 1: allocated, and nobody kept them
+              arena 1 "pool", block 1 at 1+0 of 32, threads [1], allocated at site 1, 1 times, 32 bytes
+              because main drops it
+        "#]],
+    );
+}
+
+// ---- null-used ----
+
+fn null_facts(verdict: NullUse) -> ProcessFacts {
+    Facts::new()
+        .alloc("arena_alloc")
+        .site("main", "null.c", 30, read())
+        .site("fill", "null.c", 12, read())
+        .null_use(verdict, "main passes the result to fill, which writes through it")
+        .waited(11)
+        .build()
+}
+
+fn null_story() -> Table {
+    Table::new().map(0x1000, 4096).create_nested(0, 256, 1).at(0).alloc(0, 0x1000, 240).refuse(0, 64).at(1)
+}
+
+#[test]
+fn a_null_that_was_used_is_found() {
+    check(
+        &null_facts(NullUse::Proven),
+        null_story().fault(11, 0x10),
+        expect![[r#"
+            finding null-used certain at #6: the allocator of arena 1 returned NULL for 64 bytes, and the program used it: SIGSEGV (240 of 256 bytes were in use)
+              arena 1 "arena", threads [1], allocated at site 0, touched at site 1, 1 times, 64 bytes
+              because NULL was returned at #5; main passes the result to fill, which writes through it
+        "#]],
+    );
+}
+
+#[test]
+fn a_null_that_only_fits_is_likely_and_only_near_zero() {
+    let found = |address| findings(&null_facts(NullUse::Consistent), null_story().fault(11, address).events());
+    assert_eq!(found(0x10).iter().map(|finding| finding.certainty.word()).collect::<Vec<&str>>(), ["likely"]);
+    assert_eq!(found(4095).len(), 1);
+    assert!(found(4096).is_empty());
+    assert!(found(0xdead_beef).is_empty());
+}
+
+#[test]
+fn a_null_tested_by_the_program_is_silent() {
+    silent(&null_facts(NullUse::Unknown), null_story().destroy(0).unmap(0x1000, 4096).exit(1));
+    // A fault of another making.
+    silent(&null_facts(NullUse::Unknown), null_story().fault(11, 0));
+}
+
+#[test]
+fn a_fault_without_a_refusal_on_its_own_thread_is_silent() {
+    silent(&null_facts(NullUse::Proven), null_story().thread(2).fault(11, 0));
+    let full = Table::new().map(0x1000, 4096).at(0).alloc(0, 0x1000, 8).fault(11, 0);
+    silent(&null_facts(NullUse::Proven), full);
+}
+
+#[test]
+fn a_signal_that_was_sent_is_no_use_of_null() {
+    silent(&null_facts(NullUse::Proven), null_story().killed(11));
+    silent(&null_facts(NullUse::Proven), null_story().fault(6, 0));
+}
+
+// ---- never-unmapped ----
+
+fn plain() -> Facts {
+    Facts::new()
+        .alloc("arena_alloc")
+        .site("arena_new", "/src/arena.c", 12, Fate::default())
+        .site("main", "/src/main.c", 30, read())
+        .waited(0)
+}
+
+fn left(site: u32, count: u64) -> Table {
+    let mut story = Table::new();
+    for number in 0..count {
+        let start = 0x10_0000 + number * 0x10_0000;
+        let key = u32::try_from(number).unwrap_or(0);
+        story = story.map(start, 4096).at(site).create_nested(key, 4096, 1).at(1).alloc(key, start, 16).nowhere();
+    }
+    story
+}
+
+#[test]
+fn an_arena_that_stands_at_exit_is_noted() {
+    check(
+        &plain().build(),
+        left(0, 1).exit(0),
+        expect![[r#"
+            note never-unmapped certain at #3: arena 1 "arena" created at arena.c:12 was never unmapped: 4 KiB
+              arena 1 "arena", threads [1], created at site 0, 1 times, 4096 bytes
+              because the memory still stood when the process exited, and no destroy was seen
+        "#]],
+    );
+}
+
+#[test]
+fn arenas_of_one_call_are_one_note() {
+    check(
+        &plain().build(),
+        left(0, 3).exit(0),
+        expect![[r#"
+            note never-unmapped certain at #3: 3 arenas created at arena.c:12 were never unmapped: 12 KiB
+              arena 1 "arena", threads [1], created at site 0, 3 times, 12288 bytes
+              because the memory still stood when the process exited, and no destroy was seen
+        "#]],
+    );
+}
+
+#[test]
+fn an_arena_destroyed_or_unmapped_is_silent() {
+    silent(&plain().build(), left(0, 1).destroy(0).unmap(0x10_0000, 4096).exit(0));
+    silent(&plain().build(), left(0, 1).unmap(0x10_0000, 4096).exit(0));
+    // Destroyed, its memory kept: a cache, or a buffer that was not the arena's.
+    silent(&plain().build(), left(0, 1).destroy(0).exit(0));
+}
+
+#[test]
+fn malloc_blocks_and_chunks_count_and_freed_chunks_do_not() {
+    let story = Table::new()
+        .malloc(0x10_0000, 1000)
+        .at(1)
+        .alloc(0, 0x10_0000, 8)
+        .malloc(0x20_0000, 1000)
+        .alloc(0, 0x20_0000, 8)
+        .map(0x30_0000, 4096)
+        .alloc(0, 0x30_0000, 8)
+        .heap_free(0x10_0000);
+    check(
+        &plain().build(),
+        story.exit(0),
+        expect![[r#"
+            note never-unmapped certain at #3: arena 1 "arena" first used at main.c:30 was never unmapped or freed: 5096 bytes
+              arena 1 "arena", threads [1], allocated at site 1, 1 times, 5096 bytes
+              because the memory still stood when the process exited, and no destroy was seen
+        "#]],
+    );
+}
+
+#[test]
+fn an_arena_replaced_over_its_standing_mapping_is_noted() {
+    let story = left(0, 1).map(0x90_0000, 4096).at(0).create_nested(0, 4096, 1).destroy(0).unmap(0x90_0000, 4096);
+    check(
+        &plain().build(),
+        story.exit(0),
+        expect![[r#"
+            note never-unmapped certain at #3: arena 1 "arena" created at arena.c:12 was never unmapped: 4 KiB
+              arena 1 "arena", threads [1], created at site 0, 1 times, 4096 bytes
+              because the memory still stood when the process exited, and no destroy was seen
+        "#]],
+    );
+}
+
+#[test]
+fn a_buffer_used_again_and_again_belongs_to_its_last_arena() {
+    let mut story = Table::new().map(0x1000, 4096);
+    for _ in 0..4 {
+        story = story.at(0).create(0, 64).at(1).alloc(0, 0x1000, 16);
+    }
+    assert_eq!(findings(&plain().build(), story.clone().exit(0).events()).len(), 1);
+    silent(&plain().build(), story.destroy(0).exit(0));
+}
+
+#[test]
+fn static_memory_has_nothing_to_unmap() {
+    let facts = plain().module(0x50_0000, 0x60_0000).build();
+    silent(&facts, Table::new().observe(0x50_0000, 0x10_0000).at(1).alloc(0, 0x50_1000, 16).exit(0));
+    // Memory that was there before we were.
+    silent(&facts, Table::new().observe(0x90_0000, 0x10_0000).at(1).alloc(0, 0x90_1000, 16).exit(0));
+}
+
+#[test]
+fn a_process_that_did_not_exit_is_silent() {
+    silent(&plain().waited(9).build(), left(0, 1));
+    silent(&plain().waited(139).build(), left(0, 1).fault(11, 0x99_9999));
+    silent(&plain().build(), left(0, 1).exec("/bin/true"));
+    silent(&Facts::new().alloc("arena_alloc").build(), left(0, 1));
+    // An exec that failed is none.
+    assert_eq!(findings(&plain().build(), left(0, 1).exec("/no").exit(127).events()).len(), 1);
+    // The end was not recorded, but the launcher saw it.
+    assert_eq!(findings(&plain().build(), left(0, 1).events()).len(), 1);
+}
+
+#[test]
+fn losses_make_it_only_possible() {
+    check(
+        &plain().lost(7).build(),
+        left(0, 1).exit(0),
+        expect![[r#"
+            note never-unmapped possible at #3: arena 1 "arena" created at arena.c:12 was never unmapped: 4 KiB
+              arena 1 "arena", threads [1], created at site 0, 1 times, 4096 bytes
+              because the memory still stood when the process exited, and no destroy was seen; 7 events were lost, and the end may be among them
+        "#]],
+    );
+}
+
+#[test]
+fn what_a_child_inherited_is_its_parents() {
+    let facts = plain().forked(1).build();
+    // The child's recorder lists the malloc blocks that were there; such an event has no site.
+    silent(&facts, Table::new().malloc(0x10_0000, 4096).at(1).alloc(0, 0x10_0000, 16).exit(0));
+    let own = Table::new().at(1).malloc(0x10_0000, 4096).alloc(0, 0x10_0000, 16).exit(0);
+    assert_eq!(findings(&facts, own.events()).len(), 1);
+}
+
+// ---- all together ----
+
+#[test]
+fn findings_come_before_notes_and_in_order_of_moment() {
+    let facts = Facts::new()
+        .alloc("arena_alloc")
+        .site("main", "a.c", 5, dropped("nobody reads it"))
+        .site("main", "a.c", 6, dropped("nobody reads it"))
+        .waited(0)
+        .build();
+    let story = Table::new().map(0x1000, 4096).at(1).alloc(0, 0x1000, 8).at(0).alloc(0, 0x1008, 8).exit(0);
+    let order: Vec<(&str, u64)> =
+        findings(&facts, story.events()).iter().map(|finding| (finding.rule, finding.moment.0)).collect();
+    assert_eq!(order, [("never-stored", 3), ("never-stored", 4), ("never-unmapped", 3)]);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn the_same_events_give_the_same_findings(story in plays(120), wait_status in 0_i32..2) {
+        let facts = Facts::new().alloc("arena_alloc").waited(wait_status).build();
+        let events = play(&story);
+        let once = describe(&findings(&facts, events.clone()));
+        prop_assert_eq!(&once, &describe(&findings(&facts, events)));
+        // Nothing was decoded, nothing faulted: there is nobody to accuse.
+        prop_assert!(!once.contains("finding "));
+    }
+}
