@@ -1,6 +1,6 @@
 /* All eight roles in one allocator, named so that nothing can be guessed from the names.
  * Expect, with the roles given: 1 create (parent NULL, name "aleph"), 1 create (parent the first, name "beth"),
- * 7 allocs, 1 resize that moves and 1 in place, 1 free, 1 mark, 1 rewind, 1 reset, 2 destroys. */
+ * 6 allocs (a seventh inside the resize that moves is part of it), 2 resizes, 1 free, 1 mark, 1 rewind, 1 reset, 2 destroys. */
 #include <stdlib.h>
 #include <stdio.h>
 #include <string.h>
