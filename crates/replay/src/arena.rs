@@ -145,6 +145,8 @@ pub struct Extent {
     pub top: Address,
     /// True while no block lies here: taken from what the create call mapped.
     pub presumed: bool,
+    /// The event that took it, for the extents of a portrait that went before the arena's end or with it.
+    pub gone: Option<EventNumber>,
 }
 
 impl Extent {
@@ -239,6 +241,18 @@ pub(crate) struct LastFree {
     pub(crate) site: Option<SiteId>,
 }
 
+/// How events find a living arena.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(crate) enum Reach {
+    /// By its key.
+    #[default]
+    Key,
+    /// By its object: its key will be told.
+    Object,
+    /// Not any more: another arena's object came to lie where its own did.
+    Nothing,
+}
+
 /// One arena, living or dead.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Arena {
@@ -280,7 +294,7 @@ pub struct Arena {
     pub first_refusal: Option<Refusal>,
     /// Threads whose calls touched it.
     pub threads: BTreeSet<ThreadNumber>,
-    /// Marks that can still be gone back to, oldest first.
+    /// Marks that can still be gone back to, oldest first; after the end, those that could.
     pub marks: Vec<Mark>,
     /// Blocks of the portrait that were given up to bound memory (see [`crate::State`]).
     pub forgotten_blocks: u64,
@@ -296,6 +310,8 @@ pub struct Arena {
     pub(crate) fallen: Vec<Block>,
     pub(crate) fallen_extents: Vec<Extent>,
     pub(crate) portrait: Vec<Block>,
+    /// How events found it when it ended.
+    pub(crate) reach: Reach,
     /// Thread-local index of the birth event: decides whether a create call contains it.
     pub(crate) birth_thread_event: u64,
     pub(crate) span: u64,

@@ -509,6 +509,7 @@ impl State {
             bottom: address,
             top: end,
             presumed: false,
+            gone: None,
         });
         self.use_region(region, id);
         number
@@ -550,6 +551,7 @@ impl State {
                 bottom: address,
                 top: end,
                 presumed: false,
+                gone: None,
             });
         };
         let mut low = address;
@@ -596,6 +598,7 @@ impl State {
             bottom: region.start,
             top: region.start,
             presumed: true,
+            gone: None,
         });
         self.use_region(region.id, id);
     }

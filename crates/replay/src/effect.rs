@@ -74,6 +74,9 @@ pub struct Effect {
     pub died: Died,
     /// Arenas that this event ended, in order of id.
     pub ended: Vec<ArenaId>,
+    /// Arenas that the thread's previous event had ended or struck and that live on after all: realloc moved the
+    /// malloc block they lie in.
+    pub revived: Vec<ArenaId>,
 }
 
 impl Effect {
@@ -82,7 +85,16 @@ impl Effect {
     }
 
     pub(crate) fn of(what: What) -> Effect {
-        Effect { what, arena: None, born: false, block: None, place: None, died: Died::default(), ended: Vec::new() }
+        Effect {
+            what,
+            arena: None,
+            born: false,
+            block: None,
+            place: None,
+            died: Died::default(),
+            ended: Vec::new(),
+            revived: Vec::new(),
+        }
     }
 }
 

@@ -17,6 +17,7 @@ mod cursor;
 mod effect;
 mod memory;
 mod naming;
+mod realloc;
 mod regions;
 mod replay;
 mod state;

@@ -13,7 +13,7 @@ use crate::replay::{Call, Replay, bury};
 use crate::state::State;
 use alloc::collections::BTreeSet;
 use alloc::vec::Vec;
-use arenascope_event::Address;
+use arenascope_event::{Address, EventNumber};
 use core::ops::Range;
 
 /// A block of unknown memory joins the extent of its neighbours when it is no further away than this.
@@ -54,6 +54,9 @@ impl Replay {
         if inherited && known {
             return finish(effect);
         }
+        if self.state.reallocated(call, address.0, end, &mut effect) {
+            return finish(effect);
+        }
         // Whatever we knew here was freed unseen.
         let mut stale = self.state.regions.heap_in(address.0, end);
         if size == 0 {
@@ -73,8 +76,9 @@ impl Replay {
 
     pub(crate) fn heap_free(&mut self, call: Call, address: Address) -> Effect {
         let mut effect = Effect::of(What::Memory);
-        if let Some(region) = self.state.regions.heap_block(address.0).map(|region| region.id) {
-            self.state.strike_heap_block(call, region, &mut effect);
+        if let Some(region) = self.state.regions.heap_block(address.0).cloned() {
+            self.state.strike_heap_block(call, region.id, &mut effect);
+            self.state.remember_freed(call, region, &effect);
         }
         finish(effect)
     }
@@ -164,7 +168,7 @@ impl State {
         self.strike_objects(call, start, end, Ending::Unmapped, How::Unmapped, effect);
     }
 
-    fn strike_heap_block(&mut self, call: Call, region: RegionId, effect: &mut Effect) {
+    pub(crate) fn strike_heap_block(&mut self, call: Call, region: RegionId, effect: &mut Effect) {
         let Some(region) = self.regions.remove(region) else { return };
         let (start, end) = (region.start.0, region.end().0);
         let cut =
@@ -176,7 +180,7 @@ impl State {
     }
 
     /// One arena loses a part of one of its extents, or the whole.
-    fn cut_extent(&mut self, call: Call, id: ArenaId, cut: &Cut, effect: &mut Effect) {
+    pub(crate) fn cut_extent(&mut self, call: Call, id: ArenaId, cut: &Cut, effect: &mut Effect) {
         let Some(arena) = self.arena_mut(id) else { return };
         let extent = arena.by_region.get(&cut.region).and_then(|number| arena.extents.get(number));
         let Some((number, kind)) = extent.map(|extent| (extent.number, extent.kind)) else { return };
@@ -189,7 +193,7 @@ impl State {
             struck.extend(arena.living.empty_at(cut.end, number));
         }
         strike_blocks(arena, call, struck, how, &mut effect.died);
-        arena.cut(cut);
+        arena.cut(cut, call.moment);
         if arena.extents.is_empty() {
             self.end_struck(call, id, ending, how, effect);
         }
@@ -214,7 +218,7 @@ impl State {
             let whole = |extent: &&Extent| extent.region.is_none() && start <= extent.start.0 && extent.end().0 <= end;
             let gone: Vec<u32> = arena.extents.values().filter(whole).map(|extent| extent.number).collect();
             for number in gone.into_iter().filter(|number| !inhabited.contains(number)) {
-                arena.drop_extent(number);
+                arena.drop_extent(number, call.moment);
             }
             if arena.extents.is_empty() {
                 self.end_struck(call, id, Ending::Unmapped, How::Unmapped, effect);
@@ -243,8 +247,8 @@ impl State {
         }
     }
 
-    /// The mapping at `from` moves to `to` and becomes `len` bytes long, with all that lives in it.
-    fn relocate(&mut self, call: Call, region: RegionId, from: Range<u64>, to: u64, len: u64) {
+    /// The region at `from` moves to `to` and becomes `len` bytes long, with all that lives in it.
+    pub(crate) fn relocate(&mut self, call: Call, region: RegionId, from: Range<u64>, to: u64, len: u64) {
         let Range { start, end } = from;
         self.regions.relocate(region, to, len);
         let users: Vec<ArenaId> = self.regions.get(region).map(|region| region.users().collect()).unwrap_or_default();
@@ -286,20 +290,21 @@ fn strike_blocks(arena: &mut Arena, call: Call, struck: Vec<u64>, how: How, died
 
 impl Arena {
     /// Takes an extent out; it stays in the portrait until the next own event.
-    fn drop_extent(&mut self, number: u32) {
-        if let Some(extent) = self.extents.remove(&number) {
+    fn drop_extent(&mut self, number: u32, moment: EventNumber) {
+        if let Some(mut extent) = self.extents.remove(&number) {
             if let Some(region) = extent.region {
                 self.by_region.remove(&region);
             }
             self.span = self.span.saturating_sub(extent.high_water());
+            extent.gone = Some(moment);
             self.fallen_extents.push(extent);
         }
     }
 
-    fn cut(&mut self, cut: &Cut) {
+    fn cut(&mut self, cut: &Cut, moment: EventNumber) {
         let Some(number) = self.by_region.get(&cut.region).copied() else { return };
         if !cut.left && cut.right.is_none() {
-            self.drop_extent(number);
+            self.drop_extent(number, moment);
             return;
         }
         let Some(mut extent) = self.extents.remove(&number) else { return };

@@ -199,6 +199,13 @@ impl Regions {
         }
     }
 
+    /// Puts a removed region back as it was, without users. The caller has seen that nothing stands there.
+    pub(crate) fn restore(&mut self, mut region: Region) {
+        region.users.clear();
+        self.index(region.kind).insert(region.start.0, region.id);
+        self.all.insert(region.id, region);
+    }
+
     pub(crate) fn remove(&mut self, id: RegionId) -> Option<Region> {
         let region = self.all.remove(&id)?;
         self.index(region.kind).remove(&region.start.0);

@@ -5,7 +5,7 @@
 //! sizes are known, the stacks of sites), so that it outlives them. Absent on purpose: the rules themselves (`calls`
 //! for arenas' own events, `memory` for what happens to the memory under them, `cursor` for rewinds).
 
-use crate::arena::{Arena, ArenaId, Born, Counts, Ending, Peak};
+use crate::arena::{Arena, ArenaId, Born, Counts, Ending, Peak, Reach};
 use crate::blocks::{Block, Death, How, LivingBlocks};
 use crate::effect::{Died, Effect, What};
 use crate::state::{KeyState, ProcessEnd, State};
@@ -276,6 +276,7 @@ impl Replay {
             fallen: Vec::new(),
             fallen_extents: Vec::new(),
             portrait: Vec::new(),
+            reach: Reach::Key,
             birth_thread_event: call.thread_event,
             span: 0,
         };
@@ -302,7 +303,6 @@ impl State {
         }
         let kept = portrait.len() as u64;
         arena.portrait = portrait;
-        arena.marks = Vec::new();
         let (key, object) = (arena.key, arena.object.0);
         let regions: Vec<_> = core::mem::take(&mut arena.by_region).into_keys().collect();
         for region in regions {
@@ -312,13 +312,19 @@ impl State {
         }
         self.objects.remove(&(object, id));
         self.loose.remove(&id);
+        let mut reach = Reach::Nothing;
         if self.unbound.get(&object) == Some(&id) {
             self.unbound.remove(&object);
+            reach = Reach::Object;
         }
         if let Some(known) = self.keys.get_mut(&key)
             && known.living == Some(id)
         {
             known.living = None;
+            reach = Reach::Key;
+        }
+        if let Some(arena) = self.arena_mut(id) {
+            arena.reach = reach;
         }
         self.keep_portrait(id, kept);
         died

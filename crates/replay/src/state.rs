@@ -7,7 +7,9 @@
 
 use crate::anomaly::Anomalies;
 use crate::arena::{Arena, ArenaId};
+use crate::realloc::Freed;
 use crate::regions::{Region, RegionId, Regions};
+use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::string::String;
 use alloc::sync::Arc;
@@ -33,7 +35,7 @@ pub struct LastRefusal {
 }
 
 /// One thread.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, PartialEq, Debug, Default)]
 pub struct Thread {
     /// The kernel's id; 0 when its start was not seen.
     pub tid: u32,
@@ -48,6 +50,8 @@ pub struct Thread {
     /// How many of its latest events, without a break, only announced arenas: they may stand between the return of
     /// a create call and its event, and the call does not count them.
     pub(crate) announced: u64,
+    /// The malloc block that its last event freed, if an arena lay in it.
+    pub(crate) freed: Option<Box<Freed>>,
     /// The last NULL it got.
     pub last_refusal: Option<LastRefusal>,
     /// Regions it got lately, each with the thread's own event count then: where a create call's memory is found.

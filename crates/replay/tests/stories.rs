@@ -228,6 +228,46 @@ fn an_arena_ends_when_the_memory_of_its_object_goes() {
 }
 
 #[test]
+fn realloc_under_an_arena_takes_it_along() {
+    // The recorder sees a free and an alloc from the same call.
+    check(
+        Table::new()
+            .malloc(0x10_0000, 1024)
+            .create_nested(0, 0, 1)
+            .alloc(0, 0x10_0000, 512)
+            .alloc(0, 0x10_0200, 512)
+            .realloc(7, 0x10_0000, 0x20_0000, 2048)
+            .alloc(0, 0x20_0400, 64),
+        expect![[r#"
+            arena 1 created #3, capacity 2048, peak 1088, heap-block 1 of 2048: 1=+0..512 2=+512..1024 3=+1024..1088
+        "#]],
+    );
+    check(
+        Table::new()
+            .malloc(0x10_0000, 1024)
+            .create_nested(0, 0, 1)
+            .alloc(0, 0x10_0000, 512)
+            .alloc(0, 0x10_0200, 512)
+            .realloc(7, 0x10_0000, 0x10_0000, 600),
+        expect![[r#"
+            arena 1 created #3, capacity 600, peak 1024, heap-block 1 of 600: 1=+0..512
+        "#]],
+    );
+}
+
+#[test]
+fn a_free_and_an_alloc_from_different_calls_are_no_realloc() {
+    let story = Table::new().malloc(0x10_0000, 1024).alloc(0, 0x10_0000, 512).at(1).heap_free(0x10_0000).at(2);
+    check(
+        story.malloc(0x10_0000, 2048).nowhere().alloc(0, 0x10_0000, 8),
+        expect![[r#"
+            arena 1 born #3 heap-freed #4, capacity 1024, peak 512, heap-block 1 of 1024: 1=+0..512(heap-freed)
+            arena 2 born #6, capacity 2048, peak 8, heap-block 1 of 2048: 1=+0..8
+        "#]],
+    );
+}
+
+#[test]
 fn static_memory_is_bounded_by_the_blocks_seen() {
     let facts = Facts::new().alloc("bump").module(0x50_0000, 0x60_0000).build();
     let story = Table::new().observe(0x50_0000, 0x10_0000).seen(0, 0).alloc(0, 0x50_4000, 64).alloc(0, 0x50_4040, 64);

@@ -5,6 +5,7 @@
 //! functions inside alloc functions (they need stacks; the replay's own tests have them), sites, names, threads'
 //! facts.
 
+use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 use arenascope_event::{Event, EventKind};
@@ -111,6 +112,9 @@ pub struct Model {
     module: (u64, u64),
     /// Overlaps, frees and resizes of unknown blocks, rewinds to unknown values, calls on no arena.
     pub anomalies: u64,
+    /// The world before the last event, when that was a free of a malloc block at a site: realloc brings it back.
+    before_free: Option<Box<Model>>,
+    freed: Option<(Now, u32, u64)>,
 }
 
 impl ModelArena {
@@ -213,7 +217,29 @@ impl Model {
         let now =
             Now { event: event.number.0, thread: event.thread.0, thread_event: *thread_event, announced: *announced };
         *announced = if matches!(event.kind, EventKind::ArenaSeen { .. }) { *announced + 1 } else { 0 };
+        let before_free = self.before_free.take();
+        let freed = self.freed.take();
         match event.kind {
+            EventKind::HeapFree { address } if event.site.is_some() => {
+                let before = self.clone();
+                self.heap_free(now, address.0);
+                self.before_free = Some(Box::new(before));
+                self.freed = event.site.map(|site| (now, site.0, address.0));
+            }
+            EventKind::HeapAlloc { address, size } => {
+                let from = freed.filter(|(then, site, _)| {
+                    then.thread == now.thread && event.site.is_some_and(|here| here.0 == *site) && size > 0
+                });
+                match (before_free, from) {
+                    (Some(before), Some((_, _, old))) if before.would_move(old, address.0, size) => {
+                        let (events, announced) = (self.thread_events.clone(), self.announced.clone());
+                        *self = *before;
+                        (self.thread_events, self.announced) = (events, announced);
+                        self.move_heap_block(now, old, address.0, size);
+                    }
+                    _ => self.heap_alloc(now, address.0, size),
+                }
+            }
             EventKind::ArenaSeen { arena, object } => {
                 self.objects.insert(arena.0, object.0);
             }
@@ -248,7 +274,6 @@ impl Model {
             EventKind::Map { address, len, observed, .. } => self.map(now, address.0, len, observed),
             EventKind::Unmap { address, len } => self.unmap(now, address.0, len),
             EventKind::Remap { old, old_len, new, new_len } => self.remap(now, old.0, old_len, new.0, new_len),
-            EventKind::HeapAlloc { address, size } => self.heap_alloc(now, address.0, size),
             EventKind::HeapFree { address } => self.heap_free(now, address.0),
             _ => {}
         }

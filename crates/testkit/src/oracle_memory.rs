@@ -38,7 +38,8 @@ impl Model {
     pub(crate) fn heap_alloc(&mut self, now: Now, address: u64, size: u64) {
         let end = address + size;
         let stale = |region: &&ModelRegion| {
-            region.kind == "heap-block" && (region.start < end && address < region.end || region.start == address)
+            let shares = address < end && region.start < end && address < region.end;
+            region.kind == "heap-block" && (shares || region.start == address)
         };
         let stale: Vec<ModelRegion> = self.regions.iter().filter(stale).cloned().collect();
         for region in stale {
@@ -94,6 +95,37 @@ impl Model {
                 self.region(now, "mapping", new, new_end);
             }
         }
+    }
+
+    /// True when realloc can have moved the malloc block at `old` to `start`, as far as addresses tell.
+    pub(crate) fn would_move(&self, old: u64, start: u64, size: u64) -> bool {
+        let here = |region: &&ModelRegion| region.kind == "heap-block" && region.start == old;
+        let Some(region) = self.regions.iter().find(here) else { return false };
+        let used = self.arenas.iter().any(|arena| {
+            let ours = |extent: &&ModelExtent| extent.region == Some(region.id);
+            let inside = arena.object != 0 && region.start <= arena.object && arena.object < region.end;
+            arena.ended.is_none() && (inside || arena.standing().iter().any(ours))
+        });
+        used && (start == old || start + size <= old || region.end <= start)
+    }
+
+    /// A malloc block moves or changes its size, with all that lives in it.
+    pub(crate) fn move_heap_block(&mut self, now: Now, old: u64, start: u64, size: u64) {
+        let here = |region: &&ModelRegion| region.kind == "heap-block" && region.start == old;
+        let Some(region) = self.regions.iter().find(here).cloned() else { return };
+        let kept_end = region.end.min(old + size);
+        if kept_end < region.end {
+            self.cut(now, &region, kept_end, region.end, None, "heap-freed");
+        }
+        let stale = |other: &&ModelRegion| {
+            let overlaps = other.start < start + size && start < other.end;
+            other.kind == "heap-block" && other.id != region.id && overlaps
+        };
+        let stale: Vec<u64> = self.regions.iter().filter(stale).map(|region| region.start).collect();
+        for address in stale {
+            self.heap_free(now, address);
+        }
+        self.relocate(now, region.id, (old, kept_end), start, start + size);
     }
 
     fn region(&mut self, now: Now, kind: &'static str, start: u64, end: u64) {

@@ -27,6 +27,7 @@ pub enum Play {
     Remap { old: u64, old_pages: u64, new: u64, new_pages: u64 },
     Malloc { slot: u64, size: u64 },
     HeapFree { slot: u64 },
+    Realloc { slot: u64, to: u64, size: u64 },
 }
 
 /// The static memory of the one module, as `Model::new` wants it.
@@ -96,7 +97,9 @@ fn one() -> impl Strategy<Value = Play> {
         1 => (0_u64..8, 1_u64..4, 1_u64..5)
             .prop_map(|(old, old_pages, new_pages)| Play::Remap { old, old_pages, new: old, new_pages }),
         4 => (0_u64..8, 0_u64..9).prop_map(|(slot, size)| Play::Malloc { slot, size: size * 16 }),
-        3 => (0_u64..8).prop_map(|slot| Play::HeapFree { slot }),
+        2 => (0_u64..8).prop_map(|slot| Play::HeapFree { slot }),
+        2 => (0_u64..8, 0_u64..12, 0_u64..17).prop_map(|(slot, to, size)| Play::Realloc { slot, to, size: size * 16 }),
+        2 => (0_u64..8, 0_u64..17).prop_map(|(slot, size)| Play::Realloc { slot, to: slot, size: size * 16 }),
     ]
 }
 
@@ -133,6 +136,7 @@ pub fn play(plays: &[Play]) -> Vec<Event> {
             }),
             Play::Malloc { slot, size } => table.malloc(HEAP + slot * 128, size),
             Play::HeapFree { slot } => table.heap_free(HEAP + slot * 128),
+            Play::Realloc { slot, to, size } => table.realloc(77, HEAP + slot * 128, HEAP + to * 128, size),
         };
     }
     table.events()

@@ -244,6 +244,15 @@ impl Table {
         self.event(EventKind::HeapFree { address: Address(address) })
     }
 
+    /// A realloc call at `site`, as the recorder sees it: a free and an alloc.
+    #[must_use]
+    pub fn realloc(mut self, site: u32, old: u64, new: u64, size: u64) -> Table {
+        let before = self.site.replace(SiteId(site));
+        self = self.heap_free(old).malloc(new, size);
+        self.site = before;
+        self
+    }
+
     /// The process exits.
     #[must_use]
     pub fn exit(self, status: i32) -> Table {
