@@ -324,7 +324,7 @@ impl Iterator for Events<'_> {
     }
 }
 
-/// Slots, clock and header of a file that still grows.
+/// The clock of a file that still grows; `latest`: the latest pair of its segments.
 pub(crate) fn growing_clock(file: &[u8], header: &HeaderFields<'_>, latest: ClockPair) -> Clock {
     let word_pair = |tsc, ns| ClockPair { tsc: u64_at(file, tsc), ns: u64_at(file, ns) };
     let words = word_pair(live::LATEST_TSC, live::LATEST_NS);

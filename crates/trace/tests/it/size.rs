@@ -45,3 +45,25 @@ fn size_of_an_alloc_event() {
     assert!(sites <= 6.0, "{sites}");
     assert!(many <= 14.0, "{many}");
 }
+
+#[test]
+fn size_of_a_shared_arena_s_events_with_eight_writers() {
+    let mut file = File::new();
+    let mut writers: Vec<Writer> = (0..8).map(Writer::new).collect();
+    writers[0].put(&mut file, 1, 0, None, &Record::ArenaSeen { arena: 0, object: 8 });
+    for order in 0..COUNT {
+        let writer = (order * 7 / 3 % 8) as usize;
+        let alloc = Record::Alloc { arena: 0, order, block: 0x7F00_0000_0000 + 32 * order, size: 32, align: 0 };
+        writers[writer].put(&mut file, writer as u32 + 1, 16 * order, Some(1), &alloc);
+    }
+    let bytes = file.bytes.len() as f64 / COUNT as f64;
+    let trace = Trace::open(&file.bytes).unwrap();
+    let begin = Instant::now();
+    let orders = trace.events().filter_map(|event| event.kind.arena_order()).map(|(_, order)| order);
+    assert!(orders.eq(0..COUNT));
+    println!(
+        "eight writers, one arena: {bytes:.2} file bytes per event, {:.1} M events/s",
+        COUNT as f64 / begin.elapsed().as_secs_f64() / 1e6
+    );
+    assert!(bytes <= 8.0, "{bytes}");
+}
