@@ -157,6 +157,7 @@ pub(crate) struct Inlined {
     pub parameters: Vec<Parameter>,
     pub result: Option<Offset>,
     pub copies: usize,
+    pub origin: Offset,
 }
 
 /// Everything read in one walk, plus the means to look further.
@@ -348,7 +349,7 @@ impl<'d> Info<'d> {
                     .into_iter()
                     .map(|p| Parameter { name: p.name, ty: p.ty, place: p.place })
                     .collect();
-                Some(Inlined { name: described.name, parameters, result: described.result, copies })
+                Some(Inlined { name: described.name, parameters, result: described.result, copies, origin })
             })
             .collect();
         found.sort_by(|a, b| a.name.cmp(&b.name));
@@ -363,6 +364,11 @@ impl<'d> Info<'d> {
     /// True when `origin` was copied into function number `index`.
     pub(crate) fn is_inlined_in(&self, origin: Offset, index: usize) -> bool {
         self.inlined_in.contains(&(origin, index))
+    }
+
+    /// True when a copy of `origin` lies inside one of the functions with these numbers.
+    pub(crate) fn is_inside_any(&self, origin: Offset, functions: &[usize]) -> bool {
+        self.inlined_in.range((origin, 0)..=(origin, usize::MAX)).any(|(_, function)| functions.contains(function))
     }
 
     fn describe(&self, offset: Offset) -> Option<Described> {

@@ -11,10 +11,14 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::rc::Rc;
 
 /// Nested calls followed from the function in question.
-const MAX_DEPTH: usize = 8;
+const MAX_DEPTH: usize = 6;
+/// Effects of one kind that a summary keeps apart.
+const MAX_EFFECTS: usize = 96;
+/// Instruction visits of one analysis of a program; beyond, functions count as unreadable.
+const MAX_TOTAL_STEPS: usize = 40_000_000;
 
 /// One store that leaves the frame.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Store {
     pub loc: Loc,
     pub bytes: u32,
@@ -35,7 +39,7 @@ impl Store {
 }
 
 /// A call of an opaque function.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Call {
     pub target: u64,
     pub arguments: Vec<Value>,
@@ -104,23 +108,47 @@ pub(crate) fn grow_pair<K: Ord>(map: &mut BTreeMap<K, (Value, Value)>, key: K, p
 
 impl Growing {
     pub(crate) fn finish(self) -> Summary {
+        let mut stores: Vec<Store> =
+            self.stores.into_iter().map(|((_, loc, bytes), value)| Store { loc, bytes, value }).collect();
+        stores.sort();
+        stores.dedup();
+        if stores.len() > MAX_EFFECTS {
+            // Too many to tell apart: one for each place.
+            let mut joined: BTreeMap<(Loc, u32), Value> = BTreeMap::new();
+            for store in stores {
+                grow(&mut joined, (store.loc, store.bytes), store.value);
+            }
+            stores =
+                joined.into_iter().take(MAX_EFFECTS).map(|((loc, bytes), value)| Store { loc, bytes, value }).collect();
+        }
+        let mut calls: Vec<Call> =
+            self.calls.into_iter().map(|((_, target), arguments)| Call { target, arguments }).collect();
+        calls.sort();
+        calls.dedup();
+        calls.truncate(MAX_EFFECTS);
         Summary {
             result: self.result,
             second: self.second,
-            stores: self.stores.into_iter().map(|((_, loc, bytes), value)| Store { loc, bytes, value }).collect(),
-            releases: self.releases.into_values().collect(),
-            moves: self.moves.into_values().collect(),
-            sends: self.sends.into_values().collect(),
-            copies: self.copies.into_values().collect(),
-            fills: self.fills.into_values().collect(),
-            reads: self.reads,
-            calls: self.calls.into_iter().map(|((_, target), arguments)| Call { target, arguments }).collect(),
-            equalities: self.equalities.into_values().collect(),
-            products: self.products.into_values().collect(),
-            obtains: self.obtains.into_values().collect(),
+            stores,
+            releases: distinct(self.releases),
+            moves: distinct(self.moves),
+            sends: distinct(self.sends),
+            copies: distinct(self.copies),
+            fills: distinct(self.fills),
+            reads: self.reads.into_iter().take(MAX_EFFECTS).collect(),
+            calls,
+            equalities: distinct(self.equalities),
+            products: distinct(self.products),
+            obtains: distinct(self.obtains),
             complete: !self.incomplete,
         }
     }
+}
+
+/// The distinct values, at most as many as a summary keeps.
+fn distinct<V: Ord>(map: BTreeMap<u64, V>) -> Vec<V> {
+    let set: BTreeSet<V> = map.into_values().collect();
+    set.into_iter().take(MAX_EFFECTS).collect()
 }
 
 /// Summaries on demand, remembered.
@@ -132,11 +160,13 @@ pub(crate) struct Effects<'a, 'b> {
     opaque: BTreeSet<u64>,
     known: HashMap<u64, Option<Rc<Summary>>>,
     depth: usize,
+    /// Instruction visits so far.
+    pub steps: usize,
 }
 
 impl<'a, 'b> Effects<'a, 'b> {
     pub(crate) fn new(binary: &'b Binary<'a>, ends: &'b HashMap<u64, u64>, opaque: BTreeSet<u64>) -> Effects<'a, 'b> {
-        Effects { binary, ends, opaque, known: HashMap::new(), depth: 0 }
+        Effects { binary, ends, opaque, known: HashMap::new(), depth: 0, steps: 0 }
     }
 
     /// True when calls of this function are not looked into.
@@ -149,7 +179,7 @@ impl<'a, 'b> Effects<'a, 'b> {
         if let Some(known) = self.known.get(&address) {
             return known.clone();
         }
-        if self.depth >= MAX_DEPTH {
+        if self.depth >= MAX_DEPTH || self.steps >= MAX_TOTAL_STEPS {
             return None;
         }
         let end = self.ends.get(&address).copied().or_else(|| self.binary.function_end(address))?;

@@ -274,6 +274,12 @@ pub(crate) fn judge_user(view: &View<'_>, is_constant: bool, alloc_calls: &[Stri
             format!("a wrapper: what it returns is what {} returned", alloc_calls.join(" or ")),
         );
     }
+    // A function that allocates from the arena is a user of it; only the roles above may.
+    let own_alloc = view.summary.calls.iter().any(|call| call.arguments.iter().any(|v| view.is_own(v)));
+    if own_alloc && view.anchor != Anchor::Global {
+        let decl = view.decl(Role::Alloc, &[], Result_::Ignored);
+        return Decision::rejected(decl, format!("a user: it calls {}", alloc_calls.join(" and ")));
+    }
     // mark(arena) -> position
     if let Some(decision) = judge_mark(view, &others) {
         return decision;
@@ -411,10 +417,13 @@ fn judge_creation(view: &View<'_>, others: &[(usize, &Parameter)]) -> Option<Dec
     let clears = view
         .stores()
         .any(|s| view.covers_any(s, &view.arena.advanced) && !view.loads_any(&s.value, &view.arena.advanced));
+    // Memory that a caller hands in makes an arena only together with the rest: every pointer, and the start.
+    let complete = sources.iter().all(|field| new_memory.iter().any(|s| s.covers(*field)))
+        && (clears || view.arena.advanced.iter().all(|field| field.deep));
     let only_pointer_parameter =
         matches!(others, [(_, p)] if matches!(p.kind, Kind::Pointer { .. } | Kind::Object { .. } | Kind::Value { .. }));
     let obtains = !view.summary.obtains.is_empty();
-    if !new_memory.is_empty() && (obtains || !only_pointer_parameter) {
+    if !new_memory.is_empty() && (obtains || (complete && !only_pointer_parameter)) {
         if links_old {
             return Some(Decision::rejected(decl, "it adds memory to a living arena"));
         }
@@ -466,6 +475,17 @@ fn judge_return(view: &View<'_>, at: usize, parameter: &Parameter, name: &str) -
         }
     }
     if !positioned {
+        let wide = matches!(&parameter.kind, Kind::Value { record } if record.bytes > 8);
+        let sources = view.pointer_sources();
+        let partly =
+            view.stores().any(|s| sources.iter().any(|f| s.covers(*f)) && view.from_parameter(&s.value, parameter));
+        if wide && partly {
+            let decl = view.decl(Role::Rewind, &[(at, Argument::Mark)], Result_::Ignored);
+            return Some(Decision::rejected(
+                decl,
+                "the position comes in two words, and the first alone does not tell it",
+            ));
+        }
         if relative {
             let decl = view.decl(Role::Rewind, &[(at, Argument::Mark)], Result_::Ignored);
             return Some(Decision::rejected(decl, "it moves the position by an amount, not to a saved one"));
@@ -522,6 +542,9 @@ fn judge_free(view: &View<'_>, others: &[(usize, &Parameter)]) -> Option<Decisio
         matches!(p.kind, Kind::Pointer { constant: false, .. })
             || matches!(&p.kind, Kind::Object { record, constant: false } if Some(&record.key) != view.arena.key.as_ref())
     })?;
+    if !matches!(block.kind, Kind::Pointer { .. }) {
+        return None; // a descriptor of the allocator's own
+    }
     let word = block.word()?;
     if others.iter().any(|(other, p)| other != at && !matches!(p.kind, Kind::Integer)) {
         return None;
@@ -600,17 +623,20 @@ fn judge_end(view: &View<'_>, name: &str) -> Decision {
         return Decision::rejected(reset, "it changes no field that alloc uses, and frees nothing");
     }
     let mut decision = Decision::chosen(reset, vec!["it sets the arena's position back and frees nothing".into()]);
-    // Without a pointer among the fields, filling in and emptying are the same stores.
+    // An arena that holds its memory itself is filled in and emptied by the same stores: then names decide.
+    let says_create = words::sounds_like(Role::Create, name);
+    let says_reset = words::sounds_like(Role::Reset, name);
+    if says_create && !says_reset {
+        return Decision::chosen(
+            view.decl(Role::Create, &[], Result_::Ignored),
+            vec!["it sets the arena's position to its start".into()],
+        );
+    }
     if sources.is_empty() && view.arena.key.is_some() {
         let create = Decision::chosen(
             view.decl(Role::Create, &[], Result_::Ignored),
             vec!["it sets the arena's position to its start".into()],
         );
-        let says_create = words::sounds_like(Role::Create, name);
-        let says_reset = words::sounds_like(Role::Reset, name);
-        if says_create && !says_reset {
-            return create;
-        }
         if !says_reset {
             decision.rival = Some(Box::new(create));
         }

@@ -17,9 +17,9 @@ use std::collections::{BTreeMap, BTreeSet};
 /// Functions with more instructions are not analysed.
 const MAX_INSTRUCTIONS: usize = 6000;
 /// Instruction visits per function.
-const MAX_STEPS: usize = 120_000;
+const MAX_STEPS: usize = 60_000;
 /// Visits of one block before its growth is cut off.
-const MAX_VISITS: usize = 24;
+const MAX_VISITS: usize = 12;
 /// Copies of known length up to this are followed word by word.
 const MAX_COPY_BYTES: i64 = 256;
 /// Where thread-local variables are placed: far from every address of a file.
@@ -196,6 +196,7 @@ impl<'m, 'a, 'b> Machine<'m, 'a, 'b> {
             let mut targets: Vec<u64> = Vec::new();
             while let Some(instruction) = self.code.get(&at).copied() {
                 steps += 1;
+                self.effects.steps += 1;
                 let next = self.step(&instruction, &mut state);
                 if let Next::Stop = next {
                     break;
@@ -222,6 +223,7 @@ impl<'m, 'a, 'b> Machine<'m, 'a, 'b> {
                     continue;
                 }
                 match states.get(&target) {
+                    Some(old) if *old == state => {}
                     Some(old) => {
                         let joined = old.join(&state);
                         if joined != *old {

@@ -7,6 +7,9 @@
 use crate::value::{Atom, Base, Loc, Value};
 use std::collections::BTreeMap;
 
+/// Cells kept; a function that touches more loses sight of the rest.
+const MAX_CELLS: usize = 600;
+
 /// Where a cell lies.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(crate) enum Region {
@@ -69,7 +72,9 @@ impl Memory {
                 self.cells.insert((region, stop), (distance(stop, old_end), rest));
             }
         }
-        self.cells.insert((region, offset), (bytes, value));
+        if self.cells.len() < MAX_CELLS {
+            self.cells.insert((region, offset), (bytes, value));
+        }
     }
 
     /// Values of all frame cells in `[offset, offset + bytes)`.
@@ -81,9 +86,13 @@ impl Memory {
 
     /// Either of two memories.
     pub(crate) fn join(&self, other: &Memory) -> Memory {
+        if self == other {
+            return self.clone();
+        }
         let mut out = Memory::default();
         for (key, (size, value)) in &self.cells {
             let joined = match other.cells.get(key) {
+                Some((same, theirs)) if size == same && value == theirs => (*size, value.clone()),
                 Some((same, theirs)) => (*size.max(same), value.join(theirs)),
                 None => (*size, join_initial(*key, value)),
             };

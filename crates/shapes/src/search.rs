@@ -445,7 +445,9 @@ impl Search<'_, '_, '_> {
 
     fn note_unseen(&mut self) {
         for candidate in self.candidates.iter().filter(|c| c.unseen && c.proof().is_some()) {
-            if let Some(function) = self.functions.get(candidate.function) {
+            if let Some(function) = self.functions.get(candidate.function)
+                && words::sounds_like(Role::Alloc, &function.short_name())
+            {
                 self.notes.push(inlined_everywhere(&function.name, self.info.copies(function.origin)));
             }
         }
@@ -453,27 +455,49 @@ impl Search<'_, '_, '_> {
 
     /// Says which functions of the arenas (or which functions that look like an alloc) are invisible.
     fn note_inlined(&mut self, keys: &BTreeSet<String>) {
+        let mut copies: BTreeMap<String, usize> = BTreeMap::new();
+        let seen: Vec<usize> = self
+            .candidates
+            .iter()
+            .filter(|c| c.stands())
+            .filter_map(|c| self.functions.get(c.function))
+            .map(|f| f.index)
+            .collect();
         for inlined in self.info.only_inlined() {
             if is_library(&inlined.name) {
                 continue;
             }
             let kinds: Vec<Kind> = inlined.parameters.iter().map(|p| survey::kind(self.info, p.ty)).collect();
-            let takes_arena =
-                kinds.iter().any(|k| matches!(k, Kind::Object { record, .. } if keys.contains(&record.key)));
+            let short = survey::short_name(&inlined.name);
+            let own = kinds.iter().position(|k| matches!(k, Kind::Object { record, .. } if keys.contains(&record.key)));
             let takes_object = kinds.iter().any(|k| matches!(k, Kind::Object { constant: false, .. }));
             let takes_size = kinds.iter().any(|k| matches!(k, Kind::Integer));
-            let returns_bytes = matches!(
+            let gives_bytes = matches!(
                 survey::returned(self.info, inlined.result),
                 Returned::Pointer { bytes: true, constant: false }
             );
-            let short = survey::short_name(&inlined.name);
-            let is_role = Role::ALL.iter().any(|role| words::sounds_like(*role, &short));
-            let looks_like_alloc =
-                takes_object && takes_size && returns_bytes && words::sounds_like(Role::Alloc, &short);
-            let builds = matches!(survey::returned(self.info, inlined.result), Returned::Object { record, .. } if !keys.contains(&record.key));
-            if (takes_arena && is_role && !builds) || looks_like_alloc {
-                self.notes.push(inlined_everywhere(&inlined.name, inlined.copies));
+            let is_alloc = gives_bytes && takes_size && words::says_alloc(&short) && !short.contains("realloc");
+            let visible = if is_alloc && takes_object && (keys.is_empty() || own.is_some()) {
+                // Copies inside watched functions are seen with these.
+                !self.info.is_inside_any(inlined.origin, &seen)
+            } else {
+                let plain = |k: &Kind| matches!(k, Kind::Integer | Kind::Pointer { .. } | Kind::Value { .. });
+                let few = kinds.len() <= 2 && kinds.iter().enumerate().all(|(at, k)| Some(at) == own || plain(k));
+                let ends = [Role::Create, Role::Free, Role::Mark, Role::Rewind, Role::Reset, Role::Destroy];
+                let nothing =
+                    matches!(survey::returned(self.info, inlined.result), Returned::Nothing | Returned::Integer);
+                own.is_some()
+                    && few
+                    && nothing
+                    && words::count_parts(&short) <= 3
+                    && ends.iter().any(|role| words::sounds_like(*role, &short))
+            };
+            if visible {
+                *copies.entry(inlined.name).or_default() += inlined.copies;
             }
+        }
+        for (name, count) in copies {
+            self.notes.push(inlined_everywhere(&name, count));
         }
     }
 
@@ -578,6 +602,14 @@ impl Search<'_, '_, '_> {
         let groups: Vec<(Arena, String, Vec<usize>)> =
             groups.into_iter().enumerate().filter(|(i, _)| !doubted.contains(i)).map(|(_, g)| g).collect();
         let keys: BTreeSet<String> = groups.iter().filter_map(|(arena, _, _)| arena.key.clone()).collect();
+        for (_, _, decision) in decided.iter().filter(|(_, _, d)| !d.chosen) {
+            if matches!(decision.decl.role, Role::Rewind) && decision.because.iter().any(|b| b.contains("two words")) {
+                self.notes.push(format!(
+                    "{} goes back to a position of two words, which no role can express: blocks after it may seem to overlap",
+                    decision.decl.function
+                ));
+            }
+        }
         self.note_unseen();
         self.note_inlined(&keys);
         for candidate in self.candidates.iter().filter(|c| c.stands()) {
@@ -788,6 +820,21 @@ impl Search<'_, '_, '_> {
                 decision.rival = None;
                 decision.score += 3;
                 decision.because.push("its callers pass what a mark function returned".into());
+            }
+        }
+        // A pointer to a structure is a position only where another function fills one in.
+        for &index in &rewinds {
+            let Some((group, _, decision)) = decided.get(index) else { continue };
+            let filled = marks
+                .iter()
+                .filter_map(|i| decided.get(*i))
+                .any(|m| m.0 == *group && (m.2.decl.arguments.contains(&Argument::MarkAt) || fed.contains(&low(m.1))));
+            if decision.decl.arguments.contains(&Argument::MarkAt)
+                && !filled
+                && let Some((_, _, decision)) = decided.get_mut(index)
+            {
+                decision.chosen = false;
+                decision.because.push("but no function saves such a position".into());
             }
         }
         for &index in &marks {

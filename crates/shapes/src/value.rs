@@ -3,8 +3,10 @@
 //! Relied on: joining and combining only ever add origins, so a fixpoint ends; sets are bounded.
 //! Deliberately absent: control flow and memory (`machine`), any judgement (`allocs`).
 
+use std::rc::Rc;
+
 /// Most origins a value keeps; more are dropped, which loses proofs and invents none.
-const MAX_ATOMS: usize = 24;
+const MAX_ATOMS: usize = 16;
 
 /// What an address was reached from.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -81,10 +83,10 @@ impl Atom {
 }
 
 /// One word: its origins, and the exact distance from them where there is one.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
 pub(crate) struct Value {
-    /// Sorted, without repetition.
-    atoms: Vec<Atom>,
+    /// Sorted, without repetition; shared, for values are copied far more often than made.
+    atoms: Rc<[Atom]>,
     /// With origins: the value is one of them plus this. Without: the value is this number.
     pub offset: Option<i64>,
 }
@@ -97,17 +99,17 @@ impl Value {
 
     /// A number.
     pub(crate) fn number(value: i64) -> Value {
-        Value { atoms: Vec::new(), offset: Some(value) }
+        Value { atoms: Rc::default(), offset: Some(value) }
     }
 
     /// One origin, unchanged.
     pub(crate) fn of(atom: Atom) -> Value {
-        Value { atoms: vec![atom], offset: Some(0) }
+        Value { atoms: Rc::from([atom]), offset: Some(0) }
     }
 
     /// A place in the frame; 0 is the return address.
     pub(crate) fn stack(offset: i64) -> Value {
-        Value { atoms: vec![Atom::Stack], offset: Some(offset) }
+        Value { atoms: Rc::from([Atom::Stack]), offset: Some(offset) }
     }
 
     pub(crate) fn atoms(&self) -> &[Atom] {
@@ -125,7 +127,7 @@ impl Value {
 
     /// Offset in the frame, if the value is certainly there.
     pub(crate) fn as_stack(&self) -> Option<i64> {
-        if self.atoms == [Atom::Stack] { self.offset } else { None }
+        if *self.atoms == [Atom::Stack] { self.offset } else { None }
     }
 
     /// Loads this value contains.
@@ -150,16 +152,39 @@ impl Value {
         if let Err(at) = self.atoms.binary_search(&atom)
             && self.atoms.len() < MAX_ATOMS
         {
-            self.atoms.insert(at, atom);
+            let (before, after) = self.atoms.split_at(at);
+            self.atoms = before.iter().chain([&atom]).chain(after).copied().collect();
         }
+    }
+
+    /// The origins of both.
+    fn union(&self, other: &Value) -> Rc<[Atom]> {
+        let (a, b) = (&self.atoms, &other.atoms);
+        if b.is_empty() || Rc::ptr_eq(a, b) || b.iter().all(|atom| self.has(*atom)) {
+            return a.clone();
+        }
+        if a.is_empty() || a.iter().all(|atom| other.has(*atom)) {
+            return b.clone();
+        }
+        let mut all: Vec<Atom> = a.to_vec();
+        for atom in b.iter() {
+            if all.len() >= MAX_ATOMS {
+                break;
+            }
+            if !self.has(*atom) {
+                all.push(*atom);
+            }
+        }
+        all.sort_unstable();
+        all.into()
     }
 
     /// Either of two values.
     pub(crate) fn join(&self, other: &Value) -> Value {
-        let mut out = self.clone();
-        for &atom in &other.atoms {
-            out.insert(atom);
+        if self == other {
+            return self.clone();
         }
+        let mut out = Value { atoms: self.union(other), offset: None };
         // A null pointer on one side does not blur the other.
         out.offset = match (self, other) {
             (a, b) if a.as_number() == Some(0) && !b.atoms.is_empty() => b.offset,
@@ -211,7 +236,7 @@ impl Value {
     /// Multiplied by about 2^scale (negative: divided).
     pub(crate) fn scaled(&self, scale: i8) -> Value {
         let mut out = Value::unknown();
-        for &atom in &self.atoms {
+        for &atom in self.atoms.iter() {
             out.insert(match atom {
                 Atom::Argument(word, old) => Atom::Argument(word, old.saturating_add(scale).clamp(-32, 32)),
                 other => other,
@@ -237,7 +262,7 @@ impl Value {
             return vec![Loc { base: Base::Global(number as u64), deep: false, offset: Some(0) }];
         }
         let mut out: Vec<Loc> = Vec::new();
-        for atom in &self.atoms {
+        for atom in self.atoms.iter() {
             let Some((base, deep)) = atom.base() else { continue };
             let loc = match (base, self.offset) {
                 (Base::Global(address), Some(offset)) if !deep => {
@@ -258,7 +283,7 @@ fn starts_at_zero(plain: &Value, loaded: &Value) -> bool {
     if loaded.loads().next().is_none() {
         return false;
     }
-    match plain.atoms.as_slice() {
+    match &*plain.atoms {
         [] => plain.offset == Some(0),
         // `n` where the other way has `position + n`.
         [Atom::Argument(..)] => loaded.offset.is_none() && plain.atoms.iter().all(|atom| loaded.has(*atom)),

@@ -27,6 +27,11 @@ fn parts(name: &str) -> Vec<String> {
     out
 }
 
+/// How many parts a name has.
+pub(crate) fn count_parts(name: &str) -> usize {
+    parts(name).len()
+}
+
 fn any(name: &str, words: &[&str]) -> bool {
     parts(name).iter().any(|part| words.contains(&part.as_str()))
 }
