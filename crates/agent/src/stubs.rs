@@ -17,7 +17,9 @@
 //! Both stubs save *every* caller-saved general register and xmm0-15, on both sides: within one file gcc -O2 keeps
 //! values in caller-saved registers across calls to functions it knows not to touch them (-fipa-ra). The upper halves of
 //! ymm and zmm are safe because nothing in this object is built with AVX. Flags are not saved: no compiler keeps them
-//! across a call.
+//! across a call. The stack may arrive misaligned: gcc -O2 does not align it for a function of the same file that needs
+//! no alignment (-fipa-stack-alignment), so nothing here assumes 16 bytes, handlers get an aligned stack of their own,
+//! and the hooked function gets exactly the misalignment it would have had.
 #![allow(unsafe_code, reason = "assembly, and the one thread-local word")]
 
 use arenascope_record::{CallFrame, StubFrame, Thread};
@@ -120,14 +122,14 @@ ascope_thread:
         mov [rsp + 448], r11
         .set i, 0
         .irp r, xmm0,xmm1,xmm2,xmm3,xmm4,xmm5,xmm6,xmm7,xmm8,xmm9,xmm10,xmm11,xmm12,xmm13,xmm14,xmm15
-        movaps [rsp + 128 + i * 16], \r
+        movups [rsp + 128 + i * 16], \r
         .set i, i + 1
         .endr
     .endm
     .macro ascope_restore
         .set i, 0
         .irp r, xmm0,xmm1,xmm2,xmm3,xmm4,xmm5,xmm6,xmm7,xmm8,xmm9,xmm10,xmm11,xmm12,xmm13,xmm14,xmm15
-        movaps \r, [rsp + 128 + i * 16]
+        movups \r, [rsp + 128 + i * 16]
         .set i, i + 1
         .endr
         mov rax, [rsp + 384]
@@ -156,14 +158,22 @@ ascope_around:
     mov [rsp + 472], rax
     lea rax, [rsp + 552]
     mov [rsp + 480], rax
+    mov rbp, rsp
+    .cfi_remember_state
+    .cfi_def_cfa rbp, 560
+    .cfi_offset rbp, -104
     mov rdi, rsp
+    and rsp, -16
     call {on_enter}
+    mov rsp, rbp
+    mov rbp, [rsp + 456]
+    .cfi_restore_state
     test eax, eax
     jne 7f
     .set i, 0
     .rept 8
     movups xmm0, [rsp + 560 + i * 16]
-    movaps [rsp + i * 16], xmm0
+    movups [rsp + i * 16], xmm0
     .set i, i + 1
     .endr
     ascope_restore
@@ -172,8 +182,17 @@ ascope_around:
     .hidden ascope_around_return
 ascope_around_return:
     ascope_save
+    mov [rsp + 456], rbp
+    mov rbp, rsp
+    .cfi_remember_state
+    .cfi_def_cfa rbp, 560
+    .cfi_offset rbp, -104
     mov rdi, rsp
+    and rsp, -16
     call {on_exit}
+    mov rsp, rbp
+    mov rbp, [rsp + 456]
+    .cfi_restore_state
     ascope_restore
     add rsp, 552
     .cfi_adjust_cfa_offset -552
@@ -204,8 +223,16 @@ ascope_before:
     mov [rsp + 472], rax
     lea rax, [rsp + 568]
     mov [rsp + 480], rax
+    mov rbp, rsp
+    .cfi_remember_state
+    .cfi_def_cfa rbp, 576
+    .cfi_offset rbp, -120
     mov rdi, rsp
+    and rsp, -16
     call {on_before}
+    mov rsp, rbp
+    mov rbp, [rsp + 456]
+    .cfi_restore_state
     ascope_restore
     add rsp, 552
     .cfi_adjust_cfa_offset -552

@@ -177,6 +177,10 @@ impl Recorder {
         self.pid.store(pid, Relaxed);
         self.epoch.fetch_add(1, Relaxed);
         self.sites.clear();
+        // Here and not when an arena is next met: then other threads may be numbering its events.
+        for entry in self.arenas.all() {
+            entry.order.store(0, Relaxed);
+        }
         self.thread_numbers.store(0, Relaxed);
         self.modules.store(0, Relaxed);
         self.captured_bytes.store(0, Relaxed);
@@ -355,7 +359,6 @@ impl Recorder {
         };
         let epoch = self.epoch.load(Relaxed);
         if entry.epoch.swap(epoch, Relaxed) != epoch {
-            entry.order.store(0, Relaxed);
             self.note(thread, None, &Record::ArenaSeen { arena: entry.key.load(Relaxed), object });
         }
         thread.cache_arena(object, entry);

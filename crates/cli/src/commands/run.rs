@@ -146,9 +146,10 @@ fn watched(
     fail_on: &FailOn,
     words: &mut Words,
     job: &Job,
-    watching: Watching,
+    mut watching: Watching,
     notes: &[String],
 ) -> Result<ExitCode, CliError> {
+    let decls = watching.roles_for(job.program.image.as_ref()).decls;
     let launcher = std::process::id();
     let (_agent, preload) = agent_file()?;
     let listener =
@@ -177,13 +178,14 @@ fn watched(
     let ended = Arc::new(AtomicBool::new(false));
     let narrator = args.narrate.then(|| {
         let (path, style, ended) = (path.clone(), words.style, Arc::clone(&ended));
+        let decls = decls.clone();
         let log = args.log.clone();
         std::thread::spawn(move || {
             let mut out: Box<dyn Write> = match log.and_then(|log| File::options().append(true).open(log).ok()) {
                 Some(file) => Box::new(file),
                 None => Box::new(std::io::stderr()),
             };
-            narrate::narrate(&path, style, &mut out, &ended);
+            narrate::narrate(&path, &decls, style, &mut out, &ended);
         })
     });
     let outcome = start(job, waiting).and_then(|running| running.wait().map_err(|error| cannot_start(job, &error)));

@@ -19,10 +19,20 @@ impl CodeSource for ModulesCode<'_> {
     fn name(&self, address: u64) -> Option<String> {
         let (image, bias) = self.symbols.image_at(Address(address))?;
         let in_file = address.wrapping_sub(bias);
-        if let Some(function) = image.function_at(in_file).filter(|function| function.address == in_file) {
-            return Some(function.display().to_owned());
-        }
-        None
+        // Stubs have no symbol of their own.
+        image.plt_display(in_file).or_else(|| {
+            let function = image.function_at(in_file).filter(|function| function.address == in_file)?;
+            Some(function.display().to_owned())
+        })
+    }
+
+    fn slot_name(&self, slot: u64) -> Option<String> {
+        let (image, bias) = self.symbols.image_at(Address(slot))?;
+        image.slot_display(slot.wrapping_sub(bias))
+    }
+
+    fn system_v(&self, address: u64) -> bool {
+        self.symbols.image_at(Address(address)).is_none_or(|(image, _)| image.keeps_platform_convention())
     }
 
     fn function_bounds(&self, address: u64) -> Option<(u64, u64)> {

@@ -6,11 +6,11 @@ use crate::mapped::Mapped;
 use crate::run::code_source::ModulesCode;
 use crate::run::serve::Seen;
 use crate::run::trace_file;
-use arenascope_code::fate_along;
-use arenascope_event::{Address, EventKind, NullUse, ProcessFacts, SiteId};
+use arenascope_code::{NullFault, NullUse as Use, fate_along, null_use};
+use arenascope_event::{Address, EventKind, NullUse, ProcessFacts, SiteFacts, SiteId};
 use arenascope_symbols::Symbolizer;
 use arenascope_trace::Trace;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io;
 
@@ -39,7 +39,7 @@ fn complete(seen: &Seen, trace: &Trace<'_>, arguments: &[String], wait_status: O
     facts.watched = seen.watched;
     let symbols = Symbolizer::new(&seen.modules);
     let code = ModulesCode { symbols: &symbols };
-    let asked = Asked::of(trace);
+    let asked = Asked::of(trace, &facts);
     for (id, site) in facts.sites.iter_mut().enumerate() {
         for (depth, address) in site.addresses.iter().enumerate() {
             // A fault's innermost address is the instruction itself, not a return address.
@@ -51,8 +51,7 @@ fn complete(seen: &Seen, trace: &Trace<'_>, arguments: &[String], wait_status: O
             site.source = symbols.source_line(&frame.file, frame.line).unwrap_or_default();
         }
         if asked.results.contains(&(id as u32)) {
-            let addresses: Vec<u64> = site.addresses.iter().map(|address| address.0).collect();
-            site.fate = fate_along(&code, &addresses);
+            decode(site, &code);
         }
     }
     if let Some(fault) = asked.fault {
@@ -63,6 +62,12 @@ fn complete(seen: &Seen, trace: &Trace<'_>, arguments: &[String], wait_status: O
     facts
 }
 
+/// Decodes what becomes of the result at a site.
+pub fn decode(site: &mut SiteFacts, code: &ModulesCode<'_>) {
+    let addresses: Vec<u64> = site.addresses.iter().map(|address| address.0).collect();
+    site.fate = fate_along(code, &addresses);
+}
+
 /// What must be decoded.
 #[derive(Default)]
 struct Asked {
@@ -70,37 +75,52 @@ struct Asked {
     results: BTreeSet<u32>,
     /// Sites of faults.
     faults: BTreeSet<u32>,
-    /// The fatal fault after a refused alloc of the same thread.
+    /// The last fault, when an alloc was refused before it on its thread.
     fault: Option<Fault>,
 }
 
 struct Fault {
     pc: Address,
     address: Address,
-    registers: [u64; 16],
+    registers: Registers,
     site: Option<SiteId>,
     refused_site: SiteId,
 }
 
 impl Asked {
-    fn of(trace: &Trace<'_>) -> Asked {
+    fn of(trace: &Trace<'_>, facts: &ProcessFacts) -> Asked {
         let mut asked = Asked::default();
-        let mut refused = std::collections::BTreeMap::new();
+        // By thread, where the last refused call came from; gone when a later call from there was served, for then
+        // another value stood where the NULL had been.
+        let mut refused: BTreeMap<ThreadId, SiteId> = BTreeMap::new();
+        let caller = |site: SiteId| facts.sites.get(site.0 as usize).and_then(|site| site.addresses.first());
         for event in trace.events() {
             match event.kind {
-                EventKind::Alloc { block, .. } => {
+                EventKind::Alloc { block: result, .. } | EventKind::Resize { new: result, .. } => {
+                    // As in realloc, a size of 0 gives the block back.
+                    let gave_back = matches!(event.kind, EventKind::Resize { size: 0, .. });
                     let Some(site) = event.site else { continue };
-                    if block.is_null() {
+                    if result.is_null() && !gave_back {
                         refused.insert(event.thread, site);
-                    } else {
+                        continue;
+                    }
+                    if refused.get(&event.thread).is_some_and(|old| *old == site || caller(*old) == caller(site)) {
+                        refused.remove(&event.thread);
+                    }
+                    if matches!(event.kind, EventKind::Alloc { .. }) {
                         asked.results.insert(site.0);
                     }
                 }
                 EventKind::Fault { address, pc, synchronous, registers, .. } => {
                     asked.faults.extend(event.site.map(|site| site.0));
-                    if let (true, Some(refused_site)) = (synchronous, refused.get(&event.thread).copied()) {
-                        asked.fault = Some(Fault { pc, address, registers, site: event.site, refused_site });
-                    }
+                    let refused_site = refused.get(&event.thread).copied().filter(|_| synchronous);
+                    asked.fault = refused_site.map(|refused_site| Fault {
+                        pc,
+                        address,
+                        registers,
+                        site: event.site,
+                        refused_site,
+                    });
                 }
                 _ => {}
             }
@@ -112,15 +132,22 @@ impl Asked {
 impl Fault {
     fn judge(&self, facts: &ProcessFacts, code: &ModulesCode<'_>) -> (NullUse, String) {
         let addresses = |site: SiteId| -> Vec<u64> {
-            facts
-                .sites
-                .get(site.0 as usize)
-                .map_or_else(Vec::new, |site| site.addresses.iter().map(|address| address.0).collect())
+            let site = facts.sites.get(site.0 as usize);
+            site.map_or_else(Vec::new, |site| site.addresses.iter().map(|address| address.0).collect())
         };
-        let refused = addresses(self.refused_site);
-        // The fault's own backtrace without its innermost entry, which is the instruction itself.
-        let above: Vec<u64> = self.site.map_or_else(Vec::new, addresses).into_iter().skip(1).collect();
-        let _ = (&refused, &above, self.pc, self.address, self.registers, code);
-        (NullUse::Unknown, String::new())
+        // The fault's own backtrace begins with the instruction itself.
+        let backtrace: Vec<u64> = self.site.map_or_else(Vec::new, addresses).into_iter().skip(1).collect();
+        let fault = NullFault {
+            returned_to: &addresses(self.refused_site),
+            pc: self.pc.0,
+            address: self.address.0,
+            registers: &self.registers,
+            backtrace: &backtrace,
+        };
+        match null_use(code, &fault) {
+            Use::Proven(because) => (NullUse::Proven, because),
+            Use::Consistent(because) => (NullUse::Consistent, because),
+            Use::No => (NullUse::Unknown, String::new()),
+        }
     }
 }

@@ -12,6 +12,7 @@ pub mod finish;
 pub mod launch;
 pub mod narrate;
 pub mod near;
+pub mod neighbours;
 pub mod plan;
 pub mod program;
 pub mod serve;

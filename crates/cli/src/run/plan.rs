@@ -9,17 +9,19 @@
 //!
 //! Nothing here touches the target: the agent carries the plan out and says what failed.
 
-use crate::run::{near, sources};
+use crate::run::{near, neighbours, sources};
 use arenascope_code::detour::{self, MAX_RELOCATED, Target};
 use arenascope_event::{Address, HookFact, HookStatus, Role, RoleDecl};
 use arenascope_plan::{Hook, HookKind, LibcFunction, Patch, Shape, Source, Sources};
-use arenascope_symbols::Image;
+use arenascope_symbols::{CloneKind, Image, Match};
 use std::rc::Rc;
 
 /// Bytes of a slot.
 const SLOT: u64 = 96;
 /// Where the relocated instructions begin in a slot.
 const TRAMPOLINE: u64 = 16;
+/// Most bytes of a function that are looked through.
+const LARGEST: u64 = 1 << 22;
 /// Where slots begin in a near region.
 const FIRST_SLOT: u64 = 32;
 const _: () = assert!(TRAMPOLINE as usize + MAX_RELOCATED <= SLOT as usize);
@@ -105,10 +107,15 @@ fn role_wishes(request: &Request<'_>, facts: &mut Vec<HookFact>) -> Vec<Wish> {
                 continue;
             }
             let matches = image.find(name);
+            let split = split_off(image, &matches);
             let mut seen = Vec::new();
             for found in &matches {
                 let function = found.function;
                 if seen.contains(&function.address) {
+                    continue;
+                }
+                // The whole function speaks for the parts that were split off it.
+                if found.clone == Some(CloneKind::Part) && matches.iter().any(|other| other.clone.is_none()) {
                     continue;
                 }
                 seen.push(function.address);
@@ -129,7 +136,11 @@ fn role_wishes(request: &Request<'_>, facts: &mut Vec<HookFact>) -> Vec<Wish> {
                             sources: located.sources,
                             fact: Some(facts.len()),
                         });
-                        if copies == 0 { HookStatus::Watched } else { HookStatus::Partly(inlined(copies)) }
+                        match &split {
+                            _ if copies > 0 => HookStatus::Partly(inlined(copies)),
+                            Some(part) if found.clone.is_none() => HookStatus::Partly(called_in_part(part)),
+                            _ => HookStatus::Watched,
+                        }
                     }
                     Err(reason) => HookStatus::NotWatched(reason),
                 };
@@ -162,6 +173,26 @@ fn inlined(copies: usize) -> String {
         if copies == 1 { ("one call".to_string(), "it is") } else { (format!("{copies} calls"), "they are") };
     format!(
         "{count} of it were inlined by the compiler; {noun} not seen: compile with -O0, -Og or -fno-inline to see all"
+    )
+}
+
+/// The part that the compiler split off a function (`f.part.0`) and that others than the function call. They hold a
+/// copy of the function's first tests, so these are calls of the function that never reach its start.
+fn split_off(image: &Image, matches: &[Match<'_>]) -> Option<String> {
+    let of = |part: bool| matches.iter().filter(move |found| (found.clone == Some(CloneKind::Part)) == part);
+    let mut parts = of(true).peekable();
+    parts.peek()?;
+    let whole: Vec<_> = matches.iter().map(|found| found.function.address..found.function.end()).collect();
+    of(false).next()?;
+    parts
+        .find(|part| neighbours::called_from_outside(image, part.function.address, &whole))
+        .map(|part| part.function.name.to_string())
+}
+
+fn called_in_part(part: &str) -> String {
+    format!(
+        "the compiler split it: some callers make its first tests themselves and call only the rest ({part}); those \
+         calls are not seen: compile with -O0, -Og or -fno-partial-inlining to see all"
     )
 }
 
@@ -281,19 +312,20 @@ fn lay(request: &Request<'_>, module: &Loaded, wish: &Wish, region: u64, code: &
         return refuse(outcome, wish, format!("{} cannot be read", module.path));
     };
     let in_file = wish.address.wrapping_sub(module.bias);
-    let functions = image.functions();
-    let size = functions
-        .iter()
-        .filter(|function| function.address == in_file)
-        .map(|function| function.size)
-        .max()
-        .unwrap_or(0);
+    // Debug information is asked only for functions without a symbol: reading all of it takes long.
+    let known = image.symbols().binary_search_by_key(&in_file, |function| function.address).is_ok();
+    let functions = if known { image.symbols() } else { image.functions() };
+    let here = functions.partition_point(|function| function.address < in_file);
     let after = functions.partition_point(|function| function.address <= in_file);
+    let size = functions.get(here..after).unwrap_or_default().iter().map(|function| function.size).max().unwrap_or(0);
     let next_function = functions.get(after).map(|function| function.address);
-    let length = usize::try_from(size).unwrap_or(usize::MAX).clamp(64, 1 << 20).saturating_add(32);
+    // Without a size the function ends at the next one.
+    let extent = if size > 0 { size } else { next_function.map_or(LARGEST, |next| next.saturating_sub(in_file)) };
+    let length = usize::try_from(extent.clamp(64, LARGEST)).unwrap_or(usize::MAX).saturating_add(32);
     let Some(bytes) = image.code(in_file, length) else {
         return refuse(outcome, wish, "its code is not in the file".into());
     };
+    let elsewhere = neighbours::of(image, module.bias, in_file, size);
     let slot = region + code.len() as u64;
     let target = Target {
         address: wish.address,
@@ -301,7 +333,7 @@ fn lay(request: &Request<'_>, module: &Loaded, wish: &Wish, region: u64, code: &
         size,
         next_function: next_function.map(|address| address.wrapping_add(module.bias)),
     };
-    let detour = match detour::plan(&target, slot, slot + TRAMPOLINE) {
+    let detour = match detour::plan_with(&target, &elsewhere, slot, slot + TRAMPOLINE) {
         Ok(detour) => detour,
         Err(refusal) => return refuse(outcome, wish, refusal.to_string()),
     };

@@ -380,7 +380,8 @@ impl Server {
             self.seen.push(seen);
             return Ok(());
         };
-        let sent = write_message(stream, buffer.get(..used).unwrap_or(&[]), trace.as_ref());
+        let started = trace.as_ref().map_or(Ok(()), TraceFile::start_clock);
+        let sent = started.and_then(|()| write_message(stream, buffer.get(..used).unwrap_or(&[]), trace.as_ref()));
         if !outcome.facts.is_empty() {
             seen.hooks = outcome.facts;
         }

@@ -28,6 +28,38 @@ pub struct TraceFile {
     pub bytes: u64,
     /// True when all its space is allocated.
     pub allocated: bool,
+    header: Header,
+}
+
+/// What the header page says.
+struct Header {
+    pid: u32,
+    parent_pid: u32,
+    fork_id: u64,
+    program: Vec<u8>,
+}
+
+impl Header {
+    /// The page, with the clocks as they are now.
+    fn page(&self) -> [u8; layout::HEADER_BYTES] {
+        let started = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos() as u64);
+        layout::header(&HeaderFields {
+            pid: self.pid,
+            parent_pid: self.parent_pid,
+            fork_id: self.fork_id,
+            start: now(),
+            start_unix_ns: started,
+            program: &self.program,
+        })
+    }
+}
+
+impl TraceFile {
+    /// Sets the moment that event times count from to now: right before the agent maps the trace, so that our own
+    /// preparations do not count.
+    pub fn start_clock(&self) -> io::Result<()> {
+        self.file.write_all_at(&self.header.page(), 0)
+    }
 }
 
 /// Both clocks now.
@@ -75,14 +107,12 @@ pub fn begin(
     if !file.metadata().is_ok_and(|data| data.is_file()) {
         return Err(CliError::usage(format!("{shown} is not a regular file: a trace must be")).hint("-o FILE"));
     }
-    let started = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos() as u64);
-    let header =
-        layout::header(&HeaderFields { pid, parent_pid, fork_id, start: now(), start_unix_ns: started, program });
+    let header = Header { pid, parent_pid, fork_id, program: program.to_vec() };
     let cannot = |error: io::Error| {
         let _ = std::fs::remove_file(path);
         CliError::usage(format!("cannot write the trace {shown}: {error}")).hint("-o FILE on a file system with space")
     };
-    file.write_all_at(&header, 0).map_err(cannot)?;
+    file.write_all_at(&header.page(), 0).map_err(cannot)?;
     // A full file system may only say so when the data is really placed.
     file.sync_data().map_err(cannot)?;
     let allocated = !kernel_populates();
@@ -94,7 +124,7 @@ pub fn begin(
     } else {
         file.set_len(bytes).map_err(cannot)?;
     }
-    Ok(TraceFile { file, path: path.to_owned(), bytes, allocated })
+    Ok(TraceFile { file, path: path.to_owned(), bytes, allocated, header })
 }
 
 /// MADV_POPULATE_WRITE came with Linux 5.14.
