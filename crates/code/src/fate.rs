@@ -183,7 +183,7 @@ pub(crate) fn function_name(code: &dyn CodeSource, return_address: u64) -> Strin
 }
 
 /// True when the code proves that the function around `inner` returns to `outer`.
-fn is_called_from(code: &dyn CodeSource, inner: u64, outer: u64) -> bool {
+pub(crate) fn is_called_from(code: &dyn CodeSource, inner: u64, outer: u64) -> bool {
     let Some((start, _)) = code.function_bounds(inner.saturating_sub(1)) else {
         return false;
     };

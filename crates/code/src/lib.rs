@@ -10,6 +10,9 @@ mod fate_effect;
 mod fate_names;
 mod fate_source;
 mod fate_walk;
+mod null_state;
+mod null_use;
 
 pub use fate::{Verdict, fate, fate_along};
 pub use fate_source::CodeSource;
+pub use null_use::{NullFault, NullUse, null_use};
