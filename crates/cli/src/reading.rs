@@ -116,18 +116,33 @@ fn header_facts(path: &Path) -> Option<ProcessFacts> {
 /// How many parents of parents are followed: a chain of forks longer than this begins without its oldest arenas.
 const MOST_ANCESTORS: u32 = 16;
 
-/// A replay at the start of this trace: empty, or, for a forked process whose parent's trace lies beside it, with the
-/// arenas it inherited.
-pub fn start(path: &Path, facts: &ProcessFacts) -> Replay {
+/// Where the replay of a trace begins.
+pub struct Start {
+    /// Empty, or, for a forked process whose parent's trace lies beside it, with the arenas it inherited.
+    pub replay: Replay,
+    /// Facts of the process that the inherited arenas and blocks come from; `None` when there are none, or when they may
+    /// come from several.
+    pub parent: Option<ProcessFacts>,
+}
+
+/// The start of this trace.
+pub fn start(path: &Path, facts: &ProcessFacts) -> Start {
     start_within(path, facts, MOST_ANCESTORS)
 }
 
-fn start_within(path: &Path, facts: &ProcessFacts, ancestors: u32) -> Replay {
-    inherited(path, facts, ancestors).map_or_else(|| Replay::new(facts), |parent| Replay::forked(parent.state(), facts))
+fn start_within(path: &Path, facts: &ProcessFacts, ancestors: u32) -> Start {
+    match inherited(path, facts, ancestors) {
+        None => Start { replay: Replay::new(facts), parent: None },
+        Some((parent, parent_facts)) => Start {
+            replay: Replay::forked(parent.state(), facts),
+            // A parent that inherited arenas itself hands on blocks whose sites stand in an older trace.
+            parent: (parent_facts.fork_id == 0).then_some(parent_facts),
+        },
+    }
 }
 
 /// The parent's replay at the fork, if its trace can be found and knows of it.
-fn inherited(path: &Path, facts: &ProcessFacts, ancestors: u32) -> Option<Replay> {
+fn inherited(path: &Path, facts: &ProcessFacts, ancestors: u32) -> Option<(Replay, ProcessFacts)> {
     if facts.fork_id == 0 || ancestors == 0 {
         return None;
     }
@@ -135,10 +150,10 @@ fn inherited(path: &Path, facts: &ProcessFacts, ancestors: u32) -> Option<Replay
     let file = TraceFile::open(&parent_path).ok()?;
     let trace = file.trace().ok()?;
     let parent_facts = trace.facts();
-    let mut replay = start_within(&parent_path, &parent_facts, ancestors - 1);
+    let mut replay = start_within(&parent_path, &parent_facts, ancestors - 1).replay;
     for event in trace.events() {
         if matches!(event.kind, EventKind::Fork { fork_id, .. } if fork_id == facts.fork_id) {
-            return Some(replay);
+            return Some((replay, parent_facts));
         }
         replay.apply(&event);
     }
@@ -149,6 +164,8 @@ fn inherited(path: &Path, facts: &ProcessFacts, ancestors: u32) -> Option<Replay
 pub struct Reading {
     /// Facts of the process.
     pub facts: ProcessFacts,
+    /// Facts of the process that inherited arenas come from: see [`Start::parent`].
+    pub parent: Option<ProcessFacts>,
     /// The state at the moment asked for.
     pub state: State,
     /// What the state does not hold.
@@ -162,7 +179,7 @@ pub struct Reading {
 /// Reads a trace to its end. `moment` is the event after which the state is wanted; `None` is the end.
 pub fn read(file: &TraceFile, trace: &Trace<'_>, moment: Option<u64>) -> Reading {
     let facts = trace.facts();
-    let mut replay = start(file.path(), &facts);
+    let Start { mut replay, parent } = start(file.path(), &facts);
     let mut gatherer = Gatherer::new(moment.unwrap_or(u64::MAX));
     let mut watch = Watch::new();
     let mut state = (moment == Some(0)).then(|| replay.state().clone());
@@ -176,7 +193,7 @@ pub fn read(file: &TraceFile, trace: &Trace<'_>, moment: Option<u64>) -> Reading
     }
     let findings = watch.finish(replay.state(), &facts).iter().map(|finding| finding_view(finding, &facts)).collect();
     let damage = trace.check().iter().map(ToString::to_string).collect();
-    Reading { state: state.unwrap_or_else(|| replay.state().clone()), facts, gatherer, findings, damage }
+    Reading { state: state.unwrap_or_else(|| replay.state().clone()), facts, parent, gatherer, findings, damage }
 }
 
 impl Reading {
@@ -187,6 +204,7 @@ impl Reading {
         let sources = Sources {
             trace: &name,
             facts: &self.facts,
+            parent: self.parent.as_ref(),
             blob: &|blob| trace.blob(blob).map(std::borrow::Cow::into_owned),
             child_trace: &|child, fork_id| {
                 let path = sibling(file.path(), pid, child, |facts| facts.fork_id == fork_id)?;

@@ -131,10 +131,12 @@ fn life(out: &mut dyn Write, arena: &ArenaView, names: &FileNames, style: &Style
     if let Some(refused) = &arena.refused {
         let calls = if refused.count == 1 { "1 call".to_owned() } else { quantity::counted(refused.count, "call") };
         let line = format!(
-            "  refused    {calls} returned NULL; the first asked for {} at #{}  {}",
+            "  refused    {calls} returned NULL; the first asked for {}{}",
             quantity::bytes(refused.size),
-            refused.event,
-            place(&refused.site),
+            match refused.event {
+                0 => String::new(),
+                event => format!(" at #{event}  {}", place(&refused.site)),
+            },
         );
         writeln!(out, "{}", style.yellow(&line))?;
     }

@@ -61,6 +61,9 @@ pub struct Sources<'a> {
     pub trace: &'a str,
     /// Facts of the process.
     pub facts: &'a ProcessFacts,
+    /// Facts of the process whose arenas this one inherited, if all of them come from the same: sites of inherited arenas
+    /// and blocks are its sites.
+    pub parent: Option<&'a ProcessFacts>,
     /// The bytes of a capture.
     pub blob: &'a dyn Fn(BlobId) -> Option<Vec<u8>>,
     /// The trace of a forked process, by pid and fork id.
@@ -286,17 +289,27 @@ struct Maker<'a> {
     sources: &'a Sources<'a>,
     default_name: &'a str,
     by_pointer: bool,
-    sites: BTreeMap<SiteId, Option<Arc<Site>>>,
+    /// By whether the site is one of the parent process.
+    sites: BTreeMap<(bool, SiteId), Option<Arc<Site>>>,
 }
 
 impl Maker<'_> {
-    fn site(&mut self, id: Option<SiteId>) -> Option<Arc<Site>> {
-        let facts = self.sources.facts;
-        self.sites.entry(id?).or_insert_with(|| site_view(facts, id).map(Arc::new)).clone()
+    /// Whose numbers the sites of a thing are.
+    fn facts_of(&self, inherited: bool) -> Option<&ProcessFacts> {
+        if inherited { self.sources.parent } else { Some(self.sources.facts) }
+    }
+
+    fn site(&mut self, id: Option<SiteId>, inherited: bool) -> Option<Arc<Site>> {
+        let key = (inherited, id?);
+        if let Some(known) = self.sites.get(&key) {
+            return known.clone();
+        }
+        let made = self.facts_of(inherited).and_then(|facts| site_view(facts, id)).map(Arc::new);
+        self.sites.insert(key, made.clone());
+        made
     }
 
     fn arena(&mut self, arena: &Arena, moment: u64, captures: Option<&Captures>) -> ArenaView {
-        let facts = self.sources.facts;
         let capacity = arena.capacity();
         let extents: Vec<ExtentView> = arena
             .extents()
@@ -318,14 +331,15 @@ impl Maker<'_> {
         let mut blocks: Vec<BlockView> = Vec::new();
         for block in arena.blocks() {
             let place = arena.place(block);
-            let dropped = site_facts(facts, block.site).is_some_and(|site| site.fate.kind == FateKind::Dropped);
+            let site = self.facts_of(block.inherited).and_then(|facts| site_facts(facts, block.site));
+            let dropped = site.is_some_and(|site| site.fate.kind == FateKind::Dropped);
             blocks.push(BlockView {
                 number: block.number,
                 address: block.address.0,
                 extent: index_of.get(&place.extent).copied().unwrap_or(extents.len()),
                 offset: place.offset,
                 size: block.size,
-                site: self.site(block.site),
+                site: self.site(block.site, block.inherited),
                 born: block.born.0,
                 inherited: block.inherited,
                 flag: (dropped && !self.by_pointer).then_some("nobody's"),
@@ -341,13 +355,13 @@ impl Maker<'_> {
             mapped: arena.memory_bytes(),
             birth: Birth {
                 event: arena.created.map_or(arena.born.moment(), |created| created.moment).0,
-                site: self.site(arena.created.map_or(arena.born_site, |created| created.site)),
+                site: self.site(arena.created.map_or(arena.born_site, |created| created.site), arena.inherited),
                 created: arena.created.is_some(),
                 inherited: arena.inherited,
             },
             end: arena.ended.map(|end| End {
                 event: end.moment.0,
-                site: self.site(end.site),
+                site: self.site(end.site, false),
                 how: match end.how {
                     Ending::Destroyed => "destroyed",
                     Ending::Unmapped => "unmapped",
@@ -364,9 +378,10 @@ impl Maker<'_> {
             threads: arena.threads.iter().map(|thread| thread.0).collect(),
             refused: arena.first_refusal.map(|first| Refusals {
                 count: arena.counts.refused,
-                event: first.moment.0,
+                // Of an inherited arena nobody knows whether the parent or the child was refused first.
+                event: if arena.inherited { 0 } else { first.moment.0 },
                 size: first.size,
-                site: self.site(first.site),
+                site: if arena.inherited { None } else { self.site(first.site, false) },
             }),
             drawn_at: arena.ended.map_or(moment, |end| end.moment.0.saturating_sub(1)),
             extents,
@@ -416,7 +431,7 @@ impl Maker<'_> {
     fn groups(&mut self, arenas: &[&Arena]) -> Vec<ArenaGroup> {
         let mut groups: BTreeMap<Option<(String, u32)>, ArenaGroup> = BTreeMap::new();
         for arena in arenas {
-            let site = self.site(arena.created.map_or(arena.born_site, |created| created.site));
+            let site = self.site(arena.created.map_or(arena.born_site, |created| created.site), arena.inherited);
             let told = site.as_deref().and_then(place::telling_frame);
             let key = told.map(|frame| (frame.file.clone(), frame.line));
             let group = groups.entry(key).or_insert_with(|| ArenaGroup { count: 0, site, peak: 0 });

@@ -94,7 +94,7 @@ impl<'a> Narrator<'a> {
     pub fn line(&mut self, event: &Event, effect: &Effect, state: &State, out: &mut String) {
         let number = format!("#{}", event.number.0);
         let _ = write!(out, "{number:>6}  {:>9}  t{:<2} ", quantity::duration(event.time_ns), event.thread.0);
-        self.words(event, effect, state, out);
+        self.sign_and_sentence(event, effect, state, out);
         let place = self.place(event.site);
         if !place.is_empty() {
             let _ = write!(out, "   {place}");
@@ -111,8 +111,29 @@ impl<'a> Narrator<'a> {
         })
     }
 
-    /// The words alone, without number, time, place and newline.
+    /// The words alone, with newline and without number, time and place: for telling events while the program runs.
+    /// Nothing for events that only prepare: modules, mappings, malloc blocks, threads, first sights.
     pub fn words(&mut self, event: &Event, effect: &Effect, state: &State, out: &mut String) {
+        let prepares = match &event.kind {
+            EventKind::Map { .. }
+            | EventKind::Unmap { .. }
+            | EventKind::Remap { .. }
+            | EventKind::HeapAlloc { .. }
+            | EventKind::HeapFree { .. } => effect.ended.is_empty() && effect.died.blocks == 0,
+            EventKind::ModuleLoaded { .. }
+            | EventKind::ThreadStart { .. }
+            | EventKind::ThreadExit
+            | EventKind::ArenaSeen { .. }
+            | EventKind::Exit { .. } => true,
+            _ => false,
+        };
+        if !prepares {
+            self.sign_and_sentence(event, effect, state, out);
+            out.push('\n');
+        }
+    }
+
+    fn sign_and_sentence(&self, event: &Event, effect: &Effect, state: &State, out: &mut String) {
         let (symbol, word) = self.sign(event, effect);
         if self.style.plain {
             let _ = write!(out, "{word:<10} ");

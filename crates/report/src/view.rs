@@ -142,7 +142,7 @@ pub struct BytesView {
 pub struct Refusals {
     /// How many.
     pub count: u64,
-    /// The first: its event.
+    /// The first: its event; 0 when it may have been one of the parent process.
     pub event: u64,
     /// The first: bytes asked for.
     pub size: u64,

@@ -156,7 +156,7 @@ fn tell(facts: &ProcessFacts, events: &[Event], at: Option<u64>, selection: &Sel
         state = replay.state().clone();
     }
     let findings = watch.finish(replay.state(), facts).iter().map(|finding| finding_view(finding, facts)).collect();
-    let sources = Sources { trace: "09b.4711.ascope", facts, blob: &blob, child_trace: &|_, _| None };
+    let sources = Sources { trace: "09b.4711.ascope", facts, parent: None, blob: &blob, child_trace: &|_, _| None };
     let view = gatherer.run_view(&state, findings, selection, &sources);
     Told { view, moment: Moment { event: state.moment.0, time_ns: state.time_ns }, log, json_log }
 }
@@ -518,4 +518,65 @@ fn thousands_of_arenas_are_summed_up() {
     let one = Selection { pattern: Some(ArenaPattern::new("17")), ..all() };
     let told = tell(&facts, &[], None, &one, Style::PIPE);
     assert!(told.view.arenas.is_empty());
+}
+
+#[test]
+fn narration_tells_what_happens_to_arenas_and_nothing_else() {
+    let facts = facts();
+    let mut replay = Replay::new(&facts);
+    let mut narrator = Narrator::new(&facts, "/src", Style::PIPE);
+    let mut told = String::new();
+    for event in seed_09b() {
+        let effect = replay.apply(&event);
+        narrator.words(&event, &effect, replay.state(), &mut told);
+    }
+    expect![[r#"
+        🎯 arena_init(256) → arena 1 "arena"
+        ✅ arena_alloc(32) → 0x7f0000000000 (offset = 32)   block 1 of arena 1
+        ✅ arena_alloc(32) → 0x7f0000000020 (offset = 64)   block 2 of arena 1
+        ⚠️  arena_alloc(32) → 0x7f0000000040 (offset = 96): 32 bytes at +64: nobody keeps them   block 3 of arena 1
+        ✅ arena_alloc(32) → 0x7f0000000060 (offset = 128)   block 4 of arena 1
+        🧠 4,096 bytes at 0x7f0000000000 of arena 1 "arena" saved before it was destroyed
+        🧹 arena_free: arena 1 "arena" destroyed, 4 blocks of 128 B gone
+    "#]]
+    .assert_eq(&told);
+}
+
+/// A child that goes on allocating in the arena it inherited: sites of the parent's blocks are the parent's.
+#[test]
+fn inherited_blocks_are_told_by_the_parents_sites() {
+    let parent = facts();
+    let mut replay = Replay::new(&parent);
+    for event in seed_09b().iter().take(5) {
+        replay.apply(event);
+    }
+    let child = ProcessFacts {
+        pid: 4712,
+        parent_pid: 4711,
+        fork_id: 9,
+        sites: vec![site(200, "child's", FateKind::Read), site(201, "child's", FateKind::Dropped)],
+        ..facts()
+    };
+    let events = events(vec![
+        (None, EventKind::ArenaSeen { arena: ARENA, object: Address(OBJECT) }),
+        (Some(0), alloc(0, BASE + 64, 32)),
+    ]);
+    let mut forked = Replay::forked(replay.state(), &child);
+    let mut gatherer = Gatherer::new(u64::MAX);
+    for event in &events {
+        let effect = forked.apply(event);
+        gatherer.observe(event, &effect, forked.state());
+    }
+    let view = |parent: Option<&ProcessFacts>| {
+        let sources = Sources { trace: "t", facts: &child, parent, blob: &blob, child_trace: &|_, _| None };
+        gatherer.run_view(forked.state(), Vec::new(), &all(), &sources).arenas.remove(0)
+    };
+    let line = |block: &arenascope_report::view::BlockView| block.site.as_ref().map(|site| site.frames[0].line);
+    let known = view(Some(&parent));
+    assert!(known.birth.inherited);
+    assert_eq!(known.birth.site.as_ref().map(|site| site.frames[0].line), Some(61));
+    assert_eq!(known.blocks.iter().map(line).collect::<Vec<_>>(), [Some(64), Some(65), Some(200)]);
+    assert!(known.blocks.iter().all(|block| block.flag.is_none()), "site 1 of the child is not that of block 1");
+    let unknown = view(None);
+    assert_eq!(unknown.blocks.iter().map(line).collect::<Vec<_>>(), [None, None, Some(200)]);
 }

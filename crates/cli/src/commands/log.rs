@@ -22,7 +22,7 @@ pub fn log(args: LogArgs) -> Result<ExitCode, CliError> {
     let style = output::style(&std::io::stdout(), args.view.plain);
     let mut narrator = Narrator::new(&facts, &reading::current_directory(), style);
     let mut json = JsonLog::new(&facts);
-    let mut replay = reading::start(file.path(), &facts);
+    let mut replay = reading::start(file.path(), &facts).replay;
     let mut out = Stdout::new();
     let mut line = String::new();
     if args.view.json {
