@@ -522,7 +522,7 @@ impl State {
             return if is_static { None } else { Some(region.id) };
         }
         // An empty block at the very end of a full extent.
-        let before = address.0.checked_sub(1).filter(|_| size == 0)?;
+        let before = address.0.checked_sub(1).filter(|_| size == 0 && ground.sizes_known)?;
         let region = self.regions.holding(before)?.id;
         self.arena(id).filter(|arena| arena.by_region.contains_key(&region)).map(|_| region)
     }

@@ -511,7 +511,7 @@ impl Model {
         };
         let region = match holding(address) {
             Some(region) => Some(region).filter(|region| region.kind != "observed" || !in_module(address)),
-            None if size == 0 => holding(address - 1)
+            None if size == 0 && self.sizes_known => holding(address - 1)
                 .filter(|region| self.arenas[index].standing().iter().any(|extent| extent.region == Some(region.id))),
             None => None,
         };
