@@ -6,6 +6,8 @@
 //! looked at again: the claim is "thrown away", not "useless".
 //!
 //! Relied on: the System V calling convention (rax is no argument and is lost across calls into other modules).
+//! Known gap: a function declared `preserve_most` or `no_caller_saved_registers` that lives in another module may keep
+//! rax across the call, against that convention; in the same module it is looked into.
 //! Deliberately absent: files and symbols (`CodeSource` has them), exceptions' landing pads, results other than rax.
 
 use crate::fate_effect::{ALL_BYTES, Bytes};
