@@ -193,6 +193,23 @@ impl Elf {
         })
     }
 
+    /// Start and bytes of the section of code (of the segment, without sections) that holds `address`.
+    pub(crate) fn code_section(&self, address: u64) -> Option<(u64, &'static [u8])> {
+        let section = self.file.elf_section_table().iter().find_map(|section| {
+            let start: u64 = section.sh_addr(LittleEndian);
+            (start <= address && self.code_section_end(address)? == start.checked_add(section.sh_size(LittleEndian))?)
+                .then_some(start)
+        });
+        let segment = || {
+            let holds = |start: u64, size: u64| address.checked_sub(start).is_some_and(|into| into < size);
+            self.executable()
+                .map(|header| (header.p_vaddr(LittleEndian), header.p_memsz(LittleEndian)))
+                .find_map(|(start, size)| holds(start, size).then_some(start))
+        };
+        let start = section.or_else(segment)?;
+        Some((start, self.code(start, usize::MAX)?))
+    }
+
     pub(crate) fn linkage(&self) -> Linkage {
         let interpreter = self
             .file

@@ -9,6 +9,7 @@ use crate::dwarf::{self, Slice};
 use crate::elf::{ClassAndMachine, Elf, ImageError, Linkage};
 use crate::function::{Function, Origin, Table};
 use crate::index::Index;
+use crate::plt::Plt;
 use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -26,6 +27,8 @@ pub struct Image {
     dwarf_only: OnceLock<Table>,
     merged: OnceLock<Table>,
     lines: OnceLock<Option<Lines>>,
+    plt: OnceLock<Plt>,
+    pub(crate) platform_convention: OnceLock<bool>,
 }
 
 /// Line tables and inlined functions, built unit by unit.
@@ -78,6 +81,8 @@ impl Image {
             dwarf_only: OnceLock::new(),
             merged: OnceLock::new(),
             lines: OnceLock::new(),
+            plt: OnceLock::new(),
+            platform_convention: OnceLock::new(),
         })
     }
 
@@ -136,8 +141,17 @@ impl Image {
         self.elf.code(address, len)
     }
 
+    /// Start and all bytes of the section of code that holds `address`; of the segment in a file without sections.
+    pub fn code_section(&self, address: u64) -> Option<(u64, &[u8])> {
+        self.elf.code_section(address)
+    }
+
     pub(crate) fn table(&self) -> &Table {
         self.table.get_or_init(|| Table::of(&self.elf, self.debug().map(|debug| &debug.elf)))
+    }
+
+    pub(crate) fn plt(&self) -> &Plt {
+        self.plt.get_or_init(|| Plt::of(&self.elf))
     }
 
     /// All functions, sorted by address: `.dynsym`, `.symtab`, the debug file's `.symtab`, and functions that only
@@ -151,6 +165,11 @@ impl Image {
             Table::sorted(both.iter().flat_map(|table| table.functions.iter().cloned()).collect())
         };
         &self.merged.get_or_init(merge).functions
+    }
+
+    /// [`Image::functions`] without those that only DWARF knows: does not read debug information.
+    pub fn symbols(&self) -> &[Function] {
+        &self.table().functions
     }
 
     /// Functions that have code and no symbol.

@@ -27,6 +27,7 @@ fn ask_everything(path: &Path) -> Option<usize> {
         answers += image.signature(address).map_or(0, |signature| signature.params.len());
         answers += image.source_frames(address.wrapping_add(3)).len();
         answers += image.function_at(address).map_or(0, |function| function.display().len());
+        answers += image.plt_name(address).map_or(0, str::len) + image.slot_name(address).map_or(0, str::len);
     }
     for name in ["take", "first", "bump", "arena::take", ""] {
         answers += image.find(name).len() + image.inlined_copies(name) + usize::from(image.defined_but_no_body(name));

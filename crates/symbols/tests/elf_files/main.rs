@@ -6,4 +6,5 @@ mod functions;
 mod libraries;
 mod lines;
 mod passing;
+mod plt;
 mod signature;
