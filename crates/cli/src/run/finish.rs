@@ -7,7 +7,7 @@ use crate::run::code_source::ModulesCode;
 use crate::run::serve::Seen;
 use crate::run::trace_file;
 use arenascope_code::{NullFault, NullUse as Use, fate_along, null_use};
-use arenascope_event::{Address, EventKind, NullUse, ProcessFacts, SiteFacts, SiteId};
+use arenascope_event::{Address, EventKind, NullUse, ProcessFacts, Registers, SiteFacts, SiteId, ThreadNumber};
 use arenascope_symbols::Symbolizer;
 use arenascope_trace::Trace;
 use std::collections::{BTreeMap, BTreeSet};
@@ -92,7 +92,7 @@ impl Asked {
         let mut asked = Asked::default();
         // By thread, where the last refused call came from; gone when a later call from there was served, for then
         // another value stood where the NULL had been.
-        let mut refused: BTreeMap<ThreadId, SiteId> = BTreeMap::new();
+        let mut refused: BTreeMap<ThreadNumber, SiteId> = BTreeMap::new();
         let caller = |site: SiteId| facts.sites.get(site.0 as usize).and_then(|site| site.addresses.first());
         for event in trace.events() {
             match event.kind {
