@@ -191,6 +191,26 @@ fn a_block_handed_on_by_an_outer_alloc_function_counts_once_and_for_the_outer_ca
     );
 }
 
+#[test]
+fn an_inner_block_that_nobody_handed_on_is_judged_by_its_own_call() {
+    let facts = Facts::new()
+        .alloc("pool_alloc")
+        .alloc("pool_calloc")
+        .stack(&[("pool_calloc", "pool.c", 3), ("main", "main.c", 9)], dropped("pool_calloc drops it"))
+        .stack(&[("main", "main.c", 9)], read())
+        .build();
+    let handed_on = Table::new().map(0x1000, 4096).at(0).alloc(0, 0x1000, 32).at(1).alloc(0, 0x1000, 32);
+    check(
+        &facts,
+        handed_on.at(0).alloc(0, 0x1020, 8),
+        expect![[r#"
+            finding never-stored certain at #5: 8 bytes at +32, block 2 of arena 1: allocated, and nobody kept them
+              arena 1 "pool", block 2 at 1+32 of 8, threads [1], allocated at site 0, 1 times, 8 bytes
+              because pool_calloc drops it
+        "#]],
+    );
+}
+
 // ---- null-used ----
 
 fn null_facts(verdict: NullUse) -> ProcessFacts {

@@ -30,7 +30,7 @@ fn read(arena: &Arena, mark: MarkValue) -> Reading {
     let value = mark.0;
     // A cursor at the very end of a full extent is an address, too, but an extent that begins there goes first.
     let holds = |extent: &&Extent| extent.contains(value);
-    let ends = |extent: &&Extent| extent.end().0 == value && value != 0;
+    let ends = |extent: &&Extent| extent.end().0 == value;
     let found = arena.extents.values().find(holds).or_else(|| arena.extents.values().find(ends));
     if let Some(extent) = found {
         return Reading::Cut { extent: extent.number, from: value };

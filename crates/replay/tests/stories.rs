@@ -421,6 +421,19 @@ fn the_same_mark_value_means_its_latest_mark() {
 }
 
 #[test]
+fn a_mark_does_not_outlive_what_it_stood_on() {
+    let gone = |story: Table| {
+        let replay = replay(&story.alloc(0, 0x1000, 8).rewind(0, 99_999));
+        let arena = replay.state().arena(ArenaId(1)).unwrap();
+        (arena.live_blocks(), replay.state().anomalies.total())
+    };
+    let start = || Table::new().map(0x1000, 4096).alloc(0, 0x1000, 16).mark(0, 99_999);
+    assert_eq!(gone(start().reset(0)), (1, 1), "a reset takes all marks");
+    assert_eq!(gone(start().rewind(0, 0)), (1, 1), "and so does going back to the start");
+    assert_eq!(gone(start().rewind(0, 0x1000)), (1, 1), "or to before the block that the mark came after");
+}
+
+#[test]
 fn without_a_mark_a_cursor_may_be_an_address_or_an_offset() {
     let story = || Table::new().map(0x10000, 4096).alloc(0, 0x10000, 16).alloc(0, 0x10010, 16).alloc(0, 0x10020, 16);
     let kept = expect![[r#"
@@ -545,6 +558,20 @@ fn the_same_block_twice_to_the_same_caller_is_no_wrapper() {
         odd at #4: Overlap { older: 1, newer: 2 }
     "#]]
     .assert_eq(&describe(replay_with(&wrapped(), &story.events()).state()));
+}
+
+#[test]
+fn the_same_block_twice_from_two_places_is_no_wrapper() {
+    let facts = Facts::new()
+        .alloc("pool_alloc")
+        .stack(&[("work", "w.c", 3), ("main", "main.c", 9)], read())
+        .stack(&[("work", "w.c", 4), ("main", "main.c", 9)], read())
+        .build();
+    let twice = |first, second| {
+        let story = Table::new().map(0x1000, 4096).at(first).alloc(0, 0x1000, 32).at(second).alloc(0, 0x1000, 32);
+        replay_with(&facts, &story.events()).state().anomalies.overlaps()
+    };
+    assert_eq!((twice(0, 1), twice(0, 0)), (1, 1));
 }
 
 #[test]
