@@ -61,7 +61,7 @@ impl CliError {
 
     /// The exit status, for `main`.
     pub fn exit_code(&self) -> ExitCode {
-        ExitCode::from(self.status)
+        ExitCode::from(self.status())
     }
 
     /// True when there is nothing to say: the reader of our output has gone.
