@@ -70,7 +70,9 @@ fn a_full_disk_costs_events_and_never_the_program() {
     let lost = found["lost"]["events"].as_u64().expect("a number");
     assert!(lost > 0, "2 MiB cannot hold 2,000,000 events: {found}");
     let kept = count(&place.log(&place.file("kept.ascope")), "alloc") as u64;
-    assert_eq!(kept + lost, 2_000_000, "every allocation is recorded or counted");
+    // Besides the allocations a few other events (threads, captures, the end) may be among the lost.
+    let told = kept + lost;
+    assert!((2_000_000..2_000_100).contains(&told), "every allocation is recorded or counted: {kept} + {lost}");
     let words = read("words");
     assert!(words.to_lowercase().contains("lost") && words.contains("space"), "the screen says so: {words}");
 }
