@@ -250,7 +250,8 @@ impl LivingBlocks {
     }
 
     /// Moves every block that starts inside `start..end` so that what lay at `start` lies at `to`, in extent `extent`
-    /// (a block from before that memory was known lay in another one). Returns the blocks that a moved one overlaps (only events that cannot be true do that); they no longer live.
+    /// (a block from before that memory was known lay in another one). Returns the blocks that a moved one overlaps
+    /// (only events that cannot be true do that); they no longer live.
     pub(crate) fn shift(&mut self, start: u64, end: u64, to: u64, extent: u32) -> Vec<Block> {
         let mut moving = Vec::new();
         let mut inside = self.touching(start, end);
