@@ -4,10 +4,16 @@ use crate::stubs::Frame;
 use crate::{memory, process, roles, signals, state};
 use arenascope_plan::HookKind;
 
-/// A hooked function is entered through `ascope_around`. Returns 0 to have it called and its return seen, 1 to let it run
-/// as if it were not hooked.
+/// The function is called with a copy of its stack arguments, and its return is seen.
+pub const CALL_WITH_STACK: u32 = 0;
+/// The function runs as if it were not hooked.
+pub const PASS: u32 = 1;
+/// As `CALL_WITH_STACK`, for a function that is known to have no arguments on the stack.
+pub const CALL: u32 = 2;
+
+/// A hooked function is entered through `ascope_around`; the answer is one of the three above.
 pub extern "C" fn on_enter(frame: &mut Frame) -> u32 {
-    let Some(hook) = state::hook(frame.hook) else { return 1 };
+    let Some(hook) = state::hook(frame.hook) else { return PASS };
     frame.target = hook.trampoline;
     match hook.kind {
         kind if kind.is_role() => roles::enter(frame, hook),

@@ -25,7 +25,7 @@ pub fn fork_enter(frame: &mut Frame) -> u32 {
     let pid = u64::from(own_pid());
     let fork_id = (pid << 32) | (FORKS.fetch_add(1, Relaxed).wrapping_add(1) & 0xffff_ffff);
     frame.stash = [fork_id, 0, 0, 0, 0, 0, 0];
-    0
+    crate::hooks::CALL
 }
 
 /// `fork` returned, in one of the two processes.

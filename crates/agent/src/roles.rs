@@ -5,6 +5,7 @@
 //! that merely does its work (alloc inside resize, reset inside destroy, `pcalloc` calling `palloc`) is passed over.
 #![allow(unsafe_code, reason = "asks whether an enclosing frame of ours is still on the stack")]
 
+use crate::hooks::{CALL, CALL_WITH_STACK, PASS};
 use crate::state::Inside;
 use crate::stubs::Frame;
 use arenascope_event::CaptureReason;
@@ -81,14 +82,14 @@ fn is_part_of_another(thread: &Thread, kind: HookKind, object: u64) -> bool {
 #[inline]
 pub fn enter(frame: &mut Frame, hook: &Hook) -> u32 {
     let stack_pointer = frame.entry;
-    let Some(mut inside) = Inside::enter(stack_pointer, true) else { return 1 };
+    let Some(mut inside) = Inside::enter(stack_pointer, true) else { return PASS };
     let sources = &hook.sources;
     let object = value(frame, sources.arena);
     let recorder = inside.recorder;
     let thread = inside.thread();
     thread.settle_calls(stack_pointer);
     if !thread.open_calls().is_empty() && is_part_of_another(thread, hook.kind, object) {
-        return 1;
+        return PASS;
     }
     let cookie = thread.next_cookie();
     set(frame, OBJECT, object);
@@ -115,7 +116,7 @@ pub fn enter(frame: &mut Frame, hook: &Hook) -> u32 {
         HookKind::Mark => set(frame, FIRST, value(frame, sources.mark_at)),
         kind => ending(recorder, thread, frame, hook, kind, object),
     }
-    0
+    if hook.stack_arguments { CALL_WITH_STACK } else { CALL }
 }
 
 #[inline]

@@ -103,8 +103,8 @@ fn take_preload(environment: *mut *mut c_char) -> Option<(&'static [u8], u32)> {
             // Programs that set their title overwrite this string later: keep a copy.
             let kept = remembered(path)?;
             match value.get(end.wrapping_add(1)..) {
-                // Somebody else's preload stays: "LD_PRELOAD=" is moved right before it.
-                Some(rest) if !rest.is_empty() => {
+                // What was there before stays, also when it was empty: "LD_PRELOAD=" is moved right before it.
+                Some(_) => {
                     let to = string.wrapping_add(end.wrapping_add(1));
                     // SAFETY: both ranges lie in the string; the place before `rest` is as long as VARIABLE because
                     // `path` and its separator are gone, and at least VARIABLE.len() bytes of the name lie before.
@@ -113,7 +113,7 @@ fn take_preload(environment: *mut *mut c_char) -> Option<(&'static [u8], u32)> {
                     unsafe { slot.write(to) };
                     return Some((kept, launcher));
                 }
-                _ => {
+                None => {
                     let mut from = slot;
                     loop {
                         // SAFETY: moves the rest of the vector down by one, the final null included.

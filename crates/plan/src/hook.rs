@@ -224,6 +224,8 @@ pub struct Hook {
     pub shape: Shape,
     /// True when the result register holds the arena (create), the block (alloc, resize) or the mark (mark).
     pub takes_result: bool,
+    /// True when it has, or may have, arguments on the stack (`Around` copies them).
+    pub stack_arguments: bool,
     /// Address of the relocated start of the function.
     pub trampoline: u64,
     /// Where its arguments are.
@@ -236,6 +238,7 @@ impl Hook {
         out.u8(self.kind as u8);
         out.u8(self.shape as u8);
         out.u8(self.takes_result as u8);
+        out.u8(self.stack_arguments as u8);
         out.u64(self.trampoline);
         for source in self.sources.all() {
             out.u8(source.kind as u8);
@@ -255,6 +258,7 @@ impl Hook {
             _ => return None,
         };
         let takes_result = from.u8()? != 0;
+        let stack_arguments = from.u8()? != 0;
         let trampoline = from.u64()?;
         let mut all = [Source::ABSENT; 11];
         for source in &mut all {
@@ -268,6 +272,6 @@ impl Hook {
             *source =
                 Source { kind, index: from.u8()?, bytes: from.u8()?, signed: from.u8()? != 0, value: from.u64()? };
         }
-        Some(Hook { kind, shape, takes_result, trampoline, sources: Sources::from_all(all) })
+        Some(Hook { kind, shape, takes_result, stack_arguments, trampoline, sources: Sources::from_all(all) })
     }
 }

@@ -319,6 +319,7 @@ impl Recorder {
         let tsc = ticks();
         if thread.segment.used as usize + MAX_RECORD_BYTES > layout::SEGMENT_PAYLOAD || thread.segment.payload == 0 {
             if !self.open_segment(thread, tsc) {
+                self.count_lost(layout::live::LOST_NO_SPACE, 1);
                 return;
             }
         }
@@ -433,10 +434,15 @@ impl Recorder {
         written
     }
 
+    /// Writes a record, in a new segment if need be. A fact that does not fit is counted; definitions of sites are not
+    /// facts: the event that wanted one says so itself.
     fn write(&self, thread: &mut Thread, tsc: u64, site: u32, record: &Record<'_>) -> bool {
         let room = record.max_bytes();
         if thread.segment.used as usize + room > layout::SEGMENT_PAYLOAD || thread.segment.payload == 0 {
             if !self.open_segment(thread, tsc) {
+                if !matches!(record, Record::Site { .. } | Record::Thread { .. }) {
+                    self.count_lost(layout::live::LOST_NO_SPACE, 1);
+                }
                 return false;
             }
         }
@@ -456,13 +462,12 @@ impl Recorder {
         true
     }
 
-    /// Begins a new segment for this thread. False, and one event counted, when there is no room.
+    /// Begins a new segment for this thread. False when there is no room.
     #[cold]
     fn open_segment(&self, thread: &mut Thread, tsc: u64) -> bool {
         let Some(space) = self.space() else { return false };
         if thread.segment.patience > 0 {
             thread.segment.patience = thread.segment.patience.wrapping_sub(1);
-            self.count_lost(layout::live::LOST_NO_SPACE, 1);
             return false;
         }
         let slot = match thread.segment.owed_slot {
@@ -473,7 +478,6 @@ impl Recorder {
             thread.segment.owed_slot = slot.wrapping_add(1);
             thread.segment.patience = PATIENCE;
             thread.segment.payload = 0;
-            self.count_lost(layout::live::LOST_NO_SPACE, 1);
             return false;
         };
         let at = ClockPair { tsc, ns: monotonic_ns() };

@@ -43,7 +43,8 @@ fn complete(seen: &Seen, trace: &Trace<'_>, arguments: &[String], wait_status: O
     for (id, site) in facts.sites.iter_mut().enumerate() {
         for (depth, address) in site.addresses.iter().enumerate() {
             // A fault's innermost address is the instruction itself, not a return address.
-            let at_pc = depth == 0 && asked.faults.contains(&(id as u32));
+            // The same number may also be where a call returned to; then the caller's line is the one that is told.
+            let at_pc = depth == 0 && asked.faults.contains(&(id as u32)) && !asked.returns.contains(&(id as u32));
             let frames = if at_pc { symbols.frames_at_pc(*address) } else { symbols.frames(*address) };
             site.frames.extend(frames);
         }
@@ -75,6 +76,8 @@ struct Asked {
     results: BTreeSet<u32>,
     /// Sites of faults.
     faults: BTreeSet<u32>,
+    /// Sites of everything else.
+    returns: BTreeSet<u32>,
     /// The last fault, when an alloc was refused before it on its thread.
     fault: Option<Fault>,
 }
@@ -95,6 +98,9 @@ impl Asked {
         let mut refused: BTreeMap<ThreadNumber, SiteId> = BTreeMap::new();
         let caller = |site: SiteId| facts.sites.get(site.0 as usize).and_then(|site| site.addresses.first());
         for event in trace.events() {
+            if let (Some(site), false) = (event.site, matches!(event.kind, EventKind::Fault { .. })) {
+                asked.returns.insert(site.0);
+            }
             match event.kind {
                 EventKind::Alloc { block: result, .. } | EventKind::Resize { new: result, .. } => {
                     // As in realloc, a size of 0 gives the block back.

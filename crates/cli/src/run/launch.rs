@@ -79,24 +79,21 @@ pub fn fork(program: &Path, arguments: &[OsString], preload: Option<&str>) -> io
     let path = c_string(program.as_os_str())?;
     let arguments = arguments.iter().map(|argument| c_string(argument)).collect::<io::Result<Vec<_>>>()?;
     let mut environment = Vec::new();
-    let mut present = None;
+    let mut preloaded = false;
     for (name, value) in std::env::vars_os() {
-        if preload.is_some() && name == "LD_PRELOAD" {
-            present = Some(value);
-            continue;
-        }
-        let mut entry = name;
+        let mut entry = name.clone();
         entry.push("=");
+        if let (Some(preload), true) = (preload, name == "LD_PRELOAD") {
+            // In its place: what is left when the agent has taken its entry out is what was there.
+            preloaded = true;
+            entry.push(preload);
+            entry.push(":");
+        }
         entry.push(value);
         environment.push(c_string(&entry)?);
     }
-    if let Some(preload) = preload {
-        let mut entry = OsString::from(format!("LD_PRELOAD={preload}"));
-        if let Some(present) = present.filter(|value| !value.is_empty()) {
-            entry.push(":");
-            entry.push(present);
-        }
-        environment.push(c_string(&entry)?);
+    if let (Some(preload), false) = (preload, preloaded) {
+        environment.push(c_string(&OsString::from(format!("LD_PRELOAD={preload}")))?);
     }
     let vector = |strings: &[CString]| -> Vec<*const libc::c_char> {
         strings.iter().map(|string| string.as_ptr()).chain([std::ptr::null()]).collect()

@@ -3,7 +3,7 @@
 //!
 //! Relied on: nothing that a direct branch could use to enter is left out within [`REACH`]. Decoding 128 KiB costs a
 //! millisecond, so the wide part is handed on only when its bytes hold a displacement that leads into the function's
-//! first instructions; that scan takes some 0.1 ms. Absent: the decoding itself (`arenascope_code::detour`).
+//! first instructions; that scan takes 0.1 to 0.3 ms. Absent: the decoding itself (`arenascope_code::detour`).
 
 use arenascope_code::detour::Elsewhere;
 use arenascope_symbols::Image;
@@ -34,9 +34,10 @@ pub fn of(image: &Image, bias: u64, start: u64, size: u64) -> Vec<Elsewhere<'_>>
     };
     let around = |reach: u64| start.saturating_sub(reach)..start.saturating_add(size).saturating_add(reach);
     let mut parts: Vec<Elsewhere<'_>> = part(around(NEAR)).into_iter().collect();
-    let taken = start.wrapping_add(bias);
-    let taken = taken.wrapping_add(1)..taken.wrapping_add(TAKEN);
-    parts.extend(part(around(REACH)).filter(|wide| leads_into(wide, &taken)));
+    let address = start.wrapping_add(bias);
+    let taken = address.wrapping_add(1)..address.wrapping_add(TAKEN);
+    let own = address..address.wrapping_add(size);
+    parts.extend(part(around(REACH)).filter(|wide| leads_into(wide, &taken, &own)));
     parts.extend(cold_parts(image, start).filter_map(|(address, size)| {
         let code = image.code(address, usize::try_from(size).ok()?)?;
         Some(Elsewhere { address: address.wrapping_add(bias), code })
@@ -57,35 +58,30 @@ fn cold_parts(image: &Image, start: u64) -> impl Iterator<Item = (u64, u64)> {
     })
 }
 
-/// True when some four bytes, taken for the displacement that ends an instruction, lead into `taken`. Never false when
-/// a direct near branch with a 32-bit displacement does.
-fn leads_into(part: &Elsewhere<'_>, taken: &Range<u64>) -> bool {
-    let width = taken.end.wrapping_sub(taken.start);
-    (4u64..).zip(part.code.windows(4)).any(|(end, bytes)| {
-        let displacement = bytes.first_chunk().map_or(0, |bytes| i64::from(i32::from_le_bytes(*bytes)));
-        let target = part.address.wrapping_add(end).wrapping_add_signed(displacement);
-        target.wrapping_sub(taken.start) < width
+/// What may be direct branches and calls with a 32-bit displacement in `code` at `address`: where the displacement
+/// ends, and the target. Every true one is among them, but for a
+/// `call` or `jmp` that is the very first instruction.
+fn branches(address: u64, code: &[u8]) -> impl Iterator<Item = (u64, u64)> {
+    code.windows(6).zip(6u64..).filter_map(move |(bytes, end)| {
+        // call, jmp; jcc; xbegin
+        let [before, opcode, displacement @ ..] = bytes.first_chunk::<6>()?;
+        let is_branch = matches!((before, opcode), (_, 0xe8 | 0xe9) | (0x0f, 0x80..=0x8f) | (0xc7, 0xf8));
+        let end = address.wrapping_add(end);
+        is_branch.then(|| (end, end.wrapping_add_signed(i64::from(i32::from_le_bytes(*displacement)))))
     })
+}
+
+/// True when bytes outside `own` that may be a branch lead into `taken`.
+fn leads_into(part: &Elsewhere<'_>, taken: &Range<u64>, own: &Range<u64>) -> bool {
+    branches(part.address, part.code)
+        .any(|(end, target)| taken.contains(&target) && !(own.start < end && end <= own.end))
 }
 
 /// True when direct branches or calls with a 32-bit displacement lead to `target` from code of its section outside
 /// `own`. All are addresses in the file. O(bytes of the section).
 pub fn called_from_outside(image: &Image, target: u64, own: &[Range<u64>]) -> bool {
     let Some((start, text)) = image.code_section(target) else { return false };
-    let mut ends = (4u64..).zip(text.windows(4)).filter(|(end, bytes)| {
-        let displacement = bytes.first_chunk().map_or(0, |bytes| i64::from(i32::from_le_bytes(*bytes)));
-        start.wrapping_add(*end).wrapping_add_signed(displacement) == target
-    });
-    ends.any(|(end, _)| {
-        let before = |back: u64| usize::try_from(end - 4 - back).ok().and_then(|at| text.get(at)).copied();
-        let is_branch = match (end > 4).then(|| before(1)).flatten() {
-            Some(0xe8 | 0xe9) => true,
-            Some(0x80..=0x8f) => end > 5 && before(2) == Some(0x0f),
-            _ => false,
-        };
-        let from = start.wrapping_add(end - 4);
-        is_branch && !own.iter().any(|range| range.contains(&from))
-    })
+    branches(start, text).any(|(end, to)| to == target && !own.iter().any(|own| own.start < end && end <= own.end))
 }
 
 #[cfg(test)]
@@ -95,17 +91,63 @@ mod tests {
     #[test]
     fn displacements_that_lead_into_the_first_instructions_are_seen() {
         for (code, expected) in [
-            // jmp to 0x1003, from 0x2000 + 5
-            (&[0xe9, 0xfe, 0xef, 0xff, 0xff][..], true),
+            // nop; jmp to 0x1003, from 0x2000 + 6
+            (&[0x90, 0xe9, 0xfd, 0xef, 0xff, 0xff][..], true),
             // je to 0x1003
             (&[0x0f, 0x84, 0xfd, 0xef, 0xff, 0xff], true),
             // jmp to 0x1000: the function's start, welcome
-            (&[0xe9, 0xfb, 0xef, 0xff, 0xff], false),
+            (&[0x90, 0xe9, 0xfa, 0xef, 0xff, 0xff], false),
+            // add eax, the same number: no branch
+            (&[0x90, 0x05, 0xfd, 0xef, 0xff, 0xff], false),
             (&[0x90, 0x90, 0x90, 0x90, 0x90, 0x90], false),
             (&[0xe9, 0xfe], false),
         ] {
             let part = Elsewhere { address: 0x2000, code };
-            assert_eq!(leads_into(&part, &(0x1001..0x1017)), expected, "{code:x?}");
+            assert_eq!(leads_into(&part, &(0x1001..0x1017), &(0x1000..0x1100)), expected, "{code:x?}");
         }
+    }
+
+    /// `f` and `g`, which jumps behind the first instruction of `f`; `between` bytes lie between them.
+    fn program(folder: &std::path::Path, between: usize, target: &str) -> Image {
+        let body = "sub $24, %rsp; mov %rdi, %rax; lea 8(%rax), %rax; add $24, %rsp; ret";
+        let text = format!(
+            ".globl f, g, _start\n.type f, @function\nf: {body}\n.size f, . - f\n.skip {between}, 0x90\n\
+             .type g, @function\ng: xor %eax, %eax\njmp {target}\n.size g, . - g\n_start: ret\n"
+        );
+        let (source, program) = (folder.join("a.s"), folder.join("a"));
+        std::fs::write(&source, text).expect("a file");
+        let built = std::process::Command::new("gcc").arg("-nostdlib").arg(&source).arg("-o").arg(&program).status();
+        assert!(built.expect("gcc is needed for this test").success());
+        Image::open(&program).expect("a program")
+    }
+
+    #[test]
+    fn neighbours_that_jump_behind_the_first_instruction_keep_a_function_unpatched() {
+        use arenascope_code::detour::{Refusal, Target, plan_with};
+        let folder = std::env::temp_dir().join(format!("arenascope-neighbours-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).expect("a folder");
+        for (between, target, refused) in [
+            (16, "f+4", true),
+            (100, "f+4", true),
+            (1000, "f+4", true),
+            (60_000, "f+4", true),
+            (16, "f", false),
+            (1000, "f", false),
+        ] {
+            let image = program(&folder, between, target);
+            let f = image.find("f").first().expect("f").function;
+            let bias = 0x5555_0000_0000;
+            let code = image.code(f.address, f.size as usize + 32).expect("its code");
+            let whole = Target { address: f.address + bias, code, size: f.size, next_function: None };
+            let parts = of(&image, bias, f.address, f.size);
+            let plan = plan_with(&whole, &parts, f.address + bias + 0x1000, f.address + bias + 0x1010);
+            let found = matches!(plan, Err(Refusal::BranchIntoPatch { .. }));
+            assert_eq!(found, refused, "{between} {target}: {plan:?}");
+            let g = image.find("g").first().expect("g").function;
+            let outside = called_from_outside(&image, f.address, &[f.address..f.end()]);
+            assert_eq!(outside, !refused && between >= 1000, "{between} {target}");
+            assert!(!called_from_outside(&image, f.address, &[f.address..f.end(), g.address..g.end()]));
+        }
+        let _ = std::fs::remove_dir_all(&folder);
     }
 }

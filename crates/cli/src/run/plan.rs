@@ -49,6 +49,7 @@ struct Wish {
     kind: HookKind,
     shape: Shape,
     takes_result: bool,
+    stack_arguments: bool,
     sources: Sources,
     /// Index into the facts; `None` for functions of the C library.
     fact: Option<usize>,
@@ -133,6 +134,7 @@ fn role_wishes(request: &Request<'_>, facts: &mut Vec<HookFact>) -> Vec<Wish> {
                             kind: HookKind::of_role(decl.role),
                             shape: Shape::Around,
                             takes_result: located.takes_result,
+                            stack_arguments: located.stack_arguments,
                             sources: located.sources,
                             fact: Some(facts.len()),
                         });
@@ -257,6 +259,7 @@ fn libc_wishes(request: &Request<'_>, blind: &mut Vec<String>) -> Vec<Wish> {
                 kind,
                 shape,
                 takes_result: true,
+                stack_arguments: false,
                 sources: Sources { arena: Source::ABSENT, ..Sources::default() },
                 fact: None,
             }),
@@ -361,6 +364,7 @@ fn lay(request: &Request<'_>, module: &Loaded, wish: &Wish, region: u64, code: &
         kind: wish.kind,
         shape: wish.shape,
         takes_result: wish.takes_result,
+        stack_arguments: wish.stack_arguments,
         trampoline: slot + TRAMPOLINE,
         sources: wish.sources,
     });

@@ -336,7 +336,7 @@ impl Server {
         let mut path = naming.path(program, hello.pid, false);
         // The same process may execute the same program again, and a pid may come back.
         let mut round = 2;
-        while self.seen.iter().any(|seen| seen.trace.as_deref() == Some(&path)) {
+        while self.seen.iter().any(|seen| seen.trace.as_deref().and_then(Path::file_name) == path.file_name()) {
             let extension = format!("{round}.ascope");
             path = naming.path(program, hello.pid, false).with_extension(extension);
             round += 1;

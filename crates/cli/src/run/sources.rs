@@ -14,10 +14,12 @@ pub struct Located {
     pub sources: Sources,
     /// The result register holds what the role wants.
     pub takes_result: bool,
+    /// The function has, or may have, arguments on the stack.
+    pub stack_arguments: bool,
 }
 
 /// Bytes of stack arguments that a hooked function may have; the stub copies no more.
-const STACK_BYTES: u32 = 128;
+const STACK_BYTES: u32 = 256;
 
 /// Locates the arguments of one function.
 ///
@@ -79,7 +81,33 @@ pub fn locate(decl: &RoleDecl, signature: Option<&Signature>, clone: Option<Clon
             }
         }
     }
-    Ok(Located { sources, takes_result })
+    let stack_arguments = match signature {
+        Some(signature) => stack_bytes(signature)? > 0,
+        None => true,
+    };
+    Ok(Located { sources, takes_result, stack_arguments })
+}
+
+/// Bytes of arguments on the stack, as far as debug information tells. A parameter whose place it does not tell may be
+/// there too.
+fn stack_bytes(signature: &Signature) -> Result<u32, String> {
+    let mut most = 0u32;
+    for param in &signature.params {
+        match param.place {
+            Place::Stack(above) => {
+                let bytes = u32::try_from(param.bytes.max(8)).unwrap_or(u32::MAX);
+                most = most.max(above.saturating_add(bytes));
+            }
+            Place::Missing | Place::Float => most = most.max(8),
+            Place::Integer(_) | Place::Registers2(_) | Place::Constant(_) => {}
+        }
+    }
+    if most > STACK_BYTES {
+        return Err(format!(
+            "takes {most} bytes of arguments on the stack, and at most {STACK_BYTES} can be passed on"
+        ));
+    }
+    Ok(most)
 }
 
 /// What the way the result comes back means for the role.
