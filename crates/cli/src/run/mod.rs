@@ -4,6 +4,7 @@
 //!   program   which file, what kind        launch   fork, exec, wait           trace_file  make it, finish it
 //!   compile   C files to a program         serve    answers the agents         finish      names, fates, the tail
 //!   watch     which roles                  plan     roles -> hooks -> bytes    near        where thunks can lie
+//!                                          neighbours   code that may jump behind a function's first instruction
 //! ```
 
 pub mod code_source;

@@ -13,6 +13,8 @@ use std::ops::Range;
 const REACH: u64 = 64 << 10;
 /// Bytes on either side that are always decoded: short jumps reach 127 bytes, and are too common to scan for.
 const NEAR: u64 = 160;
+/// A function that begins at most this many bytes before the code to be decoded is decoded from its start.
+const BACK: u64 = 4 << 10;
 /// Bytes from the function's start that a patch may take: `endbr64`, four bytes of a jump, and the rest of the longest
 /// instruction.
 const TAKEN: u64 = 4 + 4 + 15;
@@ -24,9 +26,10 @@ pub fn of(image: &Image, bias: u64, start: u64, size: u64) -> Vec<Elsewhere<'_>>
     let symbols = image.symbols();
     // From a symbol on, so that decoding begins with an instruction.
     let part = |range: Range<u64>| {
-        let first = symbols.partition_point(|symbol| symbol.address < range.start);
-        let from = symbols.get(first).map_or(range.start, |symbol| symbol.address);
-        let from = if from < start { from } else { range.start.min(start) }.max(text_start);
+        let after = symbols.partition_point(|symbol| symbol.address <= range.start);
+        let before = after.checked_sub(1).and_then(|at| symbols.get(at)).map(|symbol| symbol.address);
+        let close = before.filter(|before| range.start.saturating_sub(*before) < BACK);
+        let from = close.unwrap_or(range.start).max(text_start);
         let skip = usize::try_from(from.saturating_sub(text_start)).ok()?;
         let rest = text.get(skip..)?;
         let wanted = usize::try_from(range.end.saturating_sub(from)).ok()?;
