@@ -9,7 +9,7 @@
 
 use crate::effects::Summary;
 use crate::survey::{Callable, Kind, Returned};
-use crate::value::{Atom, Base, Loc, Value};
+use crate::value::{Atom, Base, Loc, Value, Way};
 
 /// What the arena of a function is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -79,7 +79,7 @@ pub(crate) fn judge(function: &Callable, summary: &Summary, arena: Anchor, outle
         Outlet::Parameter(position) => {
             let word = function.parameters.get(position).and_then(|p| p.word());
             word.and_then(|word| {
-                let target = Loc { base: Base::Argument(word), deep: false, offset: Some(0) };
+                let target = Loc { base: Base::Argument(word), way: Way::Direct, offset: Some(0) };
                 summary.stores.iter().filter(|s| s.loc == target).map(|s| s.value.clone()).reduce(|a, b| a.join(&b))
             })
         }
@@ -139,6 +139,10 @@ pub(crate) fn judge(function: &Callable, summary: &Summary, arena: Anchor, outle
             }
         }
     }
+    // Who hands out structures must show the very field; bytes may come from chunks found by index.
+    if !matches!(function.returned, Returned::Pointer { bytes: true, .. }) && outlet == Outlet::Result {
+        advanced.retain(|loc| loc.offset.is_some());
+    }
     if advanced.is_empty() {
         because.push(if elements {
             "the field moves on by a number of elements, not of bytes".into()
@@ -182,7 +186,7 @@ fn object(
         return Some("its position wraps around: a ring".into());
     }
     let replaces_source = |atom: Atom| {
-        own_stores().any(|s| s.value.has(atom) && sources.iter().any(|source| !source.deep && s.covers(*source)))
+        own_stores().any(|s| s.value.has(atom) && sources.iter().any(|source| !source.is_deep() && s.covers(*source)))
     };
     if block.has(Atom::Moved) || replaces_source(Atom::Moved) {
         return Some("it reallocates what it handed out before: a growing buffer".into());
@@ -197,16 +201,16 @@ fn object(
         return Some("it writes its memory out: an output buffer".into());
     }
     let starts_over = own_stores().any(|s| {
-        !s.loc.deep
+        !s.loc.is_deep()
             && (s.value.as_number() == Some(0) || s.value.has(Atom::Zero))
-            && advanced.iter().any(|a| !a.deep && s.covers(*a))
+            && advanced.iter().any(|a| !a.is_deep() && s.covers(*a))
     });
     let changes_memory = own_stores().any(|s| {
-        !s.loc.deep
+        !s.loc.is_deep()
             && !advanced.iter().any(|a| s.covers(*a))
             && s.value.atoms().iter().any(|atom| match atom {
                 Atom::Fresh | Atom::Foreign | Atom::Result(_) => true,
-                Atom::Load(loc) => loc.deep,
+                Atom::Load(loc) => loc.is_deep(),
                 _ => false,
             })
     });
@@ -221,7 +225,7 @@ fn object(
         let data = Base::Argument(word);
         let copied =
             summary.copies.iter().any(|(to, from)| from.reaches(data) && to.loads().any(|loc| arena.owns(loc.base)));
-        let stored = own_stores().any(|s| s.loc.deep && s.value.loads().any(|loc| loc.base == data));
+        let stored = own_stores().any(|s| s.loc.is_deep() && s.value.loads().any(|loc| loc.base == data));
         if copied || stored {
             return Some(format!("it copies `{}` into the memory: it appends data", parameter.name));
         }

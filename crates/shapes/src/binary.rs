@@ -24,6 +24,8 @@ pub(crate) struct Binary<'a> {
     segments: Vec<Segment<'a>>,
     /// Function symbols: address → (largest size, names).
     functions: BTreeMap<u64, (u64, Vec<String>)>,
+    /// The address of each named function; the first when a name is not unique.
+    by_name: HashMap<String, u64>,
     /// Words that the dynamic linker fills with the address of a named symbol.
     slots: HashMap<u64, String>,
     /// Functions that other modules can call.
@@ -58,6 +60,7 @@ impl<'a> Binary<'a> {
             });
         }
         let mut functions: BTreeMap<u64, (u64, Vec<String>)> = BTreeMap::new();
+        let mut by_name = HashMap::new();
         let mut slots = HashMap::new();
         let debug_file = debug.and_then(|bytes| ElfFile64::<Endianness>::parse(bytes).ok());
         let symbols =
@@ -68,6 +71,7 @@ impl<'a> Binary<'a> {
             }
             let Ok(name) = symbol.name() else { continue };
             let entry = functions.entry(symbol.address()).or_default();
+            by_name.entry(name.to_string()).or_insert(symbol.address());
             entry.0 = entry.0.max(symbol.size());
             if !entry.1.iter().any(|known| known == name) {
                 entry.1.push(name.to_string());
@@ -83,7 +87,7 @@ impl<'a> Binary<'a> {
         }
         let exported = file.dynamic_symbols().filter(|s| !s.is_undefined()).map(|s| s.address()).collect();
         let fixed = header.e_type(endian) == object::elf::ET_EXEC;
-        Ok(Binary { segments, functions, slots, exported, fixed })
+        Ok(Binary { segments, functions, by_name, slots, exported, fixed })
     }
 
     /// Up to `len` bytes of code at an address; fewer at the end of the segment.
@@ -137,6 +141,16 @@ impl<'a> Binary<'a> {
     pub(crate) fn is_cold_part(&self, address: u64) -> bool {
         let Some((&start, (size, names))) = self.functions.range(..=address).next_back() else { return false };
         address - start < (*size).max(1) && names.iter().any(|name| name.contains(".cold"))
+    }
+
+    /// Where a call of this address ends: a linkage stub for a function of this very file leads there.
+    pub(crate) fn resolve(&self, target: u64) -> u64 {
+        self.stub(target).and_then(|name| self.defined(name)).unwrap_or(target)
+    }
+
+    /// The function of this file with this name.
+    pub(crate) fn defined(&self, name: &str) -> Option<u64> {
+        self.by_name.get(name).copied()
     }
 
     /// The symbol that a linkage stub at this address (`.plt`, `.plt.sec`, `.plt.got`) jumps to.

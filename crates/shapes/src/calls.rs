@@ -31,6 +31,7 @@ impl Graph {
                     let leaves = target < start || target >= end;
                     let is_call = instruction.flow_control() == FlowControl::Call;
                     if is_call || leaves {
+                        let target = binary.resolve(target);
                         graph.callers.entry(target).or_default().insert(own);
                         graph.callees.entry(own).or_default().insert(target);
                     }
@@ -65,6 +66,19 @@ impl Graph {
     /// True when `from` directly calls `to`.
     pub(crate) fn calls(&self, from: u64, to: u64) -> bool {
         self.callees.get(&from).is_some_and(|set| set.contains(&to))
+    }
+
+    /// True when `from` calls `to`, directly or through up to two others.
+    pub(crate) fn leads_to(&self, from: u64, to: u64) -> bool {
+        let mut reached = BTreeSet::from([from]);
+        for _ in 0..3 {
+            let next: BTreeSet<u64> = reached.iter().filter_map(|f| self.callees.get(f)).flatten().copied().collect();
+            if next.contains(&to) {
+                return true;
+            }
+            reached.extend(next);
+        }
+        false
     }
 
     /// Functions whose code names the address of a variable in `[start, end)`.

@@ -28,7 +28,7 @@ pub(crate) struct Store {
 impl Store {
     /// True when the store certainly or possibly writes the field at `field`.
     pub(crate) fn covers(&self, field: Loc) -> bool {
-        if self.loc.base != field.base || self.loc.deep != field.deep {
+        if self.loc.base != field.base || !self.loc.same_way(field) {
             return false;
         }
         match (self.loc.offset, field.offset) {
@@ -75,6 +75,35 @@ pub(crate) struct Summary {
     pub obtains: Vec<Value>,
     /// False when a part of the code could not be followed.
     pub complete: bool,
+}
+
+impl Summary {
+    /// The same effects with every place renamed.
+    pub(crate) fn map_places(&self, rename: &dyn Fn(Loc) -> Loc) -> Summary {
+        let one = |v: &Value| v.map_loads(rename);
+        let list = |l: &[Value]| l.iter().map(one).collect::<Vec<Value>>();
+        let pairs = |l: &[(Value, Value)]| l.iter().map(|(a, b)| (one(a), one(b))).collect::<Vec<_>>();
+        Summary {
+            result: self.result.as_ref().map(one),
+            second: self.second.as_ref().map(one),
+            stores: self
+                .stores
+                .iter()
+                .map(|s| Store { loc: rename(s.loc), bytes: s.bytes, value: one(&s.value) })
+                .collect(),
+            releases: list(&self.releases),
+            moves: list(&self.moves),
+            sends: list(&self.sends),
+            copies: pairs(&self.copies),
+            fills: list(&self.fills),
+            reads: self.reads.clone(),
+            calls: self.calls.iter().map(|c| Call { target: c.target, arguments: list(&c.arguments) }).collect(),
+            equalities: pairs(&self.equalities),
+            products: pairs(&self.products),
+            obtains: list(&self.obtains),
+            complete: self.complete,
+        }
+    }
 }
 
 /// The same while it grows: keyed by the instruction, so that repeated visits join instead of piling up.

@@ -5,8 +5,8 @@
 
 use crate::allocs::Anchor;
 use crate::effects::{Store, Summary};
-use crate::survey::{Callable, Kind, Parameter, Returned};
-use crate::value::{Atom, Base, Loc, Value};
+use crate::survey::{Callable, Kind, Parameter, Pointers, Returned};
+use crate::value::{Atom, Base, Loc, Value, Way};
 use crate::words;
 use arenascope_event::{Argument, Result_, Role, RoleDecl};
 
@@ -19,8 +19,8 @@ pub(crate) struct Arena {
     pub advanced: Vec<Loc>,
     /// Fields that alloc's result comes out of.
     pub sources: Vec<Loc>,
-    /// Offsets of pointer fields of the structure.
-    pub pointers: Vec<i64>,
+    /// Pointer fields of the structure, with what they point at.
+    pub pointers: Pointers,
 }
 
 /// What was decided about one function.
@@ -97,16 +97,44 @@ impl View<'_> {
 
     fn is_pointer_source(&self, field: &Loc) -> bool {
         // Variables have no structure to ask: what alloc reads and never moves on is taken for the base.
-        !field.deep
+        !field.is_deep()
             && match self.arena.key {
                 None => !self.arena.advanced.contains(field),
-                Some(_) => field.offset.is_some_and(|o| self.arena.pointers.contains(&o)),
+                Some(_) => field.offset.is_some_and(|o| self.arena.pointers.contains(o)),
             }
     }
 
-    /// Pointer fields of the arena itself that alloc's result comes out of.
+    /// The arena's memory: reached through a pointer of the kind that alloc's result comes through.
+    fn is_memory(&self, value: &Value) -> bool {
+        if self.anchor == Anchor::Global {
+            return self.is_own(value);
+        }
+        let classes: Vec<Option<i64>> =
+            self.arena.sources.iter().map(|field| self.arena.pointers.class_of(*field)).collect();
+        value.loads().any(|loc| {
+            self.anchor.owns(loc.base)
+                && match self.arena.pointers.class_of(loc) {
+                    Some(class) => classes.contains(&Some(class)),
+                    None => loc.is_deep(),
+                }
+        })
+    }
+
+    /// Pointer fields of the arena itself through which alloc's result comes: read into it, or on the way to it.
     fn pointer_sources(&self) -> Vec<Loc> {
-        self.arena.sources.iter().filter(|field| self.is_pointer_source(field)).map(|field| self.place(field)).collect()
+        let mut found: Vec<Loc> = Vec::new();
+        for field in &self.arena.sources {
+            if self.is_pointer_source(field) {
+                found.push(self.place(field));
+            } else if let Way::Behind(Some(_)) = field.way {
+                for offset in self.arena.pointers.same_class(*field) {
+                    found.push(self.place(&Loc { way: Way::Direct, offset: Some(offset), ..*field }));
+                }
+            }
+        }
+        found.sort_unstable();
+        found.dedup();
+        found
     }
 
     fn decl(&self, role: Role, arguments: &[(usize, Argument)], result: Result_) -> RoleDecl {
@@ -153,7 +181,11 @@ impl View<'_> {
         let best = flowing
             .iter()
             .find(|(_, p)| words::is_size(&p.name) && !words::is_alignment(&p.name))
-            .or_else(|| if flowing.len() == 1 { flowing.first() } else { None })
+            .or_else(|| {
+                let asked =
+                    |p: &Parameter| p.words.iter().any(|&word| self.summary.obtains.iter().any(|v| v.stems_from(word)));
+                flowing.iter().find(|(_, p)| asked(p))
+            })
             .map(|(at, _)| *at)
             .or_else(|| {
                 // Removed by the compiler in this copy, still in the source.
@@ -230,7 +262,7 @@ pub(crate) fn judge_maker(view: &View<'_>, function_key: impl Fn(&Kind) -> bool)
         _ => {
             let (at, parameter) = view.function.parameters.iter().enumerate().find(|(_, p)| function_key(&p.kind))?;
             let word = parameter.word()?;
-            let target = Loc { base: Base::Argument(word), deep: false, offset: Some(0) };
+            let target = Loc { base: Base::Argument(word), way: Way::Direct, offset: Some(0) };
             let mut arguments = view.creation_arguments(Some(at));
             arguments.push((at, Argument::ArenaOut));
             let parent = view
@@ -301,8 +333,8 @@ pub(crate) fn judge_user(view: &View<'_>, is_constant: bool, alloc_calls: &[Stri
     if let Some(decision) = judge_free(view, &others) {
         return decision;
     }
-    if others.is_empty() {
-        return judge_end(view, &name);
+    if others.iter().all(|(_, p)| matches!(p.kind, Kind::Other | Kind::Integer)) {
+        return judge_end(view, &others, &name);
     }
     Decision::rejected(view.decl(Role::Reset, &[], Result_::Ignored), "nothing it does to the arena is a role")
 }
@@ -386,7 +418,7 @@ fn judge_mark(view: &View<'_>, others: &[(usize, &Parameter)]) -> Option<Decisio
         )
     {
         let word = parameter.word()?;
-        let first = Loc { base: Base::Argument(word), deep: false, offset: Some(0) };
+        let first = Loc { base: Base::Argument(word), way: Way::Direct, offset: Some(0) };
         if view.summary.stores.iter().any(|s| s.covers(first) && saved(&s.value)) {
             let decl = view.decl(Role::Mark, &[(*at, Argument::MarkAt)], Result_::Ignored);
             return Some(Decision::chosen(decl, vec!["it stores the arena's position through its argument".into()]));
@@ -419,7 +451,7 @@ fn judge_creation(view: &View<'_>, others: &[(usize, &Parameter)]) -> Option<Dec
         .any(|s| view.covers_any(s, &view.arena.advanced) && !view.loads_any(&s.value, &view.arena.advanced));
     // Memory that a caller hands in makes an arena only together with the rest: every pointer, and the start.
     let complete = sources.iter().all(|field| new_memory.iter().any(|s| s.covers(*field)))
-        && (clears || view.arena.advanced.iter().all(|field| field.deep));
+        && (clears || view.arena.advanced.iter().all(|field| field.is_deep()));
     let only_pointer_parameter =
         matches!(others, [(_, p)] if matches!(p.kind, Kind::Pointer { .. } | Kind::Object { .. } | Kind::Value { .. }));
     let obtains = !view.summary.obtains.is_empty();
@@ -579,34 +611,31 @@ fn judge_free(view: &View<'_>, others: &[(usize, &Parameter)]) -> Option<Decisio
     Some(Decision::chosen(decl, facts))
 }
 
-/// reset or destroy, or neither: functions that take only the arena.
-fn judge_end(view: &View<'_>, name: &str) -> Decision {
+/// reset or destroy, or neither: functions that take only the arena (and at most a flag).
+fn judge_end(view: &View<'_>, others: &[(usize, &Parameter)], name: &str) -> Decision {
     let destroy = view.decl(Role::Destroy, &[], Result_::Ignored);
     let reset = view.decl(Role::Reset, &[], Result_::Ignored);
-    let releases: Vec<&Value> = view.summary.releases.iter().filter(|v| view.is_own(v)).collect();
-    let frees_itself = matches!(view.anchor, Anchor::Argument(word) if releases.iter().any(|v| v.has(Atom::Argument(word, 0)) && v.offset == Some(0)));
-    let alloc_fields: Vec<Loc> = view.arena.sources.iter().chain(&view.arena.advanced).copied().collect();
-    let clears = view.stores().any(|s| view.covers_any(s, &view.arena.advanced));
-    let clears_only_behind =
-        clears && view.stores().filter(|s| view.covers_any(s, &view.arena.advanced)).all(|s| s.loc.deep);
+    if matches!(view.function.returned, Returned::Pointer { .. } | Returned::Object { .. } | Returned::Value { .. }) {
+        return Decision::rejected(reset, "it answers with a pointer: no end of an arena");
+    }
+    let is_itself = |v: &Value| matches!(view.anchor, Anchor::Argument(word) if v.has(Atom::Argument(word, 0)) && v.offset == Some(0));
+    let frees_itself = view.summary.releases.iter().any(is_itself);
+    let frees = view.summary.releases.iter().any(|v| view.is_memory(v) || is_itself(v));
+    let clears: Vec<&Store> = view.stores().filter(|s| view.covers_any(s, &view.arena.advanced)).collect();
+    let clears_only_behind = !clears.is_empty() && clears.iter().all(|s| s.loc.is_deep());
     let sources = view.pointer_sources();
     let nulls = view.stores().any(|s| s.value.as_number() == Some(0) && sources.iter().any(|f| s.covers(*f)));
-    if matches!(view.function.returned, Returned::Pointer { .. } | Returned::Object { .. })
-        && !clears
-        && releases.is_empty()
-    {
-        return Decision::rejected(reset, "it changes no field that alloc uses, and frees nothing");
-    }
-    if !releases.is_empty() {
+    let says_reset = words::sounds_like(Role::Reset, name);
+    let says_destroy = words::sounds_like(Role::Destroy, name);
+    if frees {
         if words::sounds_like_trimming(name) && !frees_itself {
             return Decision::rejected(destroy, "it gives back memory, and its name says that the arena lives on");
         }
-        let keeps = !frees_itself
-            && !nulls
-            && clears
-            && (clears_only_behind
-                || (words::sounds_like(Role::Reset, name) && !words::sounds_like(Role::Destroy, name)));
-        if keeps {
+        let numbered = others.iter().any(|(_, p)| matches!(p.kind, Kind::Integer));
+        if numbered && !(nulls || frees_itself || says_destroy) {
+            return Decision::rejected(destroy, "it gives back memory as a number tells it");
+        }
+        if !frees_itself && !nulls && !clears.is_empty() && (clears_only_behind || (says_reset && !says_destroy)) {
             return Decision::chosen(
                 reset,
                 vec!["it sets the arena's position back".into(), "it frees memory and keeps some".into()],
@@ -618,33 +647,34 @@ fn judge_end(view: &View<'_>, name: &str) -> Decision {
         }
         return Decision::chosen(destroy, facts);
     }
-    let moves_back = view.stores().any(|s| view.covers_any(s, &alloc_fields) && !adds_up(s));
+    let nothing = "it changes no field that alloc uses, and frees nothing";
+    if others.iter().any(|(_, p)| !matches!(p.kind, Kind::Other)) {
+        return Decision::rejected(reset, nothing);
+    }
+    // Back to the start: a constant, or another field of the arena, or a place within it.
+    let back = |s: &Store| {
+        s.value.as_number().is_some() || (view.is_own(&s.value) && !s.value.loads().any(|loc| s.covers(loc)))
+    };
+    let from_other_field = |s: &Store| {
+        s.value.offset == Some(0)
+            && s.value.loads().any(|loc| !loc.is_deep() && view.anchor.owns(loc.base) && !s.covers(loc))
+    };
+    let moves_back = clears.iter().any(|s| back(s))
+        || view.stores().any(|s| sources.iter().any(|field| s.covers(*field)) && from_other_field(s));
     if !moves_back {
-        return Decision::rejected(reset, "it changes no field that alloc uses, and frees nothing");
+        return Decision::rejected(reset, nothing);
+    }
+    let create = Decision::chosen(
+        view.decl(Role::Create, &[], Result_::Ignored),
+        vec!["it sets the arena's position to its start".into()],
+    );
+    // An arena that holds its memory itself is filled in and emptied by the same stores: then names decide.
+    if words::sounds_like(Role::Create, name) && !says_reset {
+        return create;
     }
     let mut decision = Decision::chosen(reset, vec!["it sets the arena's position back and frees nothing".into()]);
-    // An arena that holds its memory itself is filled in and emptied by the same stores: then names decide.
-    let says_create = words::sounds_like(Role::Create, name);
-    let says_reset = words::sounds_like(Role::Reset, name);
-    if says_create && !says_reset {
-        return Decision::chosen(
-            view.decl(Role::Create, &[], Result_::Ignored),
-            vec!["it sets the arena's position to its start".into()],
-        );
-    }
-    if sources.is_empty() && view.arena.key.is_some() {
-        let create = Decision::chosen(
-            view.decl(Role::Create, &[], Result_::Ignored),
-            vec!["it sets the arena's position to its start".into()],
-        );
-        if !says_reset {
-            decision.rival = Some(Box::new(create));
-        }
+    if sources.is_empty() && view.arena.key.is_some() && !says_reset {
+        decision.rival = Some(Box::new(create));
     }
     decision
-}
-
-/// A counter: the field plus something.
-fn adds_up(store: &Store) -> bool {
-    store.value.loads().any(|loc| store.covers(loc)) && store.value.offset != Some(0)
 }

@@ -7,7 +7,7 @@
 use crate::effects::{Effects, Growing, Summary, grow, grow_pair};
 use crate::known::{Known, known};
 use crate::memory::{Memory, Region};
-use crate::value::{Atom, Base, Loc, Value};
+use crate::value::{Atom, Base, Loc, Value, Way};
 use iced_x86::{
     ConditionCode, Decoder, DecoderOptions, FlowControl, Instruction, InstructionInfoFactory, Mnemonic, OpAccess,
     OpKind, Register,
@@ -24,6 +24,8 @@ const MAX_VISITS: usize = 12;
 const MAX_COPY_BYTES: i64 = 256;
 /// Where thread-local variables are placed: far from every address of a file.
 const THREAD_BASE: u64 = 1 << 62;
+/// The scale of an argument whose bits were merged into others: no sum of bytes.
+const NO_SUM: i8 = 24;
 /// How much of a frame object a callee may read through a pointer.
 const FRAME_OBJECT_BYTES: i64 = 96;
 
@@ -338,13 +340,13 @@ impl<'m, 'a, 'b> Machine<'m, 'a, 'b> {
         let mut out: Option<Value> = None;
         for loc in address.places() {
             if let Base::Global(at) = loc.base
-                && !loc.deep
+                && !loc.is_deep()
                 && at < THREAD_BASE / 2
                 && !self.effects.binary.is_variable(at)
             {
                 continue; // constants
             }
-            self.grown.reads.insert((loc.base, loc.deep));
+            self.grown.reads.insert((loc.base, loc.is_deep()));
             let value = self.content(loc, bytes, state);
             out = Some(out.map_or(value.clone(), |old| old.join(&value)));
         }
@@ -352,11 +354,11 @@ impl<'m, 'a, 'b> Machine<'m, 'a, 'b> {
     }
 
     fn content(&self, loc: Loc, bytes: u32, state: &State) -> Value {
-        if loc == (Loc { base: Base::Global(THREAD_BASE), deep: false, offset: Some(0) }) {
+        if loc == (Loc { base: Base::Global(THREAD_BASE), way: Way::Direct, offset: Some(0) }) {
             return Value::of(Atom::Global(THREAD_BASE));
         }
         loc.offset
-            .and_then(|offset| state.memory.get(Region::Object(loc.base, loc.deep), offset, bytes))
+            .and_then(|offset| state.memory.get(Region::Object(loc.base, loc.way), offset, bytes))
             .unwrap_or_else(|| Value::of(Atom::Load(loc)))
     }
 
@@ -381,7 +383,7 @@ impl<'m, 'a, 'b> Machine<'m, 'a, 'b> {
 
     fn store_at(&mut self, at: u64, loc: Loc, bytes: u32, value: &Value, certain: bool, state: &mut State) {
         if let Base::Global(address) = loc.base
-            && !loc.deep
+            && !loc.is_deep()
             && address < THREAD_BASE / 2
             && !self.effects.binary.is_variable(address)
         {
@@ -389,7 +391,7 @@ impl<'m, 'a, 'b> Machine<'m, 'a, 'b> {
         }
         grow(&mut self.grown.stores, (at, loc, bytes), value.clone());
         if let Some(offset) = loc.offset {
-            let region = Region::Object(loc.base, loc.deep);
+            let region = Region::Object(loc.base, loc.way);
             let value = if certain { value.clone() } else { self.content(loc, bytes, state).join(value) };
             state.memory.set(region, offset, bytes, value);
         }
@@ -597,6 +599,7 @@ impl<'m, 'a, 'b> Machine<'m, 'a, 'b> {
             M::Or | M::Xor => match (a.as_number(), b.as_number()) {
                 (Some(x), Some(y)) if mnemonic == M::Or => Value::number(x | y),
                 (Some(x), Some(y)) => Value::number(x ^ y),
+                (None, None) => a.scaled(NO_SUM).mix(&b.scaled(NO_SUM)),
                 _ => a.mix(&b),
             },
             _ => a.mix(&b),
@@ -615,7 +618,9 @@ impl<'m, 'a, 'b> Machine<'m, 'a, 'b> {
                 None => dividend.mix(&by),
             };
             let mut remainder = dividend.mix(&by);
-            if remainder.loads().next().is_some() {
+            // The rest of a position by an alignment is padding; by a size kept in memory, or of position + size, it wraps.
+            let arguments = dividend.atoms().iter().any(|atom| matches!(atom, Atom::Argument(..)));
+            if dividend.loads().next().is_some() && (arguments || by.loads().next().is_some()) {
                 remainder.insert(Atom::Wrapped);
             }
             state.set(Register::RAX, quotient);
@@ -681,7 +686,7 @@ impl<'m, 'a, 'b> Machine<'m, 'a, 'b> {
 
     fn copy(&mut self, at: u64, to: &Value, from: &Value, bytes: Option<i64>, state: &mut State) {
         for loc in from.places() {
-            self.grown.reads.insert((loc.base, loc.deep));
+            self.grown.reads.insert((loc.base, loc.is_deep()));
         }
         match bytes {
             Some(bytes) if (1..=MAX_COPY_BYTES).contains(&bytes) => {
@@ -748,7 +753,13 @@ impl<'m, 'a, 'b> Machine<'m, 'a, 'b> {
             let value = top.and_then(|top| state.memory.get(Region::Frame, top + skip + 8 * word, 8));
             arguments.push(value.unwrap_or_default());
         }
-        if let Some(target) = target {
+        // Within a shared library, calls of exported functions go through stubs or slots that lead back here.
+        let own = match (target, &name) {
+            (Some(target), _) => Some(self.effects.binary.resolve(target)),
+            (None, Some(name)) if known(name).is_none() => self.effects.binary.defined(name),
+            _ => None,
+        };
+        if let Some(target) = own {
             if self.effects.is_opaque(target) {
                 let kept = self.grown.calls.entry((at, target)).or_insert_with(|| arguments.clone());
                 for (old, new) in kept.iter_mut().zip(&arguments) {
@@ -758,10 +769,7 @@ impl<'m, 'a, 'b> Machine<'m, 'a, 'b> {
                 state.set(Register::RDX, Value::unknown());
                 return Next::Fall;
             }
-            let meaning = match &name {
-                Some(name) => known(name),
-                None => self.effects.binary.names(target).iter().find_map(|name| known(name)),
-            };
+            let meaning = self.effects.binary.names(target).iter().find_map(|name| known(name));
             if let Some(meaning) = meaning {
                 return self.library(at, meaning, &arguments, state);
             }
@@ -898,7 +906,7 @@ impl<'m, 'a, 'b> Machine<'m, 'a, 'b> {
             match base {
                 Base::Argument(word) => {
                     for loc in arguments.get(usize::from(word)).map(Value::places).unwrap_or_default() {
-                        self.grown.reads.insert((loc.base, loc.deep || deep));
+                        self.grown.reads.insert((loc.base, loc.is_deep() || deep));
                     }
                 }
                 other => {
@@ -910,15 +918,15 @@ impl<'m, 'a, 'b> Machine<'m, 'a, 'b> {
             match loc.base {
                 Base::Argument(word) => {
                     let Some(argument) = arguments.get(usize::from(word)) else { continue };
-                    if !loc.deep {
+                    if !loc.is_deep() {
                         let address = match loc.offset {
                             Some(offset) => argument.plus(offset),
                             None => argument.blurred(),
                         };
                         self.store_perhaps(key(index), &address, bytes, value, false, state);
                     } else {
-                        for base in self.bases_behind(argument, state) {
-                            let loc = Loc { base, deep: true, offset: loc.offset };
+                        for (base, way) in self.bases_behind(argument, loc.way, state) {
+                            let loc = Loc { base, way, offset: loc.offset };
                             self.store_at(key(index), loc, bytes, &value, false, state);
                         }
                     }
@@ -934,21 +942,42 @@ impl<'m, 'a, 'b> Machine<'m, 'a, 'b> {
         Next::Fall
     }
 
-    /// What pointers reached through an argument stem from.
-    fn bases_behind(&self, argument: &Value, state: &State) -> Vec<Base> {
-        let mut bases: Vec<Base> = Vec::new();
-        let mut add = |value: &Value| {
-            for loc in value.places() {
-                if !bases.contains(&loc.base) && value.as_number().is_none() {
-                    bases.push(loc.base);
-                }
+    /// What a callee reaches behind the pointers of an argument, in terms of the caller.
+    fn bases_behind(&self, argument: &Value, way: Way, state: &State) -> Vec<(Base, Way)> {
+        let mut found: Vec<(Base, Way)> = Vec::new();
+        let mut add = |base: Base, way: Way| {
+            if !found.contains(&(base, way)) {
+                found.push((base, way));
             }
         };
-        match argument.as_stack() {
-            Some(offset) => state.memory.frame_values(offset, FRAME_OBJECT_BYTES).for_each(&mut add),
-            None => add(argument),
+        let Way::Behind(first) = way else { return found };
+        if let Some(offset) = argument.as_stack() {
+            // An object in our frame: its cells are known.
+            let (start, bytes) = match first {
+                Some(first) => (offset.saturating_add(first), 1),
+                None => (offset, FRAME_OBJECT_BYTES),
+            };
+            for value in state.memory.frame_values(start, bytes) {
+                for loc in value.places() {
+                    if value.as_number().is_none() {
+                        add(loc.base, loc.way);
+                    }
+                }
+            }
+            return found;
         }
-        bases
+        if argument.as_number().is_some() {
+            return found;
+        }
+        for loc in argument.places() {
+            let way = match (loc.way, loc.offset, first) {
+                (Way::Direct, Some(offset), Some(first)) => Way::Behind(Some(offset.saturating_add(first))),
+                (Way::Direct, _, _) => Way::Behind(None),
+                (behind, _, _) => behind,
+            };
+            add(loc.base, way);
+        }
+        found
     }
 
     /// A callee's value in terms of the caller.
@@ -976,13 +1005,13 @@ impl<'m, 'a, 'b> Machine<'m, 'a, 'b> {
     fn translate_load(&mut self, loc: Loc, arguments: &[Value], state: &State) -> Value {
         let Base::Argument(word) = loc.base else { return self.content(loc, 8, state) };
         let argument = arguments.get(usize::from(word)).cloned().unwrap_or_default();
-        if !loc.deep {
+        if !loc.is_deep() {
             let address = loc.offset.map_or_else(|| argument.blurred(), |offset| argument.plus(offset));
             return self.load(&address, 8, state);
         }
         let mut out: Option<Value> = None;
-        for base in self.bases_behind(&argument, state) {
-            let own = self.content(Loc { base, deep: true, offset: loc.offset }, 8, state);
+        for (base, way) in self.bases_behind(&argument, loc.way, state) {
+            let own = self.content(Loc { base, way, offset: loc.offset }, 8, state);
             out = Some(out.map_or(own.clone(), |old| old.join(&own)));
         }
         out.unwrap_or_default()

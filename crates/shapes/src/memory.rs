@@ -4,7 +4,7 @@
 //! Deliberately absent: aliasing between different bases (two arguments may be the same object), and stores at varying
 //! offsets: they are recorded as effects by `machine`, and change no cell here.
 
-use crate::value::{Atom, Base, Loc, Value};
+use crate::value::{Atom, Base, Loc, Value, Way};
 use std::collections::BTreeMap;
 
 /// Cells kept; a function that touches more loses sight of the rest.
@@ -16,7 +16,7 @@ pub(crate) enum Region {
     /// The function's frame; offset 0 is the return address.
     Frame,
     /// An object, or what is behind its pointers.
-    Object(Base, bool),
+    Object(Base, Way),
 }
 
 /// Known cells.
@@ -115,7 +115,7 @@ fn distance(from: i64, to: i64) -> u32 {
 fn join_initial((region, offset): (Region, i64), value: &Value) -> Value {
     match region {
         Region::Frame => value.clone(),
-        Region::Object(base, deep) => value.join(&Value::of(Atom::Load(Loc { base, deep, offset: Some(offset) }))),
+        Region::Object(base, way) => value.join(&Value::of(Atom::Load(Loc { base, way, offset: Some(offset) }))),
     }
 }
 

@@ -9,7 +9,7 @@ use crate::calls::Graph;
 use crate::debug::Info;
 use crate::effects::{Effects, Summary};
 use crate::family::{self, Arena, Decision, View};
-use crate::survey::{self, Callable, Kind, Returned};
+use crate::survey::{self, Callable, Kind, Pointers, Returned};
 use crate::value::{Atom, Base, Loc};
 use crate::{Candidates, Reading, Scored, words};
 use arenascope_event::{Argument, Result_, Role, RoleDecl};
@@ -27,7 +27,7 @@ struct Candidate {
     position: Option<usize>,
     /// Key and name of the arena structure.
     key: Option<(String, String)>,
-    pointers: Vec<i64>,
+    pointers: Pointers,
     outlet: Outlet,
     verdict: Verdict,
     /// Why it is not chosen although proved.
@@ -109,7 +109,7 @@ impl Search<'_, '_, '_> {
                     None => continue,
                 },
             };
-            let objects: Vec<(usize, u8, (String, String), Vec<i64>)> = function
+            let objects: Vec<(usize, u8, (String, String), Pointers)> = function
                 .parameters
                 .iter()
                 .enumerate()
@@ -117,7 +117,7 @@ impl Search<'_, '_, '_> {
                     Kind::Object { record, constant: false } => {
                         let same =
                             matches!(&function.returned, Returned::Object { record: r, .. } if r.key == record.key);
-                        let pointers = survey::pointer_fields(self.info, record);
+                        let pointers = Pointers::of(self.info, record);
                         if same {
                             None
                         } else {
@@ -132,12 +132,13 @@ impl Search<'_, '_, '_> {
             let anchors = objects
                 .into_iter()
                 .map(|(at, word, key, pointers)| (Anchor::Argument(word), Some(at), Some(key), pointers))
-                .chain([(Anchor::Global, None, None, Vec::new())]);
+                .chain([(Anchor::Global, None, None, Pointers::default())]);
             for (anchor, position, key, pointers) in anchors {
                 if anchor == Anchor::Global && best.as_ref().is_some_and(|b| b.verdict.proof.is_some()) {
                     continue;
                 }
-                let verdict = allocs::judge(function, &summary, anchor, outlet);
+                let seen = canonical(&summary, anchor, &pointers);
+                let verdict = allocs::judge(function, &seen, anchor, outlet);
                 let better = match &best {
                     None => anchor != Anchor::Global || verdict.because.len() > 1,
                     Some(old) => rank(&verdict) > rank(&old.verdict),
@@ -157,7 +158,7 @@ impl Search<'_, '_, '_> {
                     });
                 }
             }
-            found.extend(best);
+            found.extend(best.filter(|c| c.outlet == Outlet::Result || c.verdict.proof.is_some()));
         }
         self.candidates = found;
     }
@@ -205,7 +206,8 @@ impl Search<'_, '_, '_> {
             let Some(candidate) = self.candidates.get(index).filter(|c| c.stands()) else { continue };
             let Some(function) = self.functions.get(candidate.function) else { continue };
             let Some(summary) = effects.summary(function.low) else { continue };
-            let again = allocs::judge(function, &summary, candidate.anchor, candidate.outlet);
+            let seen = canonical(&summary, candidate.anchor, &candidate.pointers);
+            let again = allocs::judge(function, &seen, candidate.anchor, candidate.outlet);
             if again.proof.is_some() {
                 continue;
             }
@@ -687,8 +689,8 @@ impl Search<'_, '_, '_> {
         let parameter = function.parameters.get(position)?;
         let constant = matches!(parameter.kind, Kind::Object { constant: true, .. });
         let word = parameter.word()?;
-        let view =
-            View { function, summary: &summary, anchor: Anchor::Argument(word), position: Some(position), arena };
+        let seen = canonical(&summary, Anchor::Argument(word), &arena.pointers);
+        let view = View { function, summary: &seen, anchor: Anchor::Argument(word), position: Some(position), arena };
         Some(family::judge_user(&view, constant, &self.names_of_calls(&summary)))
     }
 
@@ -699,7 +701,7 @@ impl Search<'_, '_, '_> {
         effects: &mut Effects<'_, '_>,
         graph: &Graph,
     ) -> Option<Decision> {
-        let touches = arena.advanced.iter().chain(&arena.sources).any(|loc| match (loc.base, loc.deep) {
+        let touches = arena.advanced.iter().chain(&arena.sources).any(|loc| match (loc.base, loc.is_deep()) {
             (Base::Global(address), _) => {
                 let end = address.saturating_add(1);
                 graph.touching(address.saturating_sub(64), end).any(|f| f == function.low)
@@ -738,7 +740,7 @@ impl Search<'_, '_, '_> {
                     || !a.chosen
                     || !b.chosen
                     || a.decl.role != b.decl.role
-                    || !graph.calls(*outer_low, *inner_low)
+                    || !graph.leads_to(*outer_low, *inner_low)
                 {
                     continue;
                 }
@@ -936,6 +938,11 @@ impl Search<'_, '_, '_> {
             .and_then(|f| f.linkage.clone())
             .unwrap_or_else(|| name.to_string())
     }
+}
+
+/// A summary in which pointers of the arena that point at the same kind of thing are one.
+fn canonical(summary: &Summary, anchor: Anchor, pointers: &Pointers) -> Summary {
+    summary.map_places(&|loc| if anchor.owns(loc.base) { pointers.canonical(loc) } else { loc })
 }
 
 fn inlined_everywhere(name: &str, copies: usize) -> String {

@@ -4,7 +4,9 @@
 //! Deliberately absent: code, scores.
 
 use crate::debug::{Function, Info, Offset, Place, Record, Type};
+use crate::value::{Loc, Way};
 use arenascope_event::Argument;
+use std::collections::BTreeMap;
 use std::rc::Rc;
 
 /// What a parameter could be.
@@ -259,23 +261,66 @@ fn mark_integer_halves(info: &Info<'_>, record: &Record, at: u64, halves: &mut [
     }
 }
 
-/// Offsets of pointer fields of a structure, nested structures included.
-pub(crate) fn pointer_fields(info: &Info<'_>, record: &Record) -> Vec<i64> {
-    let mut found = Vec::new();
-    collect_pointers(info, record, 0, &mut found, 0);
-    found.sort_unstable();
-    found.dedup();
-    found
+/// Pointer fields of a structure, nested structures included: offset → class. Fields of one class point at the same kind
+/// of thing; the class is the offset of the first of them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Pointers(BTreeMap<i64, i64>);
+
+impl Pointers {
+    /// The pointer fields of a structure.
+    pub(crate) fn of(info: &Info<'_>, record: &Record) -> Pointers {
+        let mut targets: BTreeMap<i64, String> = BTreeMap::new();
+        collect_pointers(info, record, 0, &mut targets, 0);
+        let mut first: BTreeMap<&str, i64> = BTreeMap::new();
+        let mut classes = BTreeMap::new();
+        for (offset, target) in &targets {
+            classes.insert(*offset, *first.entry(target.as_str()).or_insert(*offset));
+        }
+        Pointers(classes)
+    }
+
+    /// True when there is a pointer at this offset.
+    pub(crate) fn contains(&self, offset: i64) -> bool {
+        self.0.contains_key(&offset)
+    }
+
+    /// The class of the pointer that a place is (directly), or lies behind.
+    pub(crate) fn class_of(&self, loc: Loc) -> Option<i64> {
+        let at = match loc.way {
+            Way::Direct => loc.offset?,
+            Way::Behind(first) => first?,
+        };
+        self.0.get(&at).copied()
+    }
+
+    /// Offsets of all pointers of the class of `loc`.
+    pub(crate) fn same_class(&self, loc: Loc) -> Vec<i64> {
+        let class = self.class_of(loc);
+        self.0.iter().filter(|(_, own)| Some(**own) == class).map(|(offset, _)| *offset).collect()
+    }
+
+    /// The place with the pointer on its way replaced by the first of the same class.
+    pub(crate) fn canonical(&self, loc: Loc) -> Loc {
+        match loc.way {
+            Way::Direct => loc,
+            Way::Behind(first) => {
+                Loc { way: Way::Behind(first.map(|at| self.0.get(&at).copied().unwrap_or(at))), ..loc }
+            }
+        }
+    }
 }
 
-fn collect_pointers(info: &Info<'_>, record: &Record, at: u64, found: &mut Vec<i64>, depth: u8) {
+fn collect_pointers(info: &Info<'_>, record: &Record, at: u64, found: &mut BTreeMap<i64, String>, depth: u8) {
     for member in &record.members {
-        let offset = at.saturating_add(member.offset);
+        let Ok(offset) = i64::try_from(at.saturating_add(member.offset)) else { continue };
         match info.strip(Some(member.ty)).ty {
-            Type::Pointer { .. } => found.extend(i64::try_from(offset)),
+            Type::Pointer { to, .. } => {
+                let target = info.record(to).map_or_else(|| "bytes".to_string(), |record| record.key.clone());
+                found.insert(offset, target);
+            }
             Type::Record(_) if depth < 8 => {
                 if let Some(inner) = info.record(Some(member.ty)) {
-                    collect_pointers(info, &inner, offset, found, depth + 1);
+                    collect_pointers(info, &inner, offset.unsigned_abs(), found, depth + 1);
                 }
             }
             _ => {}

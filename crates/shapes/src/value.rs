@@ -23,21 +23,54 @@ pub(crate) enum Base {
     Result(u64),
 }
 
+/// How a place is reached from its base.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub(crate) enum Way {
+    /// It lies in the object itself.
+    Direct,
+    /// It lies behind at least one pointer; the first of them at this offset of the object, where that is known.
+    Behind(Option<i64>),
+}
+
 /// A place in memory.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub(crate) struct Loc {
     pub base: Base,
-    /// False: in the object itself. True: behind at least one pointer found there.
-    pub deep: bool,
+    pub way: Way,
     /// Byte offset; `None` when it varies.
     pub offset: Option<i64>,
 }
 
 impl Loc {
-    /// True when both may be the same field: equal, or a varying offset on the far side of a pointer.
+    /// True when it lies behind a pointer.
+    pub(crate) fn is_deep(self) -> bool {
+        self.way != Way::Direct
+    }
+
+    /// True when both may be the same field: equal, or a varying offset or unknown pointer on the far side.
     pub(crate) fn may_be(self, other: Loc) -> bool {
         self == other
-            || (self.base == other.base && self.deep && other.deep && (self.offset.is_none() || other.offset.is_none()))
+            || (self.base == other.base
+                && self.same_way(other)
+                && self.is_deep()
+                && (self.offset.is_none() || other.offset.is_none() || self.offset == other.offset))
+    }
+
+    /// True when both may be reached the same way.
+    pub(crate) fn same_way(self, other: Loc) -> bool {
+        match (self.way, other.way) {
+            (Way::Direct, Way::Direct) => true,
+            (Way::Behind(a), Way::Behind(b)) => a == b || a.is_none() || b.is_none(),
+            _ => false,
+        }
+    }
+
+    /// The way to what a pointer stored here points at.
+    fn onward(self) -> Way {
+        match self.way {
+            Way::Direct => Way::Behind(self.offset),
+            behind => behind,
+        }
     }
 }
 
@@ -69,14 +102,14 @@ pub(crate) enum Atom {
 }
 
 impl Atom {
-    fn base(self) -> Option<(Base, bool)> {
+    fn base(self) -> Option<(Base, Way)> {
         match self {
-            Atom::Argument(word, 0) => Some((Base::Argument(word), false)),
-            Atom::Load(loc) => Some((loc.base, true)),
-            Atom::Global(address) => Some((Base::Global(address), false)),
-            Atom::Fresh => Some((Base::Fresh, false)),
-            Atom::Moved => Some((Base::Moved, false)),
-            Atom::Result(function) => Some((Base::Result(function), false)),
+            Atom::Argument(word, 0) => Some((Base::Argument(word), Way::Direct)),
+            Atom::Load(loc) => Some((loc.base, loc.onward())),
+            Atom::Global(address) => Some((Base::Global(address), Way::Direct)),
+            Atom::Fresh => Some((Base::Fresh, Way::Direct)),
+            Atom::Moved => Some((Base::Moved, Way::Direct)),
+            Atom::Result(function) => Some((Base::Result(function), Way::Direct)),
             Atom::Argument(..) | Atom::Stack | Atom::Foreign | Atom::Wrapped | Atom::Zero | Atom::Inverted => None,
         }
     }
@@ -255,20 +288,35 @@ impl Value {
         out
     }
 
+    /// The same value with its loads renamed.
+    pub(crate) fn map_loads(&self, rename: &dyn Fn(Loc) -> Loc) -> Value {
+        if self.loads().next().is_none() {
+            return self.clone();
+        }
+        let mut out = Value { atoms: Rc::default(), offset: self.offset };
+        for &atom in self.atoms.iter() {
+            out.insert(match atom {
+                Atom::Load(loc) => Atom::Load(rename(loc)),
+                other => other,
+            });
+        }
+        out
+    }
+
     /// The places this value, taken as an address, may mean. Frame addresses are not among them.
     pub(crate) fn places(&self) -> Vec<Loc> {
         if let Some(number) = self.as_number() {
             // An absolute address: a variable, if anything.
-            return vec![Loc { base: Base::Global(number as u64), deep: false, offset: Some(0) }];
+            return vec![Loc { base: Base::Global(number as u64), way: Way::Direct, offset: Some(0) }];
         }
         let mut out: Vec<Loc> = Vec::new();
         for atom in self.atoms.iter() {
-            let Some((base, deep)) = atom.base() else { continue };
+            let Some((base, way)) = atom.base() else { continue };
             let loc = match (base, self.offset) {
-                (Base::Global(address), Some(offset)) if !deep => {
-                    Loc { base: Base::Global(address.wrapping_add(offset as u64)), deep, offset: Some(0) }
+                (Base::Global(address), Some(offset)) if way == Way::Direct => {
+                    Loc { base: Base::Global(address.wrapping_add(offset as u64)), way, offset: Some(0) }
                 }
-                (base, offset) => Loc { base, deep, offset },
+                (base, offset) => Loc { base, way, offset },
             };
             if !out.contains(&loc) {
                 out.push(loc);
@@ -301,11 +349,13 @@ mod tests {
     fn atoms() -> impl Strategy<Value = Atom> {
         prop_oneof![
             (0u8..6, -2i8..3).prop_map(|(w, s)| Atom::Argument(w, s)),
-            (0u8..3, any::<bool>(), prop::option::of(-8i64..64)).prop_map(|(w, deep, offset)| Atom::Load(Loc {
-                base: Base::Argument(w),
-                deep,
-                offset
-            })),
+            (0u8..3, prop::option::of(0i64..3), prop::option::of(-8i64..64)).prop_map(
+                |(w, behind, offset)| Atom::Load(Loc {
+                    base: Base::Argument(w),
+                    way: behind.map_or(Way::Direct, |at| Way::Behind(Some(at))),
+                    offset
+                })
+            ),
             Just(Atom::Fresh),
             Just(Atom::Stack),
             Just(Atom::Foreign),

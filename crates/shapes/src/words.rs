@@ -57,7 +57,7 @@ pub(crate) fn sounds_like(role: Role, name: &str) -> bool {
         Role::Reset => &["reset", "clear", "rewind", "empty", "flush", "restart", "recycle", "clean"],
         Role::Destroy => &[
             "destroy", "free", "close", "del", "delete", "drop", "release", "deinit", "fini", "term", "dispose",
-            "cleanup", "kill", "end",
+            "cleanup", "kill", "end", "discard", "teardown", "finish",
         ],
     };
     if role == Role::Destroy && name.contains('~') {

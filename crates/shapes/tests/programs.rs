@@ -166,6 +166,12 @@ fn fixed_addresses_and_old_debug_formats() {
     expect_everywhere(false, &["-O1", "-fno-inline", "-no-pie", "-gdwarf-4", "-fcf-protection=full"]);
 }
 
+#[test]
+fn shared_libraries() {
+    expect_everywhere(false, &["-O2", "-fno-inline", "-fPIC", "-shared"]);
+    expect_everywhere(true, &["-O0", "-fPIC", "-shared", "-fno-plt"]);
+}
+
 /// With inlining, nothing false is said; and where nothing is left to watch, the sentence names the function.
 #[test]
 fn inlined_functions_are_named_and_never_guessed() {
