@@ -14,12 +14,13 @@ use crate::blocks::{Block, How};
 use crate::cursor;
 use crate::effect::{Died, Effect, What};
 use crate::memory::NEIGHBOUR_BYTES;
-use crate::regions::{RegionId, RegionKind};
+use crate::regions::{Region, RegionId, RegionKind};
 use crate::replay::{Call, Ground, Replay, bury, on};
 use crate::state::{LastRefusal, State};
 use alloc::borrow::ToOwned;
 use alloc::vec::Vec;
 use arenascope_event::{Address, ArenaKey, EventNumber, MarkValue, Role};
+use core::cmp::Reverse;
 
 /// Marks kept per arena; when there are more, the older half is forgotten.
 const MARKS_KEPT: usize = 4096;
@@ -580,13 +581,15 @@ impl State {
         *first
     }
 
-    /// Of the regions that this thread got inside the create call, the largest that can hold `size` bytes is taken
-    /// for the arena's, until its first block says otherwise.
+    /// Of the regions that this thread got inside the create call, one is taken for the arena's until its first block
+    /// says otherwise: the first that can hold `size` bytes, and where no size is known the largest. (Later ones may
+    /// be anything, such as the buffer of stdout when the create function prints.)
     fn presume_extent(&mut self, call: Call, id: ArenaId, size: u64, inside: impl Fn(u64) -> bool) {
         let Some(thread) = self.threads.get(&call.thread) else { return };
         let recent = thread.recent.iter().filter(|(index, _)| inside(*index));
         let standing = recent.filter_map(|(_, region)| self.regions.get(*region)).filter(|region| region.len >= size);
-        let Some(region) = standing.max_by_key(|region| (region.len, region.id)).cloned() else { return };
+        let rank = |region: &&Region| (if size > 0 { 0 } else { region.len }, Reverse(region.id));
+        let Some(region) = standing.max_by_key(rank).cloned() else { return };
         let Some(arena) = self.arena_mut(id) else { return };
         arena.add_extent(Extent {
             number: 0,
@@ -610,8 +613,12 @@ impl State {
         }
         let Some(arena) = self.arena_mut(id) else { return };
         let presumed: Vec<Extent> = arena.extents.values().filter(|extent| extent.presumed).cloned().collect();
-        for extent in &presumed {
+        for extent in presumed.iter().rev() {
             arena.extents.remove(&extent.number);
+            // Nothing ever lay there: its number may go to the extent that takes its place.
+            if extent.number.saturating_add(1) == arena.next_extent {
+                arena.next_extent = extent.number;
+            }
             if let Some(region) = extent.region {
                 arena.by_region.remove(&region);
             }

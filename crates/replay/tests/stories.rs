@@ -100,7 +100,17 @@ fn a_wrong_presumption_goes_with_the_first_block() {
     check(
         Table::new().malloc(0x8000, 64).create_nested(0, 0, 1).map(0x1_0000, 64 * K).alloc(0, 0x1_0000, 16),
         expect![[r#"
-            arena 1 created #3, capacity 65536, peak 16, mapping 2 of 65536: 1=2+0..16
+            arena 1 created #3, capacity 65536, peak 16, mapping 1 of 65536: 1=+0..16
+        "#]],
+    );
+}
+
+#[test]
+fn what_a_create_function_that_prints_allocates_for_stdout_is_not_the_arenas() {
+    check(
+        Table::new().map(0x1000, 4096).malloc(0x50_0000, 4096).create_nested(0, 256, 2),
+        expect![[r#"
+            arena 1 created #4, capacity 256, peak 0, mapping 1 of 4096:
         "#]],
     );
 }

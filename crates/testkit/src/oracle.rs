@@ -175,6 +175,16 @@ impl ModelArena {
         full.or_else(|| newest.max_by_key(|index| self.blocks[*index].placement))
     }
 
+    /// Extents that were only a guess go, and their numbers with them as far as they are the last.
+    fn drop_presumed(&mut self) {
+        let presumed = |extent: &ModelExtent| extent.presumed && extent.gone.is_none();
+        while let Some(last) = self.extents.iter().position(|one| presumed(one) && one.number + 1 == self.next_extent) {
+            self.next_extent -= 1;
+            self.extents.remove(last);
+        }
+        self.extents.retain(|extent| !presumed(extent));
+    }
+
     fn note_peak(&mut self, event: u64) {
         let live = self.live_bytes();
         if live > self.peak.0 {
@@ -353,7 +363,14 @@ impl Model {
                 by_us.filter(|(thread, event, _)| inside(*thread, *event)).map(|(_, _, region)| *region).collect();
             let wanted = self.arenas[index].size.unwrap_or(0);
             let fits = |region: &&ModelRegion| ids.contains(&region.id) && region.end - region.start >= wanted;
-            let best = self.regions.iter().filter(fits).max_by_key(|region| (region.end - region.start, region.id));
+            let mut fitting: Vec<&ModelRegion> = self.regions.iter().filter(fits).collect();
+            fitting.sort_by_key(|region| region.id);
+            let largest = fitting.iter().map(|region| region.end - region.start).max();
+            let best = if wanted > 0 {
+                fitting.first().copied()
+            } else {
+                fitting.into_iter().find(|region| Some(region.end - region.start) == largest)
+            };
             if let Some(region) = best.cloned() {
                 self.add_extent(index, &region, region.start, region.start, true);
             }
@@ -525,10 +542,10 @@ impl Model {
                 extent.presumed = false;
                 return extent.number;
             }
-            arena.extents.retain(|extent| !(extent.presumed && extent.gone.is_none()));
+            arena.drop_presumed();
             return self.add_extent(index, &region, address, address + size, false);
         }
-        arena.extents.retain(|extent| !(extent.presumed && extent.gone.is_none()));
+        arena.drop_presumed();
         self.settle_loose(index, address, size, kind)
     }
 }
