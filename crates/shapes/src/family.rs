@@ -157,7 +157,7 @@ impl View<'_> {
         self.function.parameters.iter().enumerate().filter(|(at, _)| Some(*at) != self.position).collect()
     }
 
-    fn from_parameter(&self, value: &Value, parameter: &Parameter) -> bool {
+    fn stems_from_parameter(&self, value: &Value, parameter: &Parameter) -> bool {
         parameter
             .words
             .iter()
@@ -249,10 +249,9 @@ pub(crate) fn judge_maker(view: &View<'_>, function_key: impl Fn(&Kind) -> bool)
             let new = summary.stores.iter().any(|s| s.loc.base == hidden && fresh(&s.value))
                 || summary.stores.iter().any(|s| {
                     s.loc.base == hidden
-                        && view
-                            .others()
-                            .iter()
-                            .any(|(_, p)| matches!(p.kind, Kind::Pointer { .. }) && view.from_parameter(&s.value, p))
+                        && view.others().iter().any(|(_, p)| {
+                            matches!(p.kind, Kind::Pointer { .. }) && view.stems_from_parameter(&s.value, p)
+                        })
                 });
             if !new {
                 return Some(Decision::rejected(decl, "the structure it returns gets no memory"));
@@ -370,7 +369,7 @@ fn judge_resize(
         .iter()
         .find(|(_, p)| words::is_new(&p.name))
         .or_else(|| sizes.iter().rev().find(|(_, p)| asked(p)))
-        .unwrap_or(&last);
+        .unwrap_or(last);
     let decl = view.decl(Role::Resize, &[(*at, Argument::Block), (new.0, Argument::Size)], Result_::Block);
     let mut facts = vec!["it returns either the block it was given or a new one".to_string()];
     if copies {
@@ -434,9 +433,9 @@ fn judge_creation(view: &View<'_>, others: &[(usize, &Parameter)]) -> Option<Dec
             || v.has(Atom::Foreign)
             || v.atoms().iter().any(|a| matches!(a, Atom::Result(_)))
             || (view.anchor != Anchor::Global && v.atoms().iter().any(|a| matches!(a, Atom::Global(_))))
-            || others
-                .iter()
-                .any(|(_, p)| matches!(p.kind, Kind::Pointer { .. } | Kind::Object { .. }) && view.from_parameter(v, p))
+            || others.iter().any(|(_, p)| {
+                matches!(p.kind, Kind::Pointer { .. } | Kind::Object { .. }) && view.stems_from_parameter(v, p)
+            })
     };
     let new_memory: Vec<&Store> = view
         .stores()
@@ -497,7 +496,7 @@ fn judge_return(view: &View<'_>, at: usize, parameter: &Parameter, name: &str) -
     let mut positioned = false;
     let mut relative = false;
     for store in view.stores() {
-        if !view.covers_any(store, &view.arena.advanced) || !view.from_parameter(&store.value, parameter) {
+        if !view.covers_any(store, &view.arena.advanced) || !view.stems_from_parameter(&store.value, parameter) {
             continue;
         }
         if store.value.loads().any(|loc| store.covers(loc)) && store.value.offset.is_none() {
@@ -509,8 +508,9 @@ fn judge_return(view: &View<'_>, at: usize, parameter: &Parameter, name: &str) -
     if !positioned {
         let wide = matches!(&parameter.kind, Kind::Value { record } if record.bytes > 8);
         let sources = view.pointer_sources();
-        let partly =
-            view.stores().any(|s| sources.iter().any(|f| s.covers(*f)) && view.from_parameter(&s.value, parameter));
+        let partly = view
+            .stores()
+            .any(|s| sources.iter().any(|f| s.covers(*f)) && view.stems_from_parameter(&s.value, parameter));
         if wide && partly {
             let decl = view.decl(Role::Rewind, &[(at, Argument::Mark)], Result_::Ignored);
             return Some(Decision::rejected(
@@ -585,9 +585,7 @@ fn judge_free(view: &View<'_>, others: &[(usize, &Parameter)]) -> Option<Decisio
         return None;
     }
     let alloc_fields: Vec<Loc> = view.arena.sources.iter().chain(&view.arena.advanced).copied().collect();
-    let returned = view
-        .stores()
-        .any(|s| s.value.atoms().iter().any(|a| *a == Atom::Argument(word, 0)) && view.covers_any(s, &alloc_fields));
+    let returned = view.stores().any(|s| s.value.has(Atom::Argument(word, 0)) && view.covers_any(s, &alloc_fields));
     let released = view.summary.releases.iter().any(|v| v.has(Atom::Argument(word, 0)));
     let linked = view
         .summary
