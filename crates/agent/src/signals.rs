@@ -95,8 +95,9 @@ extern "C" fn dies(signal: c_int, info: *const libc::siginfo_t, context: *mut c_
         if recorder.pid() == pid {
             let thread = inside.thread();
             recorder.capture_all(thread, CaptureReason::Signal);
+            // As a return address, which points behind its instruction: no call can return there and have faulted.
             let frame = arenascope_record::CallFrame {
-                return_address: pc,
+                return_address: pc.wrapping_add(1),
                 frame_pointer: register(libc::REG_RBP),
                 stack_pointer: register(libc::REG_RSP),
             };
@@ -107,7 +108,7 @@ extern "C" fn dies(signal: c_int, info: *const libc::siginfo_t, context: *mut c_
                 synchronous: fault,
                 registers: &registers,
             };
-            recorder.note(thread, Some(frame), &record);
+            recorder.note_fault(thread, frame, &record);
         }
     }
     if !fault {

@@ -28,6 +28,7 @@ pub fn start(environment: *mut *mut c_char) {
     state::set_table(rows);
     process::set_nodes(nodes);
     let Some(mut answer) = ask::ask(Purpose::Start, 0) else { return };
+    let missing = place_all(&answer);
     let mapped = answer.map();
     let errno = mapped.as_ref().err().map_or(0, |errno| errno.raw_os_error() as u32);
     let space = mapped.ok().flatten();
@@ -42,7 +43,7 @@ pub fn start(environment: *mut *mut c_char) {
             first_facts(recorder, &answer);
         }
     }
-    carry_out(answer, errno);
+    carry_out(answer, &missing, errno);
 }
 
 /// The first records of the trace: this thread, the modules, the memory that is there already.
@@ -62,10 +63,10 @@ fn first_facts(recorder: &'static Recorder, answer: &Answer) {
 
 /// After dlopen: asks about the modules that are mapped now. `stack_pointer` is the hook's.
 pub fn new_modules(stack_pointer: u64) {
-    let Some(mut answer) = ask::ask(Purpose::NewModules, 0) else { return };
+    let Some(answer) = ask::ask(Purpose::NewModules, 0) else { return };
+    let missing = place_all(&answer);
     // The launcher answers with the build ids of exactly those modules that it had not been told of, in our order, and
     // an empty one for each that it had.
-    let _ = answer.map();
     if let Some(mut inside) = state::Inside::enter(stack_pointer, false) {
         let recorder = inside.recorder;
         let thread = inside.thread();
@@ -78,7 +79,7 @@ pub fn new_modules(stack_pointer: u64) {
             Some(id) => recorder.module(thread, module.bias, module.start, module.end, module.path, id),
         });
     }
-    carry_out(answer, 0);
+    carry_out(answer, &missing, 0);
 }
 
 /// Takes our entry out of LD_PRELOAD: the program sees the environment it was given. Returns our path and the launcher's
@@ -152,34 +153,59 @@ fn launcher_of(path: &[u8]) -> Option<u32> {
     })
 }
 
-/// Places code, adds hooks, patches, and tells the launcher what failed.
-fn carry_out(answer: Answer, trace_errno: u32) {
+/// Regions of near code that a plan may have; more could not be told apart when they fail.
+const REGIONS: usize = 64;
+
+/// Near code that could not be placed: address and length of each region.
+struct Missing {
+    regions: [(u64, u64); REGIONS],
+    count: usize,
+}
+
+impl Missing {
+    fn holds(&self, address: u64) -> bool {
+        self.regions.iter().take(self.count).any(|(start, len)| address.wrapping_sub(*start) < *len)
+    }
+}
+
+/// Places the code of a plan. First of all: what we map ourselves must not take the room the launcher chose.
+fn place_all(answer: &Answer) -> Missing {
+    let mut missing = Missing { regions: [(0, 0); REGIONS], count: 0 };
+    for item in answer.plan().into_iter().flatten() {
+        let PlanItem::Placed(placed) = item else { continue };
+        if place(&placed).is_none()
+            && let Some(region) = missing.regions.get_mut(missing.count)
+        {
+            *region = (placed.address, placed.code.len() as u64);
+            missing.count = missing.count.wrapping_add(1);
+        }
+    }
+    missing
+}
+
+/// Adds hooks, patches, and tells the launcher what failed.
+fn carry_out(answer: Answer, missing: &Missing, trace_errno: u32) {
     let mut failures = [(0u32, Failure::NoPage); 256];
     let mut failed = 0usize;
-    let mut fail = |hook: u32, failure: Failure| {
-        if let Some(place) = failures.get_mut(failed) {
-            *place = (hook, failure);
-            failed = failed.wrapping_add(1);
-        }
-    };
+    let first = state::next_hook();
     let mut table_full = false;
-    let mut pages_missing = false;
     if let Some(reader) = answer.plan() {
         for item in reader {
             match item {
-                PlanItem::BuildId(_) => {}
-                PlanItem::Placed(placed) => pages_missing |= place(&placed).is_none(),
+                PlanItem::BuildId(_) | PlanItem::Placed(_) => {}
                 PlanItem::Hook(hook) => table_full |= state::add_hook(hook).is_none(),
                 PlanItem::Patch(patch) => {
-                    let outcome = if table_full {
+                    let trampoline = state::hook(u64::from(patch.hook)).map_or(0, |hook| hook.trampoline);
+                    let outcome = if table_full || patch.hook < first {
                         Err(Failure::TableFull)
-                    } else if pages_missing {
+                    } else if missing.holds(trampoline) {
                         Err(Failure::NoPage)
                     } else {
                         apply(&patch)
                     };
-                    if let Err(failure) = outcome {
-                        fail(patch.hook, failure);
+                    if let (Err(failure), Some(place)) = (outcome, failures.get_mut(failed)) {
+                        *place = (patch.hook, failure);
+                        failed = failed.wrapping_add(1);
                     }
                 }
             }

@@ -8,7 +8,7 @@
 //!                                                              jmp back                     jmp back
 //! ```
 //!
-//! `ascope_around` builds a frame, copies 256 bytes of stack arguments below it (not when the function is known to have
+//! `ascope_around` builds a frame, copies 512 bytes of stack arguments below it (not when the function is known to have
 //! none), and *calls* the function. The return
 //! address on the stack is never replaced, so longjmp out of a hooked function, C++ exceptions through it, recursion,
 //! coroutines and shadow stacks need no care of ours: a frame that is left is simply gone, and the call frame
@@ -26,9 +26,9 @@
 use arenascope_record::{CallFrame, StubFrame, Thread};
 
 /// Bytes of stack arguments that a function called by `ascope_around` may read.
-pub const STACK_ARGUMENT_BYTES: usize = 256;
+pub const STACK_ARGUMENT_BYTES: usize = 512;
 /// Bytes of [`Frame`].
-const FRAME: usize = 672;
+const FRAME: usize = 928;
 
 /// What a stub saved. Handlers read arguments from it and may change them; what stands in it when the handler returns is
 /// what the registers will hold.
@@ -64,8 +64,8 @@ pub struct Frame {
     pub stash: [u64; 7],
 }
 
-const _: () = assert!(size_of::<Frame>() == FRAME && core::mem::offset_of!(Frame, rax) == 512);
-const _: () = assert!(core::mem::offset_of!(Frame, rbp) == 584 && core::mem::offset_of!(Frame, stash) == 616);
+const _: () = assert!(size_of::<Frame>() == FRAME && core::mem::offset_of!(Frame, rax) == 768);
+const _: () = assert!(core::mem::offset_of!(Frame, rbp) == 840 && core::mem::offset_of!(Frame, stash) == 872);
 
 impl Frame {
     /// Argument `index` (0 = rdi … 5 = r9); 0 beyond.
@@ -87,7 +87,7 @@ impl Frame {
             return 0;
         }
         let address = self.entry.wrapping_add(8).wrapping_add(u64::from(index).wrapping_mul(8));
-        // SAFETY: the word lies within the 256 bytes above the return address, which `ascope_around` itself reads.
+        // SAFETY: the word lies within the 512 bytes above the return address, which `ascope_around` itself reads.
         unsafe { (address as *const u64).read() }
     }
 
@@ -112,36 +112,36 @@ ascope_thread:
 
     .text
     .macro ascope_save
-        mov [rsp + 512], rax
-        mov [rsp + 520], rcx
-        mov [rsp + 528], rdx
-        mov [rsp + 536], rsi
-        mov [rsp + 544], rdi
-        mov [rsp + 552], r8
-        mov [rsp + 560], r9
-        mov [rsp + 568], r10
-        mov [rsp + 576], r11
+        mov [rsp + 768], rax
+        mov [rsp + 776], rcx
+        mov [rsp + 784], rdx
+        mov [rsp + 792], rsi
+        mov [rsp + 800], rdi
+        mov [rsp + 808], r8
+        mov [rsp + 816], r9
+        mov [rsp + 824], r10
+        mov [rsp + 832], r11
         .set i, 0
         .irp r, xmm0,xmm1,xmm2,xmm3,xmm4,xmm5,xmm6,xmm7,xmm8,xmm9,xmm10,xmm11,xmm12,xmm13,xmm14,xmm15
-        movups [rsp + 256 + i * 16], \r
+        movups [rsp + 512 + i * 16], \r
         .set i, i + 1
         .endr
     .endm
     .macro ascope_restore
         .set i, 0
         .irp r, xmm0,xmm1,xmm2,xmm3,xmm4,xmm5,xmm6,xmm7,xmm8,xmm9,xmm10,xmm11,xmm12,xmm13,xmm14,xmm15
-        movups \r, [rsp + 256 + i * 16]
+        movups \r, [rsp + 512 + i * 16]
         .set i, i + 1
         .endr
-        mov rax, [rsp + 512]
-        mov rcx, [rsp + 520]
-        mov rdx, [rsp + 528]
-        mov rsi, [rsp + 536]
-        mov rdi, [rsp + 544]
-        mov r8, [rsp + 552]
-        mov r9, [rsp + 560]
-        mov r10, [rsp + 568]
-        mov r11, [rsp + 576]
+        mov rax, [rsp + 768]
+        mov rcx, [rsp + 776]
+        mov rdx, [rsp + 784]
+        mov rsi, [rsp + 792]
+        mov rdi, [rsp + 800]
+        mov r8, [rsp + 808]
+        mov r9, [rsp + 816]
+        mov r10, [rsp + 824]
+        mov r11, [rsp + 832]
     .endm
 
     .balign 64
@@ -151,62 +151,62 @@ ascope_thread:
 ascope_around:
     .cfi_startproc
     .cfi_def_cfa_offset 16
-    sub rsp, 672
-    .cfi_adjust_cfa_offset 672
+    sub rsp, 928
+    .cfi_adjust_cfa_offset 928
     ascope_save
-    mov [rsp + 584], rbp
-    mov rax, [rsp + 672]
-    mov [rsp + 600], rax
-    lea rax, [rsp + 680]
-    mov [rsp + 608], rax
+    mov [rsp + 840], rbp
+    mov rax, [rsp + 928]
+    mov [rsp + 856], rax
+    lea rax, [rsp + 936]
+    mov [rsp + 864], rax
     mov rbp, rsp
     .cfi_remember_state
-    .cfi_def_cfa rbp, 688
+    .cfi_def_cfa rbp, 944
     .cfi_offset rbp, -104
     mov rdi, rsp
     and rsp, -16
     call {on_enter}
     mov rsp, rbp
-    mov rbp, [rsp + 584]
+    mov rbp, [rsp + 840]
     .cfi_restore_state
     cmp eax, 1
     je 7f
     ja 6f
     .set i, 0
-    .rept 16
-    movups xmm0, [rsp + 688 + i * 16]
+    .rept 32
+    movups xmm0, [rsp + 944 + i * 16]
     movups [rsp + i * 16], xmm0
     .set i, i + 1
     .endr
 6:
     ascope_restore
-    call [rsp + 592]
+    call [rsp + 848]
     .globl ascope_around_return
     .hidden ascope_around_return
 ascope_around_return:
     ascope_save
-    mov [rsp + 584], rbp
+    mov [rsp + 840], rbp
     mov rbp, rsp
     .cfi_remember_state
-    .cfi_def_cfa rbp, 688
+    .cfi_def_cfa rbp, 944
     .cfi_offset rbp, -104
     mov rdi, rsp
     and rsp, -16
     call {on_exit}
     mov rsp, rbp
-    mov rbp, [rsp + 584]
+    mov rbp, [rsp + 840]
     .cfi_restore_state
     ascope_restore
-    add rsp, 680
-    .cfi_adjust_cfa_offset -680
+    add rsp, 936
+    .cfi_adjust_cfa_offset -936
     ret
-    .cfi_adjust_cfa_offset 680
+    .cfi_adjust_cfa_offset 936
 7:
-    mov rax, [rsp + 592]
-    mov [rsp + 672], rax
+    mov rax, [rsp + 848]
+    mov [rsp + 928], rax
     ascope_restore
-    add rsp, 672
-    .cfi_adjust_cfa_offset -672
+    add rsp, 928
+    .cfi_adjust_cfa_offset -928
     ret
     .cfi_endproc
     .size ascope_around, . - ascope_around
@@ -218,27 +218,27 @@ ascope_around_return:
 ascope_before:
     .cfi_startproc
     .cfi_def_cfa_offset 24
-    sub rsp, 680
-    .cfi_adjust_cfa_offset 680
+    sub rsp, 936
+    .cfi_adjust_cfa_offset 936
     ascope_save
-    mov [rsp + 584], rbp
-    mov rax, [rsp + 688]
-    mov [rsp + 600], rax
-    lea rax, [rsp + 696]
-    mov [rsp + 608], rax
+    mov [rsp + 840], rbp
+    mov rax, [rsp + 944]
+    mov [rsp + 856], rax
+    lea rax, [rsp + 952]
+    mov [rsp + 864], rax
     mov rbp, rsp
     .cfi_remember_state
-    .cfi_def_cfa rbp, 704
+    .cfi_def_cfa rbp, 960
     .cfi_offset rbp, -120
     mov rdi, rsp
     and rsp, -16
     call {on_before}
     mov rsp, rbp
-    mov rbp, [rsp + 584]
+    mov rbp, [rsp + 840]
     .cfi_restore_state
     ascope_restore
-    add rsp, 680
-    .cfi_adjust_cfa_offset -680
+    add rsp, 936
+    .cfi_adjust_cfa_offset -936
     ret
     .cfi_endproc
     .size ascope_before, . - ascope_before

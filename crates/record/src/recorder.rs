@@ -11,7 +11,7 @@ use crate::heap::{self, HeapSet};
 use crate::reserve::{Reserve, Zeroed, page_wiped_on_fork};
 use crate::sites::{CACHE_SLOTS, CallFrame, CodeRanges, FRAMES_MAX, SITE_SLOTS, SiteTable, StubFrame, walk};
 use crate::space::{self, Space};
-use crate::system::{for_each_mapping, gettid};
+use crate::system::{for_each_mapping, gettid, read_own_memory};
 use crate::thread::{Segment, Thread};
 use arenascope_trace::{
     MAX_RECORD_BYTES, NO_SITE, Record, SegmentEncoder, layout, layout::ClockPair, layout::SegmentKind,
@@ -369,9 +369,7 @@ impl Recorder {
     /// The site of `call`, defined if new.
     #[inline]
     pub(crate) fn site(&self, thread: &mut Thread, call: CallFrame) -> u32 {
-        if call.stack_pointer.wrapping_sub(thread.stack_low) >= thread.stack_high.wrapping_sub(thread.stack_low) {
-            self.look_up_stack(thread, call.stack_pointer);
-        }
+        self.look_up_stack_for(thread, call.stack_pointer);
         let end = thread.stack_high;
         let (count, hash) = walk(call, end, self.stub, &self.code, self.frames, &mut thread.frames);
         match thread.cached_site(hash) {
@@ -397,6 +395,13 @@ impl Recorder {
         id
     }
 
+    #[inline]
+    fn look_up_stack_for(&self, thread: &mut Thread, stack_pointer: u64) {
+        if stack_pointer.wrapping_sub(thread.stack_low) >= thread.stack_high.wrapping_sub(thread.stack_low) {
+            self.look_up_stack(thread, stack_pointer);
+        }
+    }
+
     /// Finds the mapping that holds the stack. A thread that hops between stacks too often keeps its callers only.
     #[cold]
     fn look_up_stack(&self, thread: &mut Thread, stack_pointer: u64) {
@@ -419,6 +424,32 @@ impl Recorder {
     }
 
     // ---- the cold path ----
+
+    /// Records a fault at `frame`. The word on top of the stack follows the faulting address in the backtrace where it
+    /// may be code: in a function that has pushed nothing yet (strcpy, memset) it is the return address, and frame
+    /// pointers alone would miss the caller.
+    #[cold]
+    pub fn note_fault(&self, thread: &mut Thread, frame: CallFrame, record: &Record<'_>) -> bool {
+        self.look_up_stack_for(thread, frame.stack_pointer);
+        let mut addresses = [0u64; FRAMES_MAX];
+        let (count, _) = walk(frame, thread.stack_high, self.stub, &self.code, self.frames, &mut addresses);
+        let mut word = [0u8; 8];
+        let read = read_own_memory(self.pid(), frame.stack_pointer, &mut word) == word.len();
+        let top = u64::from_le_bytes(word);
+        let caller = read && self.code.contains(top) && !addresses.iter().take(count).any(|known| *known == top);
+        if caller {
+            addresses.copy_within(1..FRAMES_MAX - 1, 2);
+            if let Some(second) = addresses.get_mut(1) {
+                *second = top;
+            }
+        }
+        let (id, _) = self.sites.intern_anew();
+        let kept = addresses.get(..count.saturating_add(usize::from(caller)).min(FRAMES_MAX)).unwrap_or(&[]);
+        let defined = self.write(thread, ticks(), NO_SITE, &Record::Site { id, addresses: kept });
+        let written = self.write(thread, ticks(), if defined { id } else { NO_SITE }, record);
+        thread.events = thread.events.wrapping_add(u64::from(written));
+        written
+    }
 
     /// Records a fact. `call` adds its backtrace. False when it could not be written (and was counted).
     pub fn note(&self, thread: &mut Thread, call: Option<CallFrame>, record: &Record<'_>) -> bool {

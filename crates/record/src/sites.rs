@@ -161,6 +161,11 @@ impl SiteTable {
                 Err(_) => {}
             }
         }
+        self.intern_anew()
+    }
+
+    /// An id that no hash leads to, to be defined by the caller.
+    pub fn intern_anew(&self) -> (u32, bool) {
         (self.next.fetch_add(1, Relaxed), true)
     }
 

@@ -197,7 +197,10 @@ pub fn losses(out: &mut dyn Write, lost: &Lost, style: &Style) -> fmt::Result {
         (lost.damaged, format!("LOST  {}: they lay in damaged parts of the trace", events(lost.damaged))),
         (
             lost.capture_bytes,
-            format!("LOST  {} of captured memory: no space left for the trace", quantity::bytes(lost.capture_bytes)),
+            format!(
+                "LOST  {} of memory not saved: beyond 1 MiB of one span or 256 MiB in all, or no space for the trace",
+                quantity::bytes(lost.capture_bytes)
+            ),
         ),
     ] {
         if count > 0 {

@@ -21,6 +21,8 @@ pub struct Signature {
     pub params: Vec<Param>,
     /// The result.
     pub returns: Returns,
+    /// More arguments may follow (`...`).
+    pub variadic: bool,
     /// Source file of the declaration; empty when unknown.
     pub file: String,
     /// Line there, from 1; 0 when unknown.
@@ -125,7 +127,8 @@ impl Image {
             })
             .collect();
         let (file, line) = declared_at(index, definition.origin);
-        Some(Signature { params, returns, file, line })
+        let variadic = is_variadic(types, definition.origin) || is_variadic(types, definition.die);
+        Some(Signature { params, returns, variadic, file, line })
     }
 
     /// How far the platform's rules can be trusted for the function at `address`.
@@ -179,6 +182,11 @@ fn is_llvm(index: &Index, unit: usize) -> bool {
         .and_then(|offset| index.entry(Die { unit, offset })?.attr_value(DW_AT_producer))
         .and_then(|value| index.text(unit, value));
     producer.is_some_and(|producer| ["clang", "LLVM", "rustc"].iter().any(|word| producer.contains(word)))
+}
+
+/// Whether the declaration ends with `...`.
+fn is_variadic(types: Types<'_>, function: Die) -> bool {
+    types.children(function).iter().any(|(_, entry)| entry.tag() == gimli::DW_TAG_unspecified_parameters)
 }
 
 fn parameters(types: Types<'_>, function: Die) -> Vec<Die> {

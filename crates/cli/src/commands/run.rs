@@ -93,6 +93,7 @@ fn shell(word: &OsString) -> String {
 
 /// Runs the verb.
 pub fn run(args: RunArgs) -> Result<ExitCode, CliError> {
+    launch::survive_file_size_limit();
     let fail_on = FailOn::parse(&args.fail_on)?;
     let mut words = Words::new(&args)?;
     let job = job(&args)?;
@@ -132,7 +133,10 @@ fn cannot_start(job: &Job, error: &std::io::Error) -> CliError {
 
 /// The agent as a file that only exists while we live: `/proc/PID/fd/N`.
 fn agent_file() -> Result<(File, String), CliError> {
-    let cannot = |error: std::io::Error| CliError::usage(format!("cannot make the agent library's file: {error}"));
+    let cannot = |error: std::io::Error| {
+        CliError::usage(format!("cannot make the agent library's file: {error}"))
+            .hint("a higher limit on file sizes (ulimit -f), or --mode off")
+    };
     let file = rustix::fs::memfd_create("arenascope-agent", rustix::fs::MemfdFlags::CLOEXEC)
         .map_err(|error| cannot(error.into()))?;
     let mut file = File::from(file);

@@ -6,7 +6,7 @@ use crate::mapped::Mapped;
 use crate::run::code_source::ModulesCode;
 use crate::run::serve::Seen;
 use crate::run::trace_file;
-use arenascope_code::{NullFault, NullUse as Use, fate_along, null_use};
+use arenascope_code::{CodeSource, NullFault, NullUse as Use, fate_along, null_use};
 use arenascope_event::{Address, EventKind, NullUse, ProcessFacts, Registers, SiteFacts, SiteId, ThreadNumber};
 use arenascope_symbols::Symbolizer;
 use arenascope_trace::Trace;
@@ -41,12 +41,14 @@ fn complete(seen: &Seen, trace: &Trace<'_>, arguments: &[String], wait_status: O
     let code = ModulesCode { symbols: &symbols };
     let asked = Asked::of(trace, &facts);
     for (id, site) in facts.sites.iter_mut().enumerate() {
-        for (depth, address) in site.addresses.iter().enumerate() {
-            // A fault's innermost address is the instruction itself, not a return address.
-            // The same number may also be where a call returned to; then the caller's line is the one that is told.
-            let at_pc = depth == 0 && asked.faults.contains(&(id as u32)) && !asked.returns.contains(&(id as u32));
-            let frames = if at_pc { symbols.frames_at_pc(*address) } else { symbols.frames(*address) };
-            site.frames.extend(frames);
+        if asked.faults.contains(&(id as u32))
+            && site.addresses.get(1).is_some_and(|word| !follows_a_call(*word, &code))
+        {
+            // The word on top of the stack at a fault was no return address.
+            site.addresses.remove(1);
+        }
+        for address in &site.addresses {
+            site.frames.extend(symbols.frames(*address));
         }
         if let Some(frame) = site.frames.iter().find(|frame| !frame.file.is_empty()) {
             site.source = symbols.source_line(&frame.file, frame.line).unwrap_or_default();
@@ -63,6 +65,14 @@ fn complete(seen: &Seen, trace: &Trace<'_>, arguments: &[String], wait_status: O
     facts
 }
 
+/// True when the instruction before `address` is a call: direct (e8), or indirect (ff /2, 2 to 7 bytes).
+fn follows_a_call(address: Address, code: &ModulesCode<'_>) -> bool {
+    let Some(before) = code.code(address.0.wrapping_sub(7), 7) else { return false };
+    let at = |back: usize| before.len().checked_sub(back).and_then(|index| before.get(index)).copied();
+    at(5) == Some(0xe8)
+        || (2..=7).any(|back| at(back) == Some(0xff) && at(back - 1).is_some_and(|modrm| modrm & 0x38 == 0x10))
+}
+
 /// Decodes what becomes of the result at a site.
 pub fn decode(site: &mut SiteFacts, code: &ModulesCode<'_>) {
     let addresses: Vec<u64> = site.addresses.iter().map(|address| address.0).collect();
@@ -76,8 +86,6 @@ struct Asked {
     results: BTreeSet<u32>,
     /// Sites of faults.
     faults: BTreeSet<u32>,
-    /// Sites of everything else.
-    returns: BTreeSet<u32>,
     /// The last fault, when an alloc was refused before it on its thread.
     fault: Option<Fault>,
 }
@@ -98,9 +106,6 @@ impl Asked {
         let mut refused: BTreeMap<ThreadNumber, SiteId> = BTreeMap::new();
         let caller = |site: SiteId| facts.sites.get(site.0 as usize).and_then(|site| site.addresses.first());
         for event in trace.events() {
-            if let (Some(site), false) = (event.site, matches!(event.kind, EventKind::Fault { .. })) {
-                asked.returns.insert(site.0);
-            }
             match event.kind {
                 EventKind::Alloc { block: result, .. } | EventKind::Resize { new: result, .. } => {
                     // As in realloc, a size of 0 gives the block back.

@@ -15,6 +15,17 @@ use std::sync::atomic::{AtomicBool, AtomicI32, Ordering::Relaxed};
 /// What SIGPIPE did when this program was started: Rust's runtime ignores it before `main`.
 static PIPE_WAS_IGNORED: AtomicBool = AtomicBool::new(false);
 
+/// What SIGXFSZ did when this program was started.
+static FILE_SIZE_WAS_IGNORED: AtomicBool = AtomicBool::new(false);
+
+/// A limit on file sizes (`ulimit -f`) becomes an error of ours instead of the end of us. The program gets the signal as
+/// it was.
+pub fn survive_file_size_limit() {
+    // SAFETY: sets a disposition.
+    let before = unsafe { libc::signal(libc::SIGXFSZ, libc::SIG_IGN) };
+    FILE_SIZE_WAS_IGNORED.store(before == libc::SIG_IGN, Relaxed);
+}
+
 /// Runs before Rust's runtime starts.
 extern "C" fn look_at_sigpipe() {
     let mut old = std::mem::MaybeUninit::<libc::sigaction>::zeroed();
@@ -118,6 +129,9 @@ pub fn fork(program: &Path, arguments: &[OsString], preload: Option<&str>) -> io
             }
             if !PIPE_WAS_IGNORED.load(Relaxed) {
                 libc::signal(libc::SIGPIPE, libc::SIG_DFL);
+            }
+            if !FILE_SIZE_WAS_IGNORED.load(Relaxed) {
+                libc::signal(libc::SIGXFSZ, libc::SIG_DFL);
             }
             libc::execve(path.as_ptr(), arguments_vector.as_ptr(), environment_vector.as_ptr());
             let errno = *libc::__errno_location();

@@ -19,7 +19,7 @@ pub struct Located {
 }
 
 /// Bytes of stack arguments that a hooked function may have; the stub copies no more.
-const STACK_BYTES: u32 = 256;
+const STACK_BYTES: u32 = 512;
 
 /// Locates the arguments of one function.
 ///
@@ -91,6 +91,9 @@ pub fn locate(decl: &RoleDecl, signature: Option<&Signature>, clone: Option<Clon
 /// Bytes of arguments on the stack, as far as debug information tells. A parameter whose place it does not tell may be
 /// there too.
 fn stack_bytes(signature: &Signature) -> Result<u32, String> {
+    if signature.variadic {
+        return Err("takes a variable number of arguments, and nobody can tell how many to pass on".into());
+    }
     let mut most = 0u32;
     for param in &signature.params {
         match param.place {
@@ -183,6 +186,7 @@ mod tests {
         let signature = Signature {
             params: vec![param(Place::Integer(1), 8, false), param(Place::Integer(2), 4, true)],
             returns: Returns::Pointer,
+            variadic: false,
             file: String::new(),
             line: 0,
         };
@@ -196,6 +200,7 @@ mod tests {
         let mut signature = Signature {
             params: vec![param(Place::Integer(0), 8, false), param(Place::Missing, 8, false)],
             returns: Returns::Pointer,
+            variadic: false,
             file: String::new(),
             line: 0,
         };
