@@ -147,8 +147,7 @@ fn accuse(state: &State, facts: &ProcessFacts, site: SiteId, tally: &Tally) -> O
     let arena = wording::arena_ref(state, facts, first.arena);
     let what = if block.size == 0 { "a block".to_owned() } else { wording::bytes(block.size) };
     let them = if block.size > 1 { "them" } else { "it" };
-    let several = state.arena(first.arena).is_some_and(|arena| arena.extents().nth(1).is_some());
-    let chunk = if several { format!(" of extent {}", block.extent) } else { String::new() };
+    let chunk = if block.extent > 1 { format!(" of extent {}", block.extent) } else { String::new() };
     let more = match tally.count {
         0 | 1 => String::new(),
         count => format!(" ({count} times here, {} in all)", wording::bytes(tally.bytes)),
