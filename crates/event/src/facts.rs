@@ -145,10 +145,7 @@ pub struct Lost {
 impl Lost {
     /// Arena events lost: what a reader must be told. `heap_skipped` and `capture_bytes` are not events.
     pub fn events(&self) -> u64 {
-        self.no_space
-            .saturating_add(self.reentered)
-            .saturating_add(self.table_full)
-            .saturating_add(self.damaged)
+        self.no_space.saturating_add(self.reentered).saturating_add(self.table_full).saturating_add(self.damaged)
     }
 }
 

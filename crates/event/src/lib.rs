@@ -13,9 +13,6 @@ mod ids;
 mod role;
 
 pub use event::{CaptureReason, Event, EventKind, MarkValue, Registers};
-pub use facts::{
-    Fate, FateKind, Frame, HookFact, HookStatus, Lost, Module, NullUse, ProcessFacts, SiteFacts,
-    Watched,
-};
+pub use facts::{Fate, FateKind, Frame, HookFact, HookStatus, Lost, Module, NullUse, ProcessFacts, SiteFacts, Watched};
 pub use ids::{Address, ArenaKey, BlobId, EventNumber, SiteId, ThreadNumber};
-pub use role::{Argument, Role, RoleDecl, Result_};
+pub use role::{Argument, Result_, Role, RoleDecl};

@@ -30,16 +30,8 @@ pub enum Role {
 
 impl Role {
     /// All roles, in the order of `interface.md`.
-    pub const ALL: [Role; 8] = [
-        Role::Create,
-        Role::Alloc,
-        Role::Resize,
-        Role::Free,
-        Role::Mark,
-        Role::Rewind,
-        Role::Reset,
-        Role::Destroy,
-    ];
+    pub const ALL: [Role; 8] =
+        [Role::Create, Role::Alloc, Role::Resize, Role::Free, Role::Mark, Role::Rewind, Role::Reset, Role::Destroy];
 
     /// The word users type.
     pub const fn word(self) -> &'static str {

@@ -68,10 +68,10 @@ impl Entry {
     pub fn note_block(&self, block: u64, size: u64) -> Grown {
         let end = block.saturating_add(size.max(1));
         let current = self.current.load(Relaxed) as usize;
-        if let Some(extent) = self.extents.get(current) {
-            if let Some(grown) = widen(extent, block, end) {
-                return grown;
-            }
+        if let Some(extent) = self.extents.get(current)
+            && let Some(grown) = widen(extent, block, end)
+        {
+            return grown;
         }
         self.note_elsewhere(block, end)
     }
@@ -244,10 +244,10 @@ impl PageFilter {
 
     fn mark(&self, half: usize, number: u64) {
         let (word, mask) = Self::bit(number);
-        if let Some(word) = self.words.get(half.wrapping_add(word)) {
-            if word.load(Relaxed) & mask == 0 {
-                word.fetch_or(mask, Relaxed);
-            }
+        if let Some(word) = self.words.get(half.wrapping_add(word))
+            && word.load(Relaxed) & mask == 0
+        {
+            word.fetch_or(mask, Relaxed);
         }
     }
 

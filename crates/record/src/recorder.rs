@@ -186,11 +186,9 @@ impl Recorder {
         self.captured_bytes.store(0, Relaxed);
         let survivor = only.as_ref().map(|thread| thread.writer);
         for (index, row) in self.rows.iter().enumerate().take(self.rows_used.load(Relaxed) as usize) {
-            if Some(index as u32) != survivor {
-                if row.state.swap(ROW_LEFT, Relaxed) != ROW_FRESH {
-                    // SAFETY: the row was initialised when it left ROW_FRESH; its owner does not exist in this process.
-                    unsafe { (*row.thread.get()).assume_init_mut().renew(false) };
-                }
+            if Some(index as u32) != survivor && row.state.swap(ROW_LEFT, Relaxed) != ROW_FRESH {
+                // SAFETY: the row was initialised when it left ROW_FRESH; its owner does not exist in this process.
+                unsafe { (*row.thread.get()).assume_init_mut().renew(false) };
             }
         }
         self.live.store(1, Relaxed);
@@ -317,11 +315,11 @@ impl Recorder {
         let order = entry.order.fetch_add(1, Relaxed);
         let key = entry.key.load(Relaxed);
         let tsc = ticks();
-        if thread.segment.used as usize + MAX_RECORD_BYTES > layout::SEGMENT_PAYLOAD || thread.segment.payload == 0 {
-            if !self.open_segment(thread, tsc) {
-                self.count_lost(layout::live::LOST_NO_SPACE, 1);
-                return;
-            }
+        if (thread.segment.used as usize + MAX_RECORD_BYTES > layout::SEGMENT_PAYLOAD || thread.segment.payload == 0)
+            && !self.open_segment(thread, tsc)
+        {
+            self.count_lost(layout::live::LOST_NO_SPACE, 1);
+            return;
         }
         let room = space::payload(thread.segment.payload, thread.segment.used as usize);
         let Some(out) = room.first_chunk_mut::<MAX_RECORD_BYTES>() else { return };
@@ -336,10 +334,10 @@ impl Recorder {
     /// Takes note of where a block of `entry` lies, so that its bytes can be captured.
     #[inline]
     pub fn note_block(&self, entry: &Entry, block: u64, size: u64) {
-        if let Grown::New { from, to } = entry.note_block(block, size) {
-            if (from.wrapping_sub(1) ^ to.wrapping_sub(1)) >> 12 != 0 || from == block {
-                self.arenas.pages().add(from, to);
-            }
+        if let Grown::New { from, to } = entry.note_block(block, size)
+            && ((from.wrapping_sub(1) ^ to.wrapping_sub(1)) >> 12 != 0 || from == block)
+        {
+            self.arenas.pages().add(from, to);
         }
     }
 
@@ -469,13 +467,13 @@ impl Recorder {
     /// facts: the event that wanted one says so itself.
     fn write(&self, thread: &mut Thread, tsc: u64, site: u32, record: &Record<'_>) -> bool {
         let room = record.max_bytes();
-        if thread.segment.used as usize + room > layout::SEGMENT_PAYLOAD || thread.segment.payload == 0 {
-            if !self.open_segment(thread, tsc) {
-                if !matches!(record, Record::Site { .. } | Record::Thread { .. }) {
-                    self.count_lost(layout::live::LOST_NO_SPACE, 1);
-                }
-                return false;
+        if (thread.segment.used as usize + room > layout::SEGMENT_PAYLOAD || thread.segment.payload == 0)
+            && !self.open_segment(thread, tsc)
+        {
+            if !matches!(record, Record::Site { .. } | Record::Thread { .. }) {
+                self.count_lost(layout::live::LOST_NO_SPACE, 1);
             }
+            return false;
         }
         self.write_here(thread, tsc, site, record)
     }

@@ -93,7 +93,7 @@ impl Space {
 /// Makes `Space::word` total: a wrong constant is a build error, not a wild store.
 #[inline]
 fn assert_offset(offset: usize) {
-    debug_assert!(offset % 8 == 0 && offset < layout::HEADER_BYTES);
+    debug_assert!(offset.is_multiple_of(8) && offset < layout::HEADER_BYTES);
 }
 
 /// Copies `bytes` to `address`, which the caller got from [`Space::ready`]. `offset + bytes.len()` must not pass the

@@ -67,10 +67,10 @@ pub fn for_each_mapping(mut each: impl FnMut(Mapping) -> bool) {
         let mut start = 0usize;
         while let Some(line) = buffer.get(start..filled) {
             let Some(length) = line.iter().position(|byte| *byte == b'\n') else { break };
-            if let Some(mapping) = line.get(..length).and_then(parse_line) {
-                if !each(mapping) {
-                    return;
-                }
+            if let Some(mapping) = line.get(..length).and_then(parse_line)
+                && !each(mapping)
+            {
+                return;
             }
             start = start.saturating_add(length).saturating_add(1);
         }

@@ -182,10 +182,10 @@ impl Thread {
     #[inline]
     pub fn pop_call(&mut self, stack_pointer: u64) {
         self.settle_calls(stack_pointer.wrapping_sub(1));
-        if let Some(index) = self.open_calls.checked_sub(1) {
-            if self.calls.get(index).is_some_and(|call| call.stack_pointer == stack_pointer) {
-                self.open_calls = index;
-            }
+        if let Some(index) = self.open_calls.checked_sub(1)
+            && self.calls.get(index).is_some_and(|call| call.stack_pointer == stack_pointer)
+        {
+            self.open_calls = index;
         }
     }
 
