@@ -122,7 +122,9 @@ pub(crate) fn judge(function: &Callable, summary: &Summary, arena: Anchor, outle
                     _ => None,
                 })
                 .collect();
-            if scales.iter().any(|scale| *scale <= 0) {
+            // A field in units of 16 bytes may move on by size / 16, not by size.
+            let units = from_itself.iter().any(|loc| block.has(Atom::Times(*loc)));
+            if scales.iter().any(|scale| if units { *scale < 0 } else { *scale <= 0 }) {
                 moved = true;
                 if !used.contains(&position) {
                     used.push(position);

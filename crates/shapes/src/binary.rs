@@ -98,6 +98,11 @@ impl<'a> Binary<'a> {
         Some(rest.get(..len).unwrap_or(rest)).filter(|bytes| !bytes.is_empty())
     }
 
+    /// Bytes of all code.
+    pub(crate) fn code_bytes(&self) -> u64 {
+        self.segments.iter().filter(|s| s.executable).map(|s| s.bytes.len() as u64).sum()
+    }
+
     /// True for an address of variables (`.data`, `.bss`).
     pub(crate) fn is_variable(&self, address: u64) -> bool {
         self.segments.iter().any(|s| s.writable && s.start <= address && address < s.end)

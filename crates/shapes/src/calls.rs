@@ -21,9 +21,13 @@ impl Graph {
     /// through `owner`: fragment start → function.
     pub(crate) fn read(binary: &Binary<'_>, functions: &[(u64, u64)], owner: &BTreeMap<u64, u64>) -> Graph {
         let mut graph = Graph::default();
+        // Damaged symbols may claim the same code over and over.
+        let mut left = binary.code_bytes().saturating_mul(4);
         for &(start, end) in functions {
             let Some(len) = end.checked_sub(start).and_then(|n| usize::try_from(n).ok()) else { continue };
             let Some(bytes) = binary.code(start, len) else { continue };
+            let Some(rest) = left.checked_sub(bytes.len() as u64) else { break };
+            left = rest;
             let own = owner.get(&start).copied().unwrap_or(start);
             for instruction in Decoder::with_ip(64, bytes, start, DecoderOptions::NONE).iter() {
                 if instruction.op_count() > 0 && instruction.op_kind(0) == OpKind::NearBranch64 {

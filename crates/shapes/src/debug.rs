@@ -13,7 +13,7 @@ use crate::binary::Binary;
 use gimli::{AttributeValue, DebuggingInformationEntry, EndianSlice, LittleEndian, UnitOffset, constants as dw};
 use object::{Object, ObjectSection};
 use std::borrow::Cow;
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::{BTreeSet, HashMap};
 
 type Slice<'d> = EndianSlice<'d, LittleEndian>;
@@ -124,6 +124,8 @@ pub(crate) struct Info<'d> {
     inlined_in: BTreeSet<(Offset, usize)>,
     stripped: RefCell<HashMap<Offset, Stripped>>,
     records: RefCell<HashMap<Offset, std::rc::Rc<Record>>>,
+    /// Depth of arrays being measured.
+    nesting: Cell<u8>,
     /// Units that could not be read.
     pub damaged_units: usize,
 }
@@ -142,6 +144,7 @@ impl<'d> Info<'d> {
             inlined_in: BTreeSet::new(),
             stripped: RefCell::default(),
             records: RefCell::default(),
+            nesting: Cell::new(0),
             damaged_units: 0,
         };
         let mut headers = info.dwarf.units();

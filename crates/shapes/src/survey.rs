@@ -9,6 +9,9 @@ use arenascope_event::Argument;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
+/// Members looked at in one structure, nested ones included.
+const MAX_MEMBERS: u32 = 2000;
+
 /// What a parameter could be.
 #[derive(Clone, Debug)]
 pub(crate) enum Kind {
@@ -228,7 +231,7 @@ fn integer_words(info: &Info<'_>, ty: Offset) -> Words {
                 Words::Memory(record.bytes.div_ceil(8))
             } else {
                 let mut integer = [false; 2];
-                mark_integer_halves(info, &record, 0, &mut integer, 0);
+                mark_integer_halves(info, &record, 0, &mut integer, &mut { MAX_MEMBERS });
                 let count = u64::from(integer[0]) + u64::from(integer[1] && record.bytes > 8);
                 if count == 0 { Words::None } else { Words::Registers(count as u8) }
             }
@@ -238,14 +241,17 @@ fn integer_words(info: &Info<'_>, ty: Offset) -> Words {
     }
 }
 
-fn mark_integer_halves(info: &Info<'_>, record: &Record, at: u64, halves: &mut [bool; 2], depth: u8) {
+fn mark_integer_halves(info: &Info<'_>, record: &Record, at: u64, halves: &mut [bool; 2], left: &mut u32) {
     for member in &record.members {
+        // A damaged structure may contain itself.
+        let Some(rest) = left.checked_sub(1) else { return };
+        *left = rest;
         let offset = at.saturating_add(member.offset);
         match info.strip(Some(member.ty)).ty {
             Type::Float { .. } => {}
-            Type::Record(_) if depth < 8 => {
+            Type::Record(_) => {
                 if let Some(inner) = info.record(Some(member.ty)) {
-                    mark_integer_halves(info, &inner, offset, halves, depth + 1);
+                    mark_integer_halves(info, &inner, offset, halves, left);
                 }
             }
             _ => {
@@ -270,7 +276,7 @@ impl Pointers {
     /// The pointer fields of a structure.
     pub(crate) fn of(info: &Info<'_>, record: &Record) -> Pointers {
         let mut targets: BTreeMap<i64, String> = BTreeMap::new();
-        collect_pointers(info, record, 0, &mut targets, 0);
+        collect_pointers(info, record, 0, &mut targets, &mut { MAX_MEMBERS });
         let mut first: BTreeMap<&str, i64> = BTreeMap::new();
         let mut classes = BTreeMap::new();
         for (offset, target) in &targets {
@@ -310,17 +316,20 @@ impl Pointers {
     }
 }
 
-fn collect_pointers(info: &Info<'_>, record: &Record, at: u64, found: &mut BTreeMap<i64, String>, depth: u8) {
+fn collect_pointers(info: &Info<'_>, record: &Record, at: u64, found: &mut BTreeMap<i64, String>, left: &mut u32) {
     for member in &record.members {
+        // A damaged structure may contain itself.
+        let Some(rest) = left.checked_sub(1) else { return };
+        *left = rest;
         let Ok(offset) = i64::try_from(at.saturating_add(member.offset)) else { continue };
         match info.strip(Some(member.ty)).ty {
             Type::Pointer { to, .. } => {
                 let target = info.record(to).map_or_else(|| "bytes".to_string(), |record| record.key.clone());
                 found.insert(offset, target);
             }
-            Type::Record(_) if depth < 8 => {
+            Type::Record(_) => {
                 if let Some(inner) = info.record(Some(member.ty)) {
-                    collect_pointers(info, &inner, offset.unsigned_abs(), found, depth + 1);
+                    collect_pointers(info, &inner, offset.unsigned_abs(), found, left);
                 }
             }
             _ => {}

@@ -81,6 +81,8 @@ pub(crate) enum Atom {
     Argument(u8, i8),
     /// The word that was in memory here.
     Load(Loc),
+    /// A word that was in memory here went into the value multiplied: it counts units, not bytes.
+    Times(Loc),
     /// The address of a variable.
     Global(u64),
     /// The frame of the function.
@@ -110,7 +112,13 @@ impl Atom {
             Atom::Fresh => Some((Base::Fresh, Way::Direct)),
             Atom::Moved => Some((Base::Moved, Way::Direct)),
             Atom::Result(function) => Some((Base::Result(function), Way::Direct)),
-            Atom::Argument(..) | Atom::Stack | Atom::Foreign | Atom::Wrapped | Atom::Zero | Atom::Inverted => None,
+            Atom::Argument(..)
+            | Atom::Times(_)
+            | Atom::Stack
+            | Atom::Foreign
+            | Atom::Wrapped
+            | Atom::Zero
+            | Atom::Inverted => None,
         }
     }
 }
@@ -275,6 +283,9 @@ impl Value {
                 other => other,
             });
         }
+        if scale > 0 {
+            self.loads().for_each(|loc| out.insert(Atom::Times(loc)));
+        }
         out
     }
 
@@ -297,6 +308,7 @@ impl Value {
         for &atom in self.atoms.iter() {
             out.insert(match atom {
                 Atom::Load(loc) => Atom::Load(rename(loc)),
+                Atom::Times(loc) => Atom::Times(rename(loc)),
                 other => other,
             });
         }

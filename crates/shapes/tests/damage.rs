@@ -37,7 +37,7 @@ fn flipped_bytes_never_panic() {
     let whole = program();
     assert_eq!(find(&whole, None).expect("whole").readings.len(), 1, "the undamaged program has an arena");
     let mut dice = Dice(1);
-    for _ in 0..400 {
+    for _ in 0..3000 {
         let mut damaged = whole.clone();
         for _ in 0..1 + dice.roll() % 40 {
             let at = (dice.roll() % damaged.len() as u64) as usize;

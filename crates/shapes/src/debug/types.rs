@@ -6,6 +6,9 @@
 use super::{Info, Offset, reference};
 use gimli::{AttributeValue, UnitOffset, constants as dw};
 
+/// Arrays of arrays followed.
+const MAX_NESTING: u8 = 16;
+
 /// A type, with typedefs and qualifiers stripped.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Type {
@@ -136,7 +139,12 @@ impl Info<'_> {
         let Some(inside) = offset.checked_sub(*start) else { return 0 };
         let Ok(mut tree) = unit.entries_tree(Some(UnitOffset(inside))) else { return 0 };
         let Ok(root) = tree.root() else { return 0 };
+        if self.nesting.get() >= MAX_NESTING {
+            return 0;
+        }
+        self.nesting.set(self.nesting.get() + 1);
         let mut total = self.size(element);
+        self.nesting.set(self.nesting.get() - 1);
         let mut children = root.children();
         while let Ok(Some(child)) = children.next() {
             let entry = child.entry();

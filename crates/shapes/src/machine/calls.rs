@@ -35,7 +35,7 @@ impl Machine<'_, '_, '_> {
         let mut arguments: Vec<Value> = ARGUMENT_REGISTERS.iter().map(|&r| state.get(r)).collect();
         let top = state.get(Register::RSP).as_stack();
         for word in 0..6i64 {
-            let value = top.and_then(|top| state.memory.get(Region::Frame, top + skip + 8 * word, 8));
+            let value = top.and_then(|top| state.memory.get(Region::Frame, top.saturating_add(skip + 8 * word), 8));
             arguments.push(value.unwrap_or_default());
         }
         // Within a shared library, calls of exported functions go through stubs or slots that lead back here.
@@ -278,6 +278,11 @@ impl Machine<'_, '_, '_> {
                     if scale == 0 { own } else { own.scaled(scale) }
                 }
                 Atom::Load(loc) => self.translate_load(loc, arguments, state),
+                Atom::Times(loc) => {
+                    let mut own = Value::unknown();
+                    self.translate_load(loc, arguments, state).loads().for_each(|loc| own.insert(Atom::Times(loc)));
+                    own
+                }
                 Atom::Stack => Value::unknown(),
                 other => Value::of(other),
             };
