@@ -26,6 +26,8 @@ pub fn enter(frame: &mut Frame, kind: HookKind) -> u32 {
                 let recorder = inside.recorder;
                 recorder.capture_before_unmap(inside.thread(), first, first.saturating_add(pages(second)));
             }
+            // From here on another thread may be given the range: the end is told as of this moment.
+            set_last(frame, arenascope_record::ticks());
         }
         HookKind::Mmap if frame.rcx & MAP_FIXED != 0 => {
             if let Some(mut inside) = Inside::enter(frame.entry, false) {
@@ -33,11 +35,21 @@ pub fn enter(frame: &mut Frame, kind: HookKind) -> u32 {
                 recorder.capture_before_unmap(inside.thread(), first, first.saturating_add(pages(second)));
             }
         }
-        HookKind::Realloc if first != 0 => heap_free_at(frame, first),
+        HookKind::Realloc if first != 0 => {
+            let size = heap_free_at(frame, first);
+            set_last(frame, size);
+        }
         _ => {}
     }
     // None of these functions has more than six arguments.
     crate::hooks::CALL
+}
+
+/// Keeps a word from entry to return.
+fn set_last(frame: &mut Frame, value: u64) {
+    if let [.., last] = &mut frame.stash {
+        *last = value;
+    }
 }
 
 /// True for a pointer or length, false for `-errno` and MAP_FAILED.
@@ -47,7 +59,7 @@ fn succeeded(result: u64) -> bool {
 
 /// A memory function has returned.
 pub fn exit(frame: &mut Frame, kind: HookKind) {
-    let [first, second, third, fourth, ..] = frame.stash;
+    let [first, second, third, fourth, _, _, last] = frame.stash;
     let result = frame.rax;
     match kind {
         HookKind::Mmap if succeeded(result) => {
@@ -66,7 +78,7 @@ pub fn exit(frame: &mut Frame, kind: HookKind) {
             let Some(mut inside) = Inside::enter(frame.entry, false) else { return };
             let recorder = inside.recorder;
             let record = Record::Unmap { address: first, len: pages(second) };
-            recorder.note(inside.thread(), Some(frame.call()), &record);
+            recorder.note_at(inside.thread(), last, frame.call(), &record);
         }
         HookKind::Mremap if succeeded(result) => {
             let Some(mut inside) = Inside::enter(frame.entry, false) else { return };
@@ -81,6 +93,12 @@ pub fn exit(frame: &mut Frame, kind: HookKind) {
         }
         HookKind::Malloc => heap_alloc(frame, result, first),
         HookKind::Calloc => heap_alloc(frame, result, first.saturating_mul(second)),
+        // A realloc that failed has freed nothing: the block is there again.
+        HookKind::Realloc if result == 0 && second != 0 => {
+            if last != 0 {
+                heap_alloc(frame, first, last);
+            }
+        }
         HookKind::Realloc | HookKind::Memalign => heap_alloc(frame, result, second),
         HookKind::PosixMemalign if result as u32 == 0 && first != 0 => {
             let mut bytes = [0u8; 8];
@@ -117,12 +135,13 @@ pub fn heap_free(frame: &Frame) {
     }
 }
 
-fn heap_free_at(frame: &Frame, address: u64) {
-    let Some(mut inside) = Inside::enter(frame.entry, false) else { return };
+/// The block's size, 0 when it was not recorded.
+fn heap_free_at(frame: &Frame, address: u64) -> u64 {
+    let Some(mut inside) = Inside::enter(frame.entry, false) else { return 0 };
     let recorder = inside.recorder;
-    if let Some(size) = recorder.heap().remove(address) {
-        let thread = inside.thread();
-        recorder.capture_before_unmap(thread, address, address.saturating_add(size));
-        recorder.note(thread, Some(frame.call()), &Record::HeapFree { address });
-    }
+    let Some(size) = recorder.heap().remove(address) else { return 0 };
+    let thread = inside.thread();
+    recorder.capture_before_unmap(thread, address, address.saturating_add(size));
+    recorder.note(thread, Some(frame.call()), &Record::HeapFree { address });
+    size
 }

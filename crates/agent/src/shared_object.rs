@@ -77,8 +77,9 @@ extern "C" fn begin(_count: c_int, _arguments: *const *const c_char, environment
     crate::start::start(environment);
 }
 
-/// Never reached: the agent has no operation that can panic (a test looks for the machinery in the object). Were it
-/// reached all the same, there is nothing safe to return to.
+/// Never reached: no function of ours has an operation that can panic (a test reads the object's code), and what is left
+/// are rustix's assertions about descriptors that the kernel has just returned. Were it reached all the same, there is
+/// nothing safe to return to.
 #[panic_handler]
 fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
     loop {

@@ -6,9 +6,9 @@
 use crate::arenas::Entry;
 use crate::checksum::crc32c;
 use crate::clock::ticks;
-use crate::recorder::{Recorder, SCRATCH_BYTES, monotonic_ns};
+use crate::recorder::{Recorder, SCRATCH_BYTES};
 use crate::space;
-use crate::system::read_own_memory;
+use crate::system::{monotonic_ns, read_own_memory};
 use crate::thread::Thread;
 use arenascope_event::CaptureReason;
 use arenascope_trace::{Record, layout, layout::ClockPair, layout::SegmentKind};

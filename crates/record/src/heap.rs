@@ -33,7 +33,7 @@ impl HeapSet {
     fn bucket(&self, address: u64) -> core::ops::Range<usize> {
         let buckets = (self.slots.len() / WAYS).max(1);
         let hash = (address >> 4).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 20;
-        let first = (hash as usize % buckets).wrapping_mul(WAYS);
+        let first = (hash as usize).checked_rem(buckets).unwrap_or(0).wrapping_mul(WAYS);
         first..first.wrapping_add(WAYS)
     }
 

@@ -11,7 +11,7 @@ use crate::heap::{self, HeapSet};
 use crate::reserve::{Reserve, Zeroed, page_wiped_on_fork};
 use crate::sites::{CACHE_SLOTS, CallFrame, CodeRanges, FRAMES_MAX, SITE_SLOTS, SiteTable, StubFrame, walk};
 use crate::space::{self, Space};
-use crate::system::{for_each_mapping, gettid, read_own_memory};
+use crate::system::{for_each_mapping, gettid, monotonic_ns, read_own_memory};
 use crate::thread::{Segment, Thread};
 use arenascope_trace::{
     MAX_RECORD_BYTES, NO_SITE, Record, SegmentEncoder, layout, layout::ClockPair, layout::SegmentKind,
@@ -429,22 +429,33 @@ impl Recorder {
     #[cold]
     pub fn note_fault(&self, thread: &mut Thread, frame: CallFrame, record: &Record<'_>) -> bool {
         self.look_up_stack_for(thread, frame.stack_pointer);
-        let mut addresses = [0u64; FRAMES_MAX];
-        let (count, _) = walk(frame, thread.stack_high, self.stub, &self.code, self.frames, &mut addresses);
+        let mut walked = [0u64; FRAMES_MAX];
+        let (count, _) = walk(frame, thread.stack_high, self.stub, &self.code, self.frames, &mut walked);
         let mut word = [0u8; 8];
         let read = read_own_memory(self.pid(), frame.stack_pointer, &mut word) == word.len();
         let top = u64::from_le_bytes(word);
-        let caller = read && self.code.contains(top) && !addresses.iter().take(count).any(|known| *known == top);
-        if caller {
-            addresses.copy_within(1..FRAMES_MAX - 1, 2);
-            if let Some(second) = addresses.get_mut(1) {
-                *second = top;
-            }
+        let caller = read && self.code.contains(top) && !walked.iter().take(count).any(|known| *known == top);
+        let mut addresses = [0u64; FRAMES_MAX];
+        let second = caller.then_some(top);
+        let all = walked.iter().take(1).copied().chain(second).chain(walked.iter().take(count).skip(1).copied());
+        for (place, address) in addresses.iter_mut().zip(all) {
+            *place = address;
         }
         let (id, _) = self.sites.intern_anew();
         let kept = addresses.get(..count.saturating_add(usize::from(caller)).min(FRAMES_MAX)).unwrap_or(&[]);
         let defined = self.write(thread, ticks(), NO_SITE, &Record::Site { id, addresses: kept });
         let written = self.write(thread, ticks(), if defined { id } else { NO_SITE }, record);
+        thread.events = thread.events.wrapping_add(u64::from(written));
+        written
+    }
+
+    /// Records what `call` did at an earlier moment `tsc` of this thread, after which it recorded nothing.
+    pub fn note_at(&self, thread: &mut Thread, tsc: u64, call: CallFrame, record: &Record<'_>) -> bool {
+        if !self.enabled() {
+            return false;
+        }
+        let site = self.site(thread, call);
+        let written = self.write(thread, tsc, site, record);
         thread.events = thread.events.wrapping_add(u64::from(written));
         written
     }
@@ -523,12 +534,6 @@ impl Recorder {
     pub(crate) fn blob_space(&self) -> Option<&Space> {
         self.space()
     }
-}
-
-/// CLOCK_MONOTONIC, ns.
-pub(crate) fn monotonic_ns() -> u64 {
-    let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
-    (now.tv_sec as u64).wrapping_mul(1_000_000_000).wrapping_add(now.tv_nsec as u64)
 }
 
 /// Zeroed room for a recorder.

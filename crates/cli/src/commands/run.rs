@@ -177,7 +177,7 @@ fn watched(
             return Err(error);
         }
     };
-    let settings = Settings { launcher, main_pid, main_trace: Some(main_trace), naming, watching };
+    let settings = Settings { main_pid, main_trace: Some(main_trace), naming, watching };
     let server = std::thread::spawn(move || serve::serve(&listener, settings));
     let ended = Arc::new(AtomicBool::new(false));
     let narrator = args.narrate.then(|| {
@@ -249,25 +249,45 @@ fn finish_all(
         let _ = std::fs::remove_file(main_path);
     }
     let mut findings = Vec::new();
+    let mut tallies: Vec<(PathBuf, String)> = Vec::new();
     if recorded.is_empty() {
         words.say(&nothing_watched(&seen, job, notes, &remarks, &words.style));
     } else {
         let main = recorded.iter().position(|process| process.trace.as_deref() == Some(main_path)).unwrap_or(0);
-        for (index, process) in recorded.iter().enumerate() {
-            let Some(trace_path) = &process.trace else { continue };
+        // The main one last: its screen tells what was found in the others.
+        let others = (0..recorded.len()).filter(|index| *index != main);
+        for index in others.chain([main]) {
+            let Some(trace_path) = recorded.get(index).and_then(|process| process.trace.as_ref()) else { continue };
             let file = reading::TraceFile::open(trace_path)?;
             let trace = file.trace()?;
             let read = reading::read(&file, &trace, None);
             findings.extend(read.findings.iter().cloned());
-            if index == main {
-                let view: RunView = read.view(&file, &trace, &selection(args));
-                let mut text = String::from("\n");
-                let _ = arenascope_report::screen::write(&mut text, &view, &reading::current_directory(), &words.style);
-                for remark in remarks.iter().chain(&still_running) {
-                    text.push_str(&format!("{}\n", sentence(remark, &words.style)));
-                }
-                words.say(&text);
+            if index != main {
+                tallies.push((trace_path.clone(), arenascope_report::finding::tally(&read.findings)));
+                continue;
             }
+            let mut view: RunView = read.view(&file, &trace, &selection(args));
+            for child in &mut view.children {
+                let named = |path: &Path| {
+                    child.trace.as_ref().and_then(|trace| Path::new(trace).file_name()) == path.file_name()
+                };
+                if let Some((_, tally)) = tallies.iter().find(|(path, _)| named(path)) {
+                    child.tally.clone_from(tally);
+                }
+            }
+            let mut text = String::from("\n");
+            let _ = arenascope_report::screen::write(&mut text, &view, &reading::current_directory(), &words.style);
+            let of_children: Vec<&str> = view.children.iter().filter_map(|child| child.trace.as_deref()).collect();
+            for (path, tally) in &tallies {
+                let shown = path.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
+                if !of_children.iter().any(|child| child.ends_with(shown.as_str())) {
+                    text.push_str(&format!("also recorded   {}   {tally}\n", sentence(&shown, &words.style)));
+                }
+            }
+            for remark in remarks.iter().chain(&still_running) {
+                text.push_str(&format!("{}\n", sentence(remark, &words.style)));
+            }
+            words.say(&text);
         }
     }
     if fail_on.hits(&findings) {

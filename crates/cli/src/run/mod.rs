@@ -23,3 +23,60 @@ pub mod watch;
 
 /// The agent library, as built by build.rs.
 pub const AGENT: &[u8] = include_bytes!(env!("ARENASCOPE_AGENT_OBJECT"));
+
+#[cfg(test)]
+mod tests {
+    use super::AGENT;
+    use iced_x86::{Decoder, DecoderOptions, FlowControl};
+    use object::{Object, ObjectSection, ObjectSymbol};
+
+    /// Names of the functions of the agent that call panic machinery, directly.
+    fn functions_that_may_panic() -> Vec<String> {
+        let file = object::File::parse(AGENT).expect("the agent is an ELF file");
+        let text = file.section_by_name(".text").expect("code");
+        let code = text.data().expect("its bytes");
+        let functions: Vec<_> = file.symbols().filter(|symbol| symbol.size() > 0 && symbol.is_definition()).collect();
+        let panics: Vec<u64> = functions
+            .iter()
+            .filter(|symbol| {
+                let name = symbol.name().unwrap_or("");
+                name.contains("panicking") || name.contains("unwrap_failed") || name.contains("slice_index_fail")
+            })
+            .map(ObjectSymbol::address)
+            .collect();
+        let mut guilty = Vec::new();
+        for function in &functions {
+            let start = function.address().wrapping_sub(text.address()) as usize;
+            let Some(bytes) = code.get(start..start + function.size() as usize) else { continue };
+            let mut decoder = Decoder::with_ip(64, bytes, function.address(), DecoderOptions::NONE);
+            if decoder.iter().any(|instruction| {
+                matches!(instruction.flow_control(), FlowControl::Call | FlowControl::UnconditionalBranch)
+                    && panics.contains(&instruction.near_branch_target())
+            }) {
+                guilty.push(function.name().unwrap_or("").to_owned());
+            }
+        }
+        guilty
+    }
+
+    #[test]
+    fn no_handler_of_the_agent_can_panic() {
+        let guilty = functions_that_may_panic();
+        // What is left are rustix's assertions about descriptors the kernel has just returned, and its message buffers.
+        let known = ["rustix", "core9panicking", "core5slice", "core6option", "begin", "ask", "carry_out"];
+        let with_descriptors = ["observe_mappings", "look_up_stack", "process5child"];
+        for name in &guilty {
+            let allowed = known.iter().chain(&with_descriptors).any(|part| name.contains(part));
+            assert!(allowed, "{name} may panic inside the host; all: {guilty:?}");
+        }
+        let handlers = ["on_enter", "on_exit", "on_before", "thread_begin", "dies"];
+        assert!(!guilty.iter().any(|name| handlers.iter().any(|handler| name.contains(handler))), "{guilty:?}");
+    }
+
+    #[test]
+    fn the_agent_exports_nothing() {
+        let file = object::File::parse(AGENT).expect("the agent is an ELF file");
+        let exported: Vec<_> = file.exports().expect("a dynamic symbol table");
+        assert!(exported.is_empty(), "{exported:?}");
+    }
+}

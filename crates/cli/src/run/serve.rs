@@ -49,8 +49,6 @@ pub struct Seen {
 
 /// What the server is told at its start.
 pub struct Settings {
-    /// The launcher's pid: names the socket.
-    pub launcher: u32,
     /// The program's pid: its first recording image gets the main trace.
     pub main_pid: u32,
     /// The main trace, begun before the program ran.
