@@ -135,6 +135,16 @@ fn chain(site: &SiteFacts) -> Vec<Address> {
     site.addresses.iter().take(frames).copied().collect()
 }
 
+/// Where a caller further out dropped what its callee had returned: `; main does so at f.c:33`. Nothing when the direct
+/// caller did, whose line the finding's site is.
+fn dropped_at(site: &SiteFacts) -> Option<String> {
+    let depth = usize::try_from(site.fate.depth).ok().filter(|depth| *depth > 0)?;
+    let address = *site.addresses.get(depth)?;
+    let frame = site.frames.iter().find(|frame| frame.address == address && !frame.file.is_empty())?;
+    let file = frame.file.rsplit('/').next().unwrap_or(&frame.file);
+    Some(format!("; {} does so at {file}:{}", frame.function, frame.line))
+}
+
 fn hands_out_through_a_pointer(facts: &ProcessFacts) -> bool {
     let allocs = facts.hooks.iter().filter(|hook| hook.decl.role == Role::Alloc);
     let mut arguments = allocs.flat_map(|hook| &hook.decl.arguments);
@@ -152,12 +162,16 @@ fn accuse(state: &State, facts: &ProcessFacts, site: SiteId, tally: &Tally) -> O
         0 | 1 => String::new(),
         count => format!(" ({count} times here, {} in all)", wording::bytes(tally.bytes)),
     };
-    let fate = &facts.sites.get(usize::try_from(site.0).ok()?)?.fate;
-    let because = if fate.because.is_empty() {
+    let known = facts.sites.get(usize::try_from(site.0).ok()?)?;
+    let fate = &known.fate;
+    let mut because = if fate.because.is_empty() {
         "the code after the call overwrites the result before anything reads it".to_owned()
     } else {
         fate.because.clone()
     };
+    if let Some(place) = dropped_at(known) {
+        because.push_str(&place);
+    }
     Some(Finding {
         rule: NeverStored::NAME,
         class: Class::Finding,

@@ -139,10 +139,10 @@ fn calls_through_a_helper_are_told_apart_by_who_drops() {
         expect![[r#"
             finding never-stored certain at #3: 8 bytes at +0, block 1 of arena 1: allocated, and nobody kept them
               arena 1 "arena", block 1 at 1+0 of 8, threads [1], allocated at site 0, 1 times, 8 bytes
-              because helper returns it, main drops it
+              because helper returns it, main drops it; main does so at h.c:20
             finding never-stored certain at #6: 1 byte at +0 of extent 2, block 3 of arena 1: allocated, and nobody kept it
               arena 1 "arena", block 3 at 2+0 of 1, threads [1], allocated at site 1, 1 times, 1 bytes
-              because helper returns it, main drops it
+              because helper returns it, main drops it; main does so at h.c:30
         "#]],
     );
 }

@@ -76,7 +76,7 @@ mod tests {
     #[test]
     fn the_agent_exports_nothing() {
         let file = object::File::parse(AGENT).expect("the agent is an ELF file");
-        let exported: Vec<_> = file.exports().expect("a dynamic symbol table");
+        let exported: Vec<_> = file.exports().expect("a dynamic symbol table").collect();
         assert!(exported.is_empty(), "{exported:?}");
     }
 }

@@ -205,7 +205,13 @@ pub fn explain(candidates: &Candidates) -> String {
         }
     }
     if candidates.readings.is_empty() {
-        text.push_str("  none\n");
+        text.push_str("  none chosen; considered:\n");
+        for scored in &candidates.considered {
+            let _ = writeln!(text, "   {:3}  {}", scored.score, arenascope_roles::to_text(&scored.decl));
+            for reason in &scored.because {
+                let _ = writeln!(text, "        {reason}");
+            }
+        }
     }
     for note in &candidates.notes {
         let _ = writeln!(text, "  {note}");
