@@ -47,9 +47,8 @@ pub fn enter(frame: &mut Frame, kind: HookKind) -> u32 {
 
 /// Keeps a word from entry to return.
 fn set_last(frame: &mut Frame, value: u64) {
-    if let [.., last] = &mut frame.stash {
-        *last = value;
-    }
+    let [.., last] = &mut frame.stash;
+    *last = value;
 }
 
 /// True for a pointer or length, false for `-errno` and MAP_FAILED.
@@ -94,10 +93,8 @@ pub fn exit(frame: &mut Frame, kind: HookKind) {
         HookKind::Malloc => heap_alloc(frame, result, first),
         HookKind::Calloc => heap_alloc(frame, result, first.saturating_mul(second)),
         // A realloc that failed has freed nothing: the block is there again.
-        HookKind::Realloc if result == 0 && second != 0 => {
-            if last != 0 {
-                heap_alloc(frame, first, last);
-            }
+        HookKind::Realloc if result == 0 && second != 0 && last != 0 => {
+            heap_alloc(frame, first, last);
         }
         HookKind::Realloc | HookKind::Memalign => heap_alloc(frame, result, second),
         HookKind::PosixMemalign if result as u32 == 0 && first != 0 => {

@@ -365,10 +365,11 @@ pub extern "C" fn thread_begin(node: &'static Node) -> Beginning {
     let parent = node.parent.load(Relaxed);
     // Release: pairs with the Acquire in `pthread_create`; the node is read before it is free again.
     node.state.store(0, core::sync::atomic::Ordering::Release);
-    if let Some(recorder) = state::recorder() {
-        if recorder.alive() && recorder.enabled() {
-            state::begin_thread(recorder, parent);
-        }
+    if let Some(recorder) = state::recorder()
+        && recorder.alive()
+        && recorder.enabled()
+    {
+        state::begin_thread(recorder, parent);
     }
     beginning
 }

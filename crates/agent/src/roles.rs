@@ -66,14 +66,16 @@ fn is_part_of_another(thread: &Thread, kind: HookKind, object: u64) -> bool {
     use HookKind::*;
     thread.open_calls().iter().any(|open| {
         let enclosing = HookKind::from_code(open.role);
-        let part = match (enclosing, kind) {
-            (Some(Alloc), Alloc) | (Some(Resize), Alloc | Free | Resize) | (Some(Free), Free) => true,
-            (Some(Create), Create | Reset | Rewind) | (Some(Mark), Mark) => true,
-            (Some(Rewind), Free | Rewind | Reset) => true,
-            (Some(Reset), Free | Rewind | Reset | Destroy) => true,
-            (Some(Destroy), Free | Rewind | Reset | Destroy) => true,
-            _ => false,
-        };
+        let part = matches!(
+            (enclosing, kind),
+            (Some(Alloc), Alloc)
+                | (Some(Resize), Alloc | Free | Resize)
+                | (Some(Create), Create | Reset | Rewind)
+                | (Some(Mark), Mark)
+                | (Some(Free), Free)
+                | (Some(Rewind), Free | Rewind | Reset)
+                | (Some(Reset | Destroy), Free | Rewind | Reset | Destroy)
+        );
         part && open.object == object && stands(open)
     })
 }

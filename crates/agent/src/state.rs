@@ -85,14 +85,14 @@ pub fn make_thread_key() {
 unsafe extern "C" fn thread_ends(_: *mut core::ffi::c_void) {
     let thread = thread_word();
     set_thread_word(core::ptr::null_mut());
-    if let Some(recorder) = recorder() {
-        if recorder.alive() {
-            // SAFETY: the word held this thread's own state (set in `begin_thread`), and it has just been cleared, so
-            // nothing else reaches it through this thread.
-            if let Some(thread) = unsafe { thread.as_mut() } {
-                thread.busy = 1;
-                recorder.thread_end(thread);
-            }
+    if let Some(recorder) = recorder()
+        && recorder.alive()
+    {
+        // SAFETY: the word held this thread's own state (set in `begin_thread`), and it has just been cleared, so
+        // nothing else reaches it through this thread.
+        if let Some(thread) = unsafe { thread.as_mut() } {
+            thread.busy = 1;
+            recorder.thread_end(thread);
         }
     }
 }

@@ -15,7 +15,8 @@ struct Cli {
     verb: Verb,
 }
 
-/// What to do.
+/// What to do. Parsed once in a run, so that the sizes of its variants do not matter.
+#[allow(clippy::large_enum_variant)]
 #[derive(Subcommand, Debug)]
 pub enum Verb {
     /// Runs a program (or compiles and runs C files), watches its arenas, leaves a trace

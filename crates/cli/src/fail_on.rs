@@ -34,9 +34,7 @@ impl FailOn {
 
     /// True when one of these was asked for.
     pub fn hits(&self, findings: &[FindingView]) -> bool {
-        findings.iter().any(|finding| {
-            self.any && finding.class == Class::Finding || self.rules.iter().any(|rule| *rule == finding.rule)
-        })
+        findings.iter().any(|finding| self.any && finding.class == Class::Finding || self.rules.contains(&finding.rule))
     }
 }
 

@@ -69,7 +69,7 @@ impl Words {
 }
 
 fn job(args: &RunArgs) -> Result<Job, CliError> {
-    let text = |words: &[OsString]| words.iter().map(|word| shell(word)).collect::<Vec<_>>().join(" ");
+    let text = |words: &[OsString]| words.iter().map(shell).collect::<Vec<_>>().join(" ");
     if args.files.is_empty() {
         let Some(name) = args.after.first() else {
             return Err(CliError::usage("nothing to run")

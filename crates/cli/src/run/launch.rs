@@ -176,8 +176,8 @@ impl Waiting {
         // SAFETY: the gate is our descriptor.
         unsafe { libc::write(self.gate.as_raw_fd(), [1u8].as_ptr().cast(), 1) };
         let mut errno = 0i32;
-        // SAFETY: reads at most four bytes into `errno`. Ends with nothing when exec closed the other end.
         let got = loop {
+            // SAFETY: reads at most four bytes into `errno`. Ends with nothing when exec closed the other end.
             let got = unsafe { libc::read(self.complaint.as_raw_fd(), std::ptr::from_mut(&mut errno).cast(), 4) };
             if got >= 0 || io::Error::last_os_error().kind() != io::ErrorKind::Interrupted {
                 break got;

@@ -147,7 +147,7 @@ mod tests {
             let found = matches!(plan, Err(Refusal::BranchIntoPatch { .. }));
             assert_eq!(found, refused, "{between} {target}: {plan:?}");
             let g = image.find("g").first().expect("g").function;
-            let outside = called_from_outside(&image, f.address, &[f.address..f.end()]);
+            let outside = called_from_outside(&image, f.address, std::slice::from_ref(&(f.address..f.end())));
             assert_eq!(outside, !refused && between >= 1000, "{between} {target}");
             assert!(!called_from_outside(&image, f.address, &[f.address..f.end(), g.address..g.end()]));
         }

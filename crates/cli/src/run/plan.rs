@@ -171,11 +171,11 @@ fn role_wishes(request: &Request<'_>, facts: &mut Vec<HookFact>) -> Vec<Wish> {
 }
 
 fn inlined(copies: usize) -> String {
-    let (count, noun) =
-        if copies == 1 { ("one call".to_string(), "it is") } else { (format!("{copies} calls"), "they are") };
-    format!(
-        "{count} of it were inlined by the compiler; {noun} not seen: compile with -O0, -Og or -fno-inline to see all"
-    )
+    let count = match copies {
+        1 => "one call of it was inlined by the compiler and is".to_owned(),
+        _ => format!("{copies} calls of it were inlined by the compiler and are"),
+    };
+    format!("{count} not seen: compile with -O0, -Og or -fno-inline to see all")
 }
 
 /// The part that the compiler split off a function (`f.part.0`) and that others than the function call. They hold a
