@@ -14,6 +14,7 @@ use crate::run::program::{self, Program};
 use crate::run::serve::{self, Naming, Seen, Settings};
 use crate::run::trace_file;
 use crate::run::watch::{self, Watching};
+use arenascope_event::EventKind;
 use arenascope_report::gather::Selection;
 use arenascope_report::style::Style;
 use arenascope_report::view::RunView;
@@ -244,7 +245,17 @@ fn finish_all(
             ));
         }
     }
-    let recorded: Vec<&Seen> = seen.iter().filter(|process| process.trace.is_some()).collect();
+    // A program that was only on the way (a shell, `env`, `timeout`) leaves no trace: nothing happened in it.
+    let mut recorded: Vec<&Seen> = Vec::new();
+    for process in seen.iter().filter(|process| process.trace.is_some()) {
+        // A child inherits the arenas of a parent that has some; its parent was seen before it.
+        let inherits = process.fork_id != 0 && recorded.iter().any(|parent| parent.pid == process.parent_pid);
+        if inherits || process.pid == main_pid && !args.late || has_arenas(process) {
+            recorded.push(process);
+        } else if let Some(trace) = &process.trace {
+            let _ = std::fs::remove_file(trace);
+        }
+    }
     if !recorded.iter().any(|process| process.trace.as_deref() == Some(main_path)) {
         let _ = std::fs::remove_file(main_path);
     }
@@ -298,6 +309,13 @@ fn finish_all(
 
 fn selection(args: &RunArgs) -> Selection {
     Selection { pattern: args.only.as_deref().map(arenascope_report::pattern::ArenaPattern::new), ..Selection::GLANCE }
+}
+
+/// True when an arena was seen in the process; also when its trace cannot be read, which is then said elsewhere.
+fn has_arenas(process: &Seen) -> bool {
+    let Some(Ok(file)) = process.trace.as_deref().map(reading::TraceFile::open) else { return true };
+    let Ok(trace) = file.trace() else { return true };
+    trace.events().any(|event| matches!(event.kind, EventKind::ArenaSeen { .. }))
 }
 
 /// The sentences for a run in which no arena function was watched.
