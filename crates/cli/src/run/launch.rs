@@ -144,11 +144,29 @@ pub fn fork(program: &Path, arguments: &[OsString], preload: Option<&str>) -> io
 
 static CHILD: AtomicI32 = AtomicI32::new(0);
 
-extern "C" fn pass_on(signal: libc::c_int) {
+extern "C" fn pass_on(signal: libc::c_int, info: *const libc::siginfo_t, _: *mut libc::c_void) {
+    // SAFETY: with SA_SIGINFO the kernel passes a valid siginfo.
+    let code = unsafe { (*info).si_code };
+    // A signal of the terminal went to the whole process group, the program included.
+    let from_terminal = code > 0;
     let child = CHILD.load(Relaxed);
-    if child > 0 {
+    if child > 0 && !from_terminal {
         // SAFETY: kill is async-signal-safe; the pid is our child's, which is not reaped before CHILD is cleared.
         unsafe { libc::kill(child, signal) };
+    }
+}
+
+/// From now on signals that are sent to us are the program's. Does not interrupt what we are waiting for.
+fn pass_signals_on() {
+    for signal in [libc::SIGINT, libc::SIGQUIT, libc::SIGTERM, libc::SIGHUP, libc::SIGUSR1, libc::SIGUSR2] {
+        let mut action = std::mem::MaybeUninit::<libc::sigaction>::zeroed();
+        // SAFETY: a zeroed sigaction is valid; the handler has the signature that SA_SIGINFO asks for.
+        unsafe {
+            let action = action.assume_init_mut();
+            action.sa_sigaction = pass_on as *const () as libc::sighandler_t;
+            action.sa_flags = libc::SA_SIGINFO | libc::SA_RESTART;
+            libc::sigaction(signal, action, std::ptr::null_mut());
+        }
     }
 }
 
@@ -164,15 +182,8 @@ impl Waiting {
     /// Opens the gate: the program runs. The error is exec's own.
     pub fn go(self) -> io::Result<Running> {
         CHILD.store(self.pid as i32, Relaxed);
-        // SAFETY: from now on the terminal's signals are the program's business (it gets them too, being in the same
-        // process group), and those sent to us alone are passed on. The child was forked before this.
-        unsafe {
-            libc::signal(libc::SIGINT, libc::SIG_IGN);
-            libc::signal(libc::SIGQUIT, libc::SIG_IGN);
-            for signal in [libc::SIGTERM, libc::SIGHUP, libc::SIGUSR1, libc::SIGUSR2] {
-                libc::signal(signal, pass_on as *const () as libc::sighandler_t);
-            }
-        }
+        // The child was forked before this, and has the dispositions we were started with.
+        pass_signals_on();
         // SAFETY: the gate is our descriptor.
         unsafe { libc::write(self.gate.as_raw_fd(), [1u8].as_ptr().cast(), 1) };
         let mut errno = 0i32;

@@ -231,7 +231,9 @@ impl Machine<'_, '_, '_> {
             let mut remainder = dividend.mix(&by);
             // The rest of a position by an alignment is padding; by a size kept in memory, or of position + size, it wraps.
             let arguments = dividend.atoms().iter().any(|atom| matches!(atom, Atom::Argument(..)));
-            if dividend.loads().next().is_some() && (arguments || by.loads().next().is_some()) {
+            // In `n - (n + unit - 1) % unit` the unit is no position: only what the divisor is not can be one.
+            let position = dividend.loads().any(|loc| !by.loads().any(|other| other == loc));
+            if position && (arguments || by.loads().next().is_some()) {
                 remainder.insert(Atom::Wrapped);
             }
             state.set(Register::RAX, quotient);
