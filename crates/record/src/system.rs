@@ -70,11 +70,11 @@ pub struct Mapping {
     pub special: bool,
 }
 
-/// Calls `each` for every line of the process's memory map until it returns false. Uses 8 KiB of stack and no
+/// Calls `each` for every line of the process's memory map until it returns false. Uses 2 KiB of stack and no
 /// allocation. O(mappings).
 pub fn for_each_mapping(mut each: impl FnMut(Mapping) -> bool) {
     let Ok(file) = open(c"/proc/self/maps", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()) else { return };
-    let mut buffer = [0u8; 8192];
+    let mut buffer = [0u8; 2048];
     let mut kept = 0usize;
     loop {
         let Some(room) = buffer.get_mut(kept..) else { return };
