@@ -1,0 +1,495 @@
+//! How an arena begins and ends: the builder, the header's first values, and destruction.
+//!
+//! May be relied on: a failed creation leaves nothing behind. Deliberately absent: where regions come from when they are kept
+//! (`pool`), and the OS (`system`).
+#![allow(unsafe_code)] // Writes headers into fresh memory; takes regions back.
+
+use crate::geometry::{self, GRAIN};
+use crate::header::{HEADER_BYTES, HEADER_STEP, LAYOUT_VERSION, LIMIT_WATCH, MAGIC, NAME_BYTES, REWINDS, flags};
+use crate::policy::{HugePages, OnReset};
+use crate::probe::{EventKind, Happening, Observer, process_observer};
+use crate::region::{Region, Request, Source};
+use crate::{Arena, Error, Owned, OwnedArena, pool};
+use core::mem::MaybeUninit;
+use core::panic::Location;
+use core::ptr::{NonNull, addr_of_mut};
+
+/// Small pages before the first huge one, in bytes: an arena that stays below pays for no huge page.
+pub(crate) const HEAD_BYTES: usize = 256 << 10;
+
+/// From this capacity on a region is made ready for huge pages, in bytes.
+pub(crate) const HUGE_FROM: usize = 2 << 20;
+
+/// What a growing arena reserves when nothing says otherwise, in bytes. Addresses only: memory is taken as it is used.
+pub const GROWING_BYTES: usize = 64 << 30;
+
+/// The least that a growing arena reserves before it gives up, in bytes.
+const GROWING_LEAST: usize = 1 << 20;
+
+/// The largest capacity, in bytes: room for header, colour and alignment stays below `isize::MAX`.
+pub const MAX_CAPACITY: usize = (isize::MAX as usize) - (4 << 20);
+
+/// An arena to be: see [`Arena::builder`].
+#[derive(Clone, Copy)]
+#[must_use = "a builder makes no arena before `build`"]
+pub struct Builder<'name> {
+    name: &'name str,
+    lasting_name: bool,
+    capacity: Option<usize>,
+    reserve: usize,
+    huge_pages: HugePages,
+    populate: bool,
+    keep: bool,
+    on_reset: OnReset,
+    source: Option<&'static dyn Source>,
+    observer: Option<&'static Observer>,
+}
+
+impl Arena {
+    /// A bounded arena: exactly `capacity` bytes can be handed out, alignment padding included. Past them, an error.
+    ///
+    /// O(1). Up to 64 KiB it mostly costs no system call, for regions of arenas that ended are kept; 0 is a valid capacity.
+    ///
+    /// # Errors
+    /// [`Error::Os`] when the system has no addresses or memory, [`Error::TooLarge`] past [`MAX_CAPACITY`].
+    ///
+    /// ```
+    /// let arena = arenascope::Arena::init(64)?;
+    /// assert!(arena.try_alloc([0u8; 64]).is_ok());
+    /// assert_eq!(arena.try_alloc(0u8), Err(arenascope::Error::Full));
+    /// # Ok::<(), arenascope::Error>(())
+    /// ```
+    #[inline]
+    #[track_caller]
+    pub fn init(capacity: usize) -> Result<OwnedArena, Error> {
+        Arena::builder().capacity(capacity).build()
+    }
+
+    /// An arena that grows in place, up to its reservation of [`GROWING_BYTES`] (64 GiB of addresses; less where the system
+    /// refuses that, or when there are many). Memory is taken as it is used. O(1).
+    ///
+    /// # Errors
+    /// [`Error::Os`] when the system has no addresses or memory.
+    #[inline]
+    #[track_caller]
+    pub fn growing() -> Result<OwnedArena, Error> {
+        Arena::builder().build()
+    }
+
+    /// Everything that can be chosen about an arena, each with a default.
+    ///
+    /// ```
+    /// let arena = arenascope::Arena::builder().name("symbols").capacity(1 << 20).build()?;
+    /// assert_eq!((arena.name(), arena.capacity()), ("symbols", 1 << 20));
+    /// # Ok::<(), arenascope::Error>(())
+    /// ```
+    #[inline]
+    pub fn builder() -> Builder<'static> {
+        Builder {
+            name: "",
+            lasting_name: true,
+            capacity: None,
+            reserve: 0,
+            huge_pages: HugePages::Auto,
+            populate: true,
+            keep: true,
+            on_reset: OnReset::Keep,
+            source: None,
+            observer: None,
+        }
+    }
+
+    /// An arena in a buffer of the caller's. The header takes [`HEADER_BYTES`] of it, and alignment up to 127 more; what is
+    /// left is the capacity. O(1), no system call.
+    ///
+    /// # Errors
+    /// [`Error::Full`] when the header does not fit.
+    ///
+    /// ```
+    /// let mut memory = [core::mem::MaybeUninit::uninit(); 4096];
+    /// let arena = arenascope::Arena::in_buffer(&mut memory)?;
+    /// assert!(arena.capacity() >= 4096 - 384 - 127);
+    /// arena.alloc(1);
+    /// # Ok::<(), arenascope::Error>(())
+    /// ```
+    #[track_caller]
+    pub fn in_buffer(buffer: &mut [MaybeUninit<u8>]) -> Result<Owned<'_>, Error> {
+        let bytes = buffer.len();
+        let start = NonNull::from(buffer).cast::<u8>();
+        let skip = geometry::up(start.addr().get() as u64, HEADER_STEP as u64) as usize - start.addr().get();
+        let capacity = bytes.checked_sub(skip + HEADER_BYTES).ok_or(Error::Full)?;
+        // The cursor may stand up to 7 bytes past the capacity: whole grains only.
+        let capacity = capacity & !(GRAIN - 1);
+        let builder = Arena::builder().capacity(capacity);
+        let seat = Seat {
+            // SAFETY: skip + HEADER_BYTES ≤ bytes.
+            header: unsafe { start.add(skip) },
+            colour: 0,
+            committed: HEADER_BYTES + capacity,
+            reserved: HEADER_BYTES + capacity,
+            // What the buffer held is not known to be zero.
+            clean_from: usize::MAX,
+            mapping: start,
+            mapping_bytes: bytes,
+            class: pool::CALLERS,
+            link: core::ptr::null_mut(),
+            flags: 0,
+            source: &Nowhere,
+        };
+        // SAFETY: the seat lies in the buffer, which is borrowed for as long as the handle lives.
+        let arena = unsafe { begin(seat, &builder, capacity, Location::caller()) };
+        // SAFETY: fresh, and the buffer lives as long as the returned lifetime.
+        Ok(unsafe { Owned::from_raw(arena.into_raw()) })
+    }
+}
+
+impl<'name> Builder<'name> {
+    /// A name for people and tools. The header keeps its first 32 bytes.
+    #[inline]
+    pub fn name<'n>(self, name: &'n str) -> Builder<'n> {
+        Builder { name, lasting_name: false, ..self }
+    }
+
+    /// As [`name`](Self::name), kept whole by reference.
+    #[inline]
+    pub fn static_name(self, name: &'static str) -> Builder<'static> {
+        Builder { name, lasting_name: true, ..self }
+    }
+
+    /// A bounded arena: exactly so many bytes. Without it the arena grows.
+    #[inline]
+    pub fn capacity(self, bytes: usize) -> Self {
+        Builder { capacity: Some(bytes), ..self }
+    }
+
+    /// For a growing arena: how many bytes of addresses to reserve, at least 1; growth ends there.
+    #[inline]
+    pub fn reserve(self, bytes: usize) -> Self {
+        Builder { reserve: bytes, ..self }
+    }
+
+    /// Whether to use huge pages; default [`HugePages::Auto`].
+    #[inline]
+    pub fn huge_pages(self, huge_pages: HugePages) -> Self {
+        Builder { huge_pages, ..self }
+    }
+
+    /// Whether pages are taken ahead of use, in growing steps (default), or one by one when touched.
+    #[inline]
+    pub fn populate(self, populate: bool) -> Self {
+        Builder { populate, ..self }
+    }
+
+    /// Whether the region may be one that an ended arena left, and may be kept for another (default true). Without it the
+    /// memory is fresh from the system, and goes back there.
+    #[inline]
+    pub fn keep(self, keep: bool) -> Self {
+        Builder { keep, ..self }
+    }
+
+    /// What a reset does with used memory; default [`OnReset::Keep`].
+    #[inline]
+    pub fn on_reset(self, on_reset: OnReset) -> Self {
+        Builder { on_reset, ..self }
+    }
+
+    /// Where memory comes from; default [`System`](crate::System).
+    #[inline]
+    pub fn source(self, source: &'static dyn Source) -> Self {
+        Builder { source: Some(source), ..self }
+    }
+
+    /// Watches the arena from its creation on.
+    ///
+    /// # Safety
+    /// As [`Arena::observe`].
+    #[inline]
+    pub unsafe fn observer(self, observer: &'static Observer) -> Self {
+        Builder { observer: Some(observer), ..self }
+    }
+
+    /// Makes the arena. O(1).
+    ///
+    /// # Errors
+    /// [`Error::Os`] when the source has no addresses or memory, [`Error::TooLarge`] past [`MAX_CAPACITY`].
+    #[inline]
+    #[track_caller]
+    pub fn build(self) -> Result<OwnedArena, Error> {
+        self.build_at(Location::caller())
+    }
+
+    pub(crate) fn build_at(&self, caller: &'static Location<'static>) -> Result<OwnedArena, Error> {
+        let seat = match self.capacity {
+            Some(capacity) if capacity > MAX_CAPACITY => return Err(Error::TooLarge),
+            Some(capacity) => self.bounded(capacity)?,
+            None => self.growing()?,
+        };
+        let capacity = self.capacity.unwrap_or(seat.reserved - HEADER_BYTES);
+        // SAFETY: the seat is fresh from a source or from the pool: nobody else uses it.
+        Ok(unsafe { begin(seat, self, capacity, caller) })
+    }
+
+    fn bounded(&self, capacity: usize) -> Result<Seat, Error> {
+        if self.source.is_none() && self.keep && !cfg!(miri) {
+            if let Some(seat) = pool::small_seat(capacity) {
+                return Ok(seat);
+            }
+        }
+        let huge = self.huge_pages != HugePages::Never && capacity >= HUGE_FROM;
+        self.mapped(HEADER_BYTES + (geometry::up(capacity as u64, GRAIN as u64) as usize), huge)
+    }
+
+    fn growing(&self) -> Result<Seat, Error> {
+        let huge = self.huge_pages != HugePages::Never;
+        if self.reserve > 0 {
+            return self.mapped(
+                HEADER_BYTES + (geometry::up(self.reserve.min(MAX_CAPACITY) as u64, GRAIN as u64) as usize),
+                huge,
+            );
+        }
+        let mut bytes = match self.source {
+            Some(source) if source.name() == crate::Heap.name() => crate::Heap::GROWING_BYTES,
+            None if cfg!(miri) => crate::Heap::GROWING_BYTES,
+            _ => pool::growing_bytes(),
+        };
+        loop {
+            match self.mapped(bytes, huge) {
+                Err(Error::Os(_)) if bytes / 2 >= GROWING_LEAST => bytes /= 2,
+                Ok(seat) => return Ok(Seat { flags: seat.flags | flags::GROWING, ..seat }),
+                other => return other,
+            }
+        }
+    }
+
+    /// A region of its own for at least `bytes` from the header on.
+    fn mapped(&self, bytes: usize, huge: bool) -> Result<Seat, Error> {
+        let default = default_source();
+        let source = self.source.unwrap_or(default);
+        let paged = source.name() != crate::Heap.name();
+        let colour = if paged { pool::next_colour() } else { 0 };
+        let head_bytes = match (huge && paged, self.huge_pages) {
+            (false, _) => 0,
+            (true, HugePages::Always) => crate::system::HUGE,
+            (true, _) => HEAD_BYTES,
+        };
+        let region = source.reserve(Request { bytes: bytes + colour, head_bytes })?;
+        let set = if head_bytes > 0 { flags::HUGE } else { 0 } | if self.populate { flags::POPULATE } else { 0 };
+        match Seat::in_region(&region, colour, set) {
+            Ok(seat) => Ok(seat),
+            Err(error) => {
+                // SAFETY: the region was reserved a moment ago, and nobody knows it.
+                unsafe { region.source.release(region.mapping, region.mapping_bytes) };
+                Err(error)
+            }
+        }
+    }
+}
+
+fn default_source() -> &'static dyn Source {
+    if cfg!(miri) { &crate::Heap } else { &crate::System }
+}
+
+/// The source of an arena in a caller's buffer: there is nothing to ask for.
+struct Nowhere;
+
+// SAFETY: gives no region.
+unsafe impl Source for Nowhere {
+    fn name(&self) -> &'static str {
+        "buffer"
+    }
+
+    fn reserve(&'static self, _: Request) -> Result<Region, Error> {
+        Err(Error::Os(crate::sources::OUT_OF_MEMORY))
+    }
+
+    unsafe fn commit(&self, _: NonNull<u8>, _: usize, _: usize, _: bool) -> Result<(), Error> {
+        Ok(())
+    }
+
+    unsafe fn advise_huge(&self, _: NonNull<u8>, _: usize, _: usize) {}
+
+    unsafe fn decommit(&self, _: NonNull<u8>, _: usize, _: usize) -> Option<(usize, usize)> {
+        None
+    }
+
+    unsafe fn release(&self, _: NonNull<u8>, _: usize) {}
+}
+
+/// Memory for an arena, header included; all numbers in bytes from the header.
+pub(crate) struct Seat {
+    pub(crate) header: NonNull<u8>,
+    /// From the region's start to the header.
+    pub(crate) colour: u32,
+    pub(crate) committed: usize,
+    pub(crate) reserved: usize,
+    /// An address: payload from here on is zero, if the flags say ZEROED.
+    pub(crate) clean_from: usize,
+    pub(crate) mapping: NonNull<u8>,
+    pub(crate) mapping_bytes: usize,
+    pub(crate) class: u32,
+    pub(crate) link: *mut u8,
+    pub(crate) flags: u32,
+    pub(crate) source: &'static dyn Source,
+}
+
+impl Seat {
+    fn in_region(region: &Region, colour: usize, set: u32) -> Result<Seat, Error> {
+        let needed = colour + HEADER_BYTES;
+        let mut committed = region.committed;
+        if committed < needed {
+            committed = geometry::commit_target(needed, region.bytes, usize::MAX, crate::system::HUGE);
+            // SAFETY: committed ≤ region.bytes; the region was reserved a moment ago.
+            unsafe { region.source.commit(region.start, 0, committed, set & flags::POPULATE != 0)? };
+        }
+        // SAFETY: colour < committed ≤ region.bytes.
+        let header = unsafe { region.start.add(colour) };
+        Ok(Seat {
+            header,
+            colour: colour as u32,
+            committed: committed - colour,
+            reserved: region.bytes - colour,
+            clean_from: 0,
+            mapping: region.mapping,
+            mapping_bytes: region.mapping_bytes,
+            class: pool::ALONE,
+            link: core::ptr::null_mut(),
+            flags: set | if region.zeroed { flags::ZEROED } else { 0 },
+            source: region.source,
+        })
+    }
+}
+
+/// Writes the header: the arena lives from here on.
+///
+/// # Safety
+/// The seat's `committed` bytes are writable, at a multiple of 128, and belong to nobody else; `capacity` ≤ reserved − header.
+#[inline]
+unsafe fn begin(seat: Seat, builder: &Builder<'_>, capacity: usize, caller: &'static Location<'static>) -> OwnedArena {
+    let header = seat.header.cast::<Arena>();
+    // SAFETY: the header fits into the committed bytes (the caller's condition). All fields are Cells, for which any bytes
+    // that a kept region holds, and zero, are replaced here before they are read.
+    let arena = unsafe {
+        let place = header.as_ptr();
+        // `source` is a reference: written in place before a reference to the header is made.
+        addr_of_mut!((*place).source).write(core::cell::Cell::new(seat.source));
+        addr_of_mut!((*place).on_reset).write(core::cell::Cell::new(builder.on_reset));
+        addr_of_mut!((*place).name_inline).write(core::cell::Cell::new([0; NAME_BYTES]));
+        addr_of_mut!((*place).rewinds).write(core::cell::Cell::new([(0, 0); REWINDS]));
+        header.as_ref()
+    };
+    // SAFETY: the payload begins behind the header, at most one past the committed bytes.
+    let base = unsafe { seat.header.add(HEADER_BYTES) }.as_ptr();
+    arena.layout_version.set(LAYOUT_VERSION);
+    arena.header_bytes.set(HEADER_BYTES as u32);
+    arena.cursor.set(base);
+    arena.base.set(base);
+    arena.high_water.set(base.addr());
+    arena.clean_from.set(seat.clean_from.max(base.addr()));
+    arena.capacity.set(capacity);
+    arena.committed.set(seat.committed - HEADER_BYTES);
+    arena.reserved.set(seat.reserved - HEADER_BYTES);
+    arena.generation.set(0);
+    arena.reset_generation.set(0);
+    arena.depth.set(0);
+    arena.scope.set(0);
+    arena.scopes.set(0);
+    arena.events.set(0);
+    arena.commits.set(0);
+    arena.refusals.set(0);
+    arena.mapping.set(seat.mapping.as_ptr());
+    arena.mapping_bytes.set(seat.mapping_bytes);
+    arena.class.set(seat.class);
+    arena.colour.set(seat.colour);
+    arena.link.set(seat.link);
+    let (id, pid, tid) = pool::identity();
+    arena.id.set(id);
+    arena.pid.set(pid);
+    arena.owner_tid.set(tid);
+    arena.set_site(caller);
+    set_name(arena, builder);
+    let observer = builder.observer.map_or(core::ptr::null(), |table| table as *const Observer);
+    arena.observer.set(observer);
+    let keep = if builder.keep { flags::KEEP } else { 0 };
+    arena.flags.set(seat.flags | keep);
+    let limit = geometry::limit(base.addr() + arena.committed.get(), base.addr() + capacity);
+    arena.true_limit.set(limit);
+    arena.stored_limit.set(limit);
+    // SAFETY: I1 — ours; no outsider knows the arena before the magic is there.
+    unsafe { arena.limit.get().write_volatile(limit) };
+    arena.magic.set(MAGIC);
+    if !observer.is_null() || !process_observer().is_null() {
+        begin_watched(arena, caller);
+    }
+    // SAFETY: written a moment ago, and nobody owns it yet.
+    unsafe { OwnedArena::from_raw(header) }
+}
+
+#[cold]
+#[inline(never)]
+fn begin_watched(arena: &Arena, caller: &'static Location<'static>) {
+    arena.set_watched(true);
+    debug_assert_eq!(arena.limit_now(), LIMIT_WATCH);
+    arena.report(Happening {
+        kind: EventKind::CREATE,
+        block: arena.base(),
+        size: arena.capacity(),
+        caller: Some(caller),
+        ..Happening::default()
+    });
+}
+
+#[inline]
+fn set_name(arena: &Arena, builder: &Builder<'_>) {
+    let name = builder.name;
+    let mut bytes = name.len();
+    if bytes == 0 {
+        arena.name.set(name.as_ptr());
+        arena.name_bytes.set(0);
+        return;
+    }
+    let mut inline = [0; NAME_BYTES];
+    if bytes > NAME_BYTES {
+        // Whole characters only.
+        let cut = name.floor_char_boundary(NAME_BYTES);
+        bytes = if builder.lasting_name { bytes } else { cut };
+        for (to, from) in inline.iter_mut().zip(name.as_bytes().iter().take(cut)) {
+            *to = *from;
+        }
+    } else {
+        for (to, from) in inline.iter_mut().zip(name.as_bytes()) {
+            *to = *from;
+        }
+    }
+    arena.name_inline.set(inline);
+    let lasting = builder.lasting_name;
+    arena.name.set(if lasting { name.as_ptr() } else { arena.name_inline.as_ptr().cast() });
+    arena.name_bytes.set(bytes as u32);
+}
+
+/// Ends an arena and gives its region on.
+///
+/// # Safety
+/// `header` is a living arena that nobody else owns, and nothing refers to its blocks.
+#[inline]
+#[track_caller]
+pub(crate) unsafe fn destroy(header: NonNull<Arena>) {
+    // SAFETY: I1.
+    let arena = unsafe { header.as_ref() };
+    if !arena.unwatched() {
+        end_watched(arena, Location::caller());
+    }
+    // SAFETY: the caller's condition: nothing refers to the arena from here on.
+    unsafe { pool::take_back(header) }
+}
+
+#[cold]
+#[inline(never)]
+fn end_watched(arena: &Arena, caller: &'static Location<'static>) {
+    arena.heed_limit();
+    arena.report(Happening {
+        kind: EventKind::DESTROY,
+        block: arena.base(),
+        caller: Some(caller),
+        ..Happening::default()
+    });
+}

@@ -1,0 +1,226 @@
+//! The header at the base of every arena's region, field by field, for people and for the code.
+//!
+//! May be relied on: the layout below is `#[repr(C)]`, has a version, and is the same for C and Rust. `&Arena` is the
+//! header's address. Deliberately absent: behaviour; each question has its own file.
+//!
+//! # Finding an arena from outside
+//! A debugger, another process or a core dump finds an arena by [`MAGIC`] at a multiple of [`HEADER_STEP`] (128) bytes. The
+//! header of an arena with a mapping of its own lies in the mapping's first page; small arenas stand in a row inside one
+//! mapping, [`Arena`] after [`Arena`], at equal distances. All numbers are in the byte order of the machine. Fields called `…_bytes`
+//! count from `base`; pointers are addresses in the process.
+//!
+//! # Watching from outside
+//! Store 0 into `limit` (one aligned 8-byte store; `process_vm_writev` will do): from the next allocation on, everything is
+//! reported to the arena's observer, or to the process's. Store 1 ([`LIMIT_RELEASE`]) to end it.
+//!
+//! # Invariants
+//! Every SAFETY comment of this crate names one of these.
+//! - **I1** Between creation and destruction the header lies in memory that is readable and writable and that nothing else
+//!   uses; it never moves. Only the thread that holds the arena writes it, but for `limit`, into which anyone may store 0 or 1.
+//! - **I2** `header + HEADER_BYTES = base ≤ cursor ≤ up(base + capacity, 8)`, and `base..base + committed` is readable and writable.
+//!   `cursor ≤ base + committed`. All lie in one allocation of the memory source, whose provenance `cursor` carries.
+//! - **I3** `cursor` is a multiple of 8, and no byte at or above it belongs to a living block. Bytes below it that were handed
+//!   out belong to exactly one block, until a rewind, reset, free or resize gives them back.
+//! - **I4** `limit` is 0, 1, or at most `true_limit`; `true_limit ≤ base + committed` and `true_limit ≤ down(base + capacity, 8)`.
+//!   So what lies below any value of `limit` may be handed out.
+//! - **I5** Every byte of the payload at or above `max(clean_from, high_water, cursor)` is zero if `zeroed` is set: the source
+//!   gave it so, and it was never handed out.
+//! - **I6** What `source` points to lives forever, and `mapping`, `mapping_bytes` are what it reserved.
+
+use crate::probe::Observer;
+use crate::region::Source;
+use core::cell::{Cell, UnsafeCell};
+use core::mem::offset_of;
+
+/// The first eight bytes of a living arena: "ARENASC1" as text.
+pub const MAGIC: u64 = u64::from_le_bytes(*b"ARENASC1");
+
+/// The first eight bytes of a region that is kept for the next arena: "ARENAKPT" as text.
+pub const MAGIC_KEPT: u64 = u64::from_le_bytes(*b"ARENAKPT");
+
+/// Changes when a field moves or changes its meaning. New fields at the end do not count: see `header_bytes`.
+pub const LAYOUT_VERSION: u32 = 1;
+
+/// Bytes from the header to the payload.
+pub const HEADER_BYTES: usize = size_of::<Arena>();
+
+/// Headers stand at multiples of this.
+pub const HEADER_STEP: usize = 128;
+
+/// `limit` of a watched arena.
+pub const LIMIT_WATCH: usize = 0;
+
+/// What an outsider stores into `limit` to end watching.
+pub const LIMIT_RELEASE: usize = 1;
+
+/// Longest name that is copied into the header, in bytes. Longer ones stay where they are, if they live forever, or are cut.
+pub const NAME_BYTES: usize = 32;
+
+/// Rewinds that a header remembers to tell a stale checkpoint.
+pub(crate) const REWINDS: usize = 4;
+
+/// An arena: cursor and bound over one contiguous region, described in the region's own memory.
+///
+/// Always behind a reference or an owner, such as [`OwnedArena`](crate::OwnedArena): it cannot be moved, copied or built in
+/// place. Not `Sync`: one thread at a time. The owner is `Send`.
+#[repr(C, align(128))]
+pub struct Arena {
+    // --- first line: what the allocation path touches. `cursor` and `limit` are 16 bytes apart, so that a compiler for
+    // --- aarch64 cannot fuse the two loads into one, which would break store-to-load forwarding of the cursor.
+    /// +0: [`MAGIC`].
+    pub(crate) magic: Cell<u64>,
+    /// +8: [`LAYOUT_VERSION`].
+    pub(crate) layout_version: Cell<u32>,
+    /// +12: bytes from the header to the first payload byte.
+    pub(crate) header_bytes: Cell<u32>,
+    /// +16: where the next block begins; a multiple of 8.
+    pub(crate) cursor: Cell<*mut u8>,
+    /// +24: the first payload byte.
+    pub(crate) base: Cell<*mut u8>,
+    /// +32: no slot may end past this address. 0: watched. 1: an outsider asks to end watching. Anyone may store 0 or 1.
+    pub(crate) limit: UnsafeCell<usize>,
+    /// +40: what `limit` is when nobody watches.
+    pub(crate) true_limit: Cell<usize>,
+    /// +48: the highest cursor that a rewind, reset, free or resize of this arena has lowered.
+    pub(crate) high_water: Cell<usize>,
+    /// +56: what the owner stored into `limit` last. It is raised only by compare-exchange from this value.
+    pub(crate) stored_limit: Cell<usize>,
+
+    // --- second line: bounds
+    /// +64: the exact bound asked for, in bytes from `base`.
+    pub(crate) capacity: Cell<usize>,
+    /// +72: bytes from `base` that may be touched.
+    pub(crate) committed: Cell<usize>,
+    /// +80: bytes from `base` to the reservation's end.
+    pub(crate) reserved: Cell<usize>,
+    /// +88: unique in the process, from 1.
+    pub(crate) id: Cell<u64>,
+    /// +96: counts resets, rewinds and scope ends.
+    pub(crate) generation: Cell<u64>,
+    /// +104: open scopes.
+    pub(crate) depth: Cell<u32>,
+    /// +108: see [`flags`].
+    pub(crate) flags: Cell<u32>,
+    /// +112: thread that created the arena, or took it over; 0 when not known.
+    pub(crate) owner_tid: Cell<u32>,
+    /// +116: process that created the arena.
+    pub(crate) pid: Cell<u32>,
+    /// +120: events reported to observers so far; numbers the next one.
+    pub(crate) events: Cell<u64>,
+
+    // --- third line: where from
+    /// +128: file of the creation site, UTF-8, not terminated; null when not known.
+    pub(crate) site_file: Cell<*const u8>,
+    /// +136: its length in bytes.
+    pub(crate) site_file_bytes: Cell<u32>,
+    /// +140: line of the creation site, from 1; 0 when not known.
+    pub(crate) site_line: Cell<u32>,
+    /// +144: the name, UTF-8, not terminated: `name_inline`, or memory that lives forever.
+    pub(crate) name: Cell<*const u8>,
+    /// +152: its length in bytes; 0 when the arena has none.
+    pub(crate) name_bytes: Cell<u32>,
+    /// +156: column of the creation site, from 1; 0 when not known.
+    pub(crate) site_column: Cell<u32>,
+    /// +160: the name's first 32 bytes.
+    pub(crate) name_inline: Cell<[u8; NAME_BYTES]>,
+    /// +192: this arena's observer; null: the process's, if there is one.
+    pub(crate) observer: Cell<*const Observer>,
+    /// +200: payload bytes from this address on were never handed out, by this arena or one before it in the same region.
+    pub(crate) clean_from: Cell<usize>,
+    /// +208: the innermost scope's number; 0 outside of scopes.
+    pub(crate) scope: Cell<u64>,
+    /// +216: numbers scopes.
+    pub(crate) scopes: Cell<u64>,
+    /// +224: the generation in which the last reset happened.
+    pub(crate) reset_generation: Cell<u64>,
+
+    // --- what the cold path counts
+    /// +232: times the cold path took more of the reservation into use.
+    pub(crate) commits: Cell<u32>,
+    /// +236: requests refused.
+    pub(crate) refusals: Cell<u32>,
+
+    // --- the rest is the library's own and may change with any version: not part of the layout
+    pub(crate) source: Cell<&'static dyn Source>,
+    pub(crate) mapping: Cell<*mut u8>,
+    pub(crate) mapping_bytes: Cell<usize>,
+    /// Where the region goes when the arena ends: a slot class, or one of the marks in `pool`.
+    pub(crate) class: Cell<u32>,
+    /// Bytes from the region's start to the header.
+    pub(crate) colour: Cell<u32>,
+    /// The next kept region; the slab while the arena lives.
+    pub(crate) link: Cell<*mut u8>,
+    pub(crate) on_reset: Cell<crate::policy::OnReset>,
+    pub(crate) rewinds: Cell<[(u64, usize); REWINDS]>,
+    pub(crate) listed: crate::registry::Listed,
+}
+
+/// Bits of the header's `flags`.
+pub mod flags {
+    /// The memory source hands out zeroed memory.
+    pub const ZEROED: u32 = 1;
+    /// The arena was made by `growing()`: capacity is the reservation.
+    pub const GROWING: u32 = 2;
+    /// Events are reported.
+    pub const WATCHED: u32 = 4;
+    /// Large parts of the region use huge pages where the system has them.
+    pub const HUGE: u32 = 8;
+    /// The kernel was told about huge pages for this region.
+    pub const HUGE_ADVISED: u32 = 16;
+    /// Pages are populated ahead of use.
+    pub const POPULATE: u32 = 32;
+    /// An observer is running right now; it sees no events of its own doing.
+    pub const REPORTING: u32 = 64;
+    /// The region may be kept for the next arena.
+    pub const KEEP: u32 = 128;
+}
+
+// The layout that outsiders and C rely on. A change here is a change of LAYOUT_VERSION.
+#[cfg(target_pointer_width = "64")]
+const _: () = {
+    assert!(offset_of!(Arena, magic) == 0);
+    assert!(offset_of!(Arena, layout_version) == 8);
+    assert!(offset_of!(Arena, header_bytes) == 12);
+    assert!(offset_of!(Arena, cursor) == 16);
+    assert!(offset_of!(Arena, base) == 24);
+    assert!(offset_of!(Arena, limit) == 32);
+    assert!(offset_of!(Arena, true_limit) == 40);
+    assert!(offset_of!(Arena, high_water) == 48);
+    assert!(offset_of!(Arena, stored_limit) == 56);
+    assert!(offset_of!(Arena, capacity) == 64);
+    assert!(offset_of!(Arena, committed) == 72);
+    assert!(offset_of!(Arena, reserved) == 80);
+    assert!(offset_of!(Arena, id) == 88);
+    assert!(offset_of!(Arena, generation) == 96);
+    assert!(offset_of!(Arena, depth) == 104);
+    assert!(offset_of!(Arena, flags) == 108);
+    assert!(offset_of!(Arena, owner_tid) == 112);
+    assert!(offset_of!(Arena, pid) == 116);
+    assert!(offset_of!(Arena, events) == 120);
+    assert!(offset_of!(Arena, site_file) == 128);
+    assert!(offset_of!(Arena, site_file_bytes) == 136);
+    assert!(offset_of!(Arena, site_line) == 140);
+    assert!(offset_of!(Arena, name) == 144);
+    assert!(offset_of!(Arena, name_bytes) == 152);
+    assert!(offset_of!(Arena, site_column) == 156);
+    assert!(offset_of!(Arena, name_inline) == 160);
+    assert!(offset_of!(Arena, observer) == 192);
+    assert!(offset_of!(Arena, clean_from) == 200);
+    assert!(offset_of!(Arena, scope) == 208);
+    assert!(offset_of!(Arena, scopes) == 216);
+    assert!(offset_of!(Arena, reset_generation) == 224);
+    assert!(offset_of!(Arena, commits) == 232);
+    assert!(offset_of!(Arena, refusals) == 236);
+    assert!(HEADER_BYTES == 384);
+    // 16 bytes apart at least: see the first line.
+    assert!(offset_of!(Arena, limit) - offset_of!(Arena, cursor) >= 16);
+};
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_magic_numbers_read_as_text() {
+        assert_eq!(&super::MAGIC.to_le_bytes(), b"ARENASC1");
+        assert_eq!(&super::MAGIC_KEPT.to_le_bytes(), b"ARENAKPT");
+    }
+}

@@ -1,0 +1,176 @@
+//! Resizing and freeing: in place for the block that ends at the cursor, by moving for others.
+//!
+//! May be relied on: a block never loses contents; a failed resize leaves block and arena as they were. Growing the last block
+//! moves nothing. Deliberately absent: collections, which call these through the allocator traits.
+#![allow(unsafe_code)] // Moves bytes between blocks; lowers the cursor.
+
+use crate::header::flags;
+use crate::probe::{EventKind, Happening};
+use crate::{Arena, Error, geometry};
+use core::alloc::Layout;
+use core::panic::Location;
+use core::ptr::NonNull;
+
+impl Arena {
+    /// Changes a block's size; contents stay up to the smaller size. In place, O(1), when the block is the last one; a smaller or
+    /// equal size is always in place (if the alignment allows), O(1); else a new block and a copy, O(size).
+    ///
+    /// # Errors
+    /// As [`try_alloc_layout`](Self::try_alloc_layout); block and arena are unchanged then.
+    ///
+    /// # Safety
+    /// `block` is a living block of this arena that was handed out for layout `old`. After success only the new block may be
+    /// used.
+    #[inline(always)]
+    #[track_caller]
+    pub unsafe fn try_resize(&self, block: NonNull<u8>, old: Layout, new: Layout) -> Result<NonNull<u8>, Error> {
+        let start = block.addr().get();
+        if geometry::is_last(start, old.size(), self.cursor.get().addr())
+            && new.size() >= old.size()
+            && start & (new.align() - 1) == 0
+            && let Some(end) = geometry::fit_in_place(start, self.limit_now(), new.size())
+        {
+            self.cursor.set(self.cursor.get().with_addr(end));
+            return Ok(block);
+        }
+        // SAFETY: the caller's condition is the same.
+        unsafe { self.resize_slow(block, old, new, Location::caller()) }
+    }
+
+    /// Everything but growing in place under an unwatched limit.
+    ///
+    /// # Safety
+    /// As `try_resize`.
+    #[inline(never)]
+    unsafe fn resize_slow(
+        &self,
+        block: NonNull<u8>,
+        old: Layout,
+        new: Layout,
+        caller: &'static Location<'static>,
+    ) -> Result<NonNull<u8>, Error> {
+        if !self.unwatched() {
+            self.heed_limit();
+        }
+        let start = block.addr().get();
+        let aligned = start & (new.align() - 1) == 0;
+        let last = geometry::is_last(start, old.size(), self.cursor.get().addr());
+        let moved = if aligned && last {
+            // I2 — base + capacity does not overflow.
+            let bound = self.base.get().addr() + self.capacity.get();
+            let end = geometry::fit_in_place_exact(start, bound, new.size()).ok_or(Error::Full);
+            let end = match end.and_then(|end| self.ensure_committed(end).map(|()| end)) {
+                Ok(end) => end,
+                Err(error) => return Err(self.refuse(new, error, caller)),
+            };
+            self.lower(self.cursor.get().with_addr(end));
+            block
+        } else if aligned && new.size() <= old.size() {
+            block
+        } else {
+            // SAFETY: the caller's condition is the same.
+            unsafe { self.move_block(block, old, new, caller)? }
+        };
+        self.report(Happening {
+            kind: EventKind::RESIZE,
+            block: moved.as_ptr(),
+            size: new.size(),
+            align: new.align(),
+            old_block: block.as_ptr(),
+            old_size: old.size(),
+            caller: Some(caller),
+        });
+        Ok(moved)
+    }
+
+    /// A new block with the old one's contents. Reports nothing but a refusal.
+    ///
+    /// # Safety
+    /// As `try_resize`.
+    unsafe fn move_block(
+        &self,
+        block: NonNull<u8>,
+        old: Layout,
+        new: Layout,
+        caller: &'static Location<'static>,
+    ) -> Result<NonNull<u8>, Error> {
+        let fresh = match self.bump_any(new) {
+            Some(fresh) => fresh,
+            None => {
+                let flag = self.flags.get();
+                // One event for a resize: its allocation is not another one.
+                self.flags.set(flag | flags::REPORTING);
+                let fresh = self.alloc_cold(new, caller);
+                let restore = flag & flags::REPORTING;
+                self.flags.set((self.flags.get() & !flags::REPORTING) | restore);
+                match fresh {
+                    Ok(fresh) => fresh,
+                    Err(error) => return Err(self.refuse(new, error, caller)),
+                }
+            }
+        };
+        // The smaller of both sizes: copying the new size would read past the old block.
+        let bytes = old.size().min(new.size());
+        // SAFETY: the old block has `old.size()` bytes (the caller's condition), the new one `new.size()`; the new one was
+        // unused (I3), so they do not overlap.
+        unsafe { core::ptr::copy_nonoverlapping(block.as_ptr(), fresh.as_ptr(), bytes) };
+        Ok(fresh)
+    }
+
+    /// Gives a block back. Its memory is reused when it is the last block; otherwise nothing happens. O(1).
+    ///
+    /// # Safety
+    /// `block` is a living block of this arena that was handed out for `layout`, and nothing refers to it.
+    #[inline(always)]
+    #[track_caller]
+    pub unsafe fn free(&self, block: NonNull<u8>, layout: Layout) {
+        if !self.unwatched() {
+            self.free_watched(block, layout, Location::caller());
+        } else if geometry::is_last(block.addr().get(), layout.size(), self.cursor.get().addr()) {
+            self.lower(block.as_ptr().with_addr_of(self.cursor.get()));
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn free_watched(&self, block: NonNull<u8>, layout: Layout, caller: &'static Location<'static>) {
+        self.heed_limit();
+        if geometry::is_last(block.addr().get(), layout.size(), self.cursor.get().addr()) {
+            self.lower(block.as_ptr().with_addr_of(self.cursor.get()));
+        }
+        self.report(Happening {
+            kind: EventKind::FREE,
+            block: block.as_ptr(),
+            size: layout.size(),
+            align: layout.align(),
+            caller: Some(caller),
+            ..Happening::default()
+        });
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn refuse(&self, layout: Layout, error: Error, caller: &'static Location<'static>) -> Error {
+        self.refusals.set(self.refusals.get().saturating_add(1));
+        self.report(Happening {
+            kind: EventKind::REFUSED,
+            size: layout.size(),
+            align: layout.align(),
+            caller: Some(caller),
+            ..Happening::default()
+        });
+        error
+    }
+}
+
+/// The cursor must keep the region's provenance, not the block's.
+trait WithAddrOf {
+    fn with_addr_of(self, region: *mut u8) -> *mut u8;
+}
+
+impl WithAddrOf for *mut u8 {
+    #[inline(always)]
+    fn with_addr_of(self, region: *mut u8) -> *mut u8 {
+        region.with_addr(self.addr())
+    }
+}

@@ -1,0 +1,39 @@
+//! Arenascope's arena: one contiguous region whose base, offset and capacity anyone can read.
+#![no_std]
+
+#[cfg(target_pointer_width = "16")]
+compile_error!("addresses of 16 bits are not supported");
+
+extern crate alloc as heap;
+#[cfg(feature = "std")]
+extern crate std;
+
+mod alloc;
+mod cold;
+mod create;
+mod error;
+mod geometry;
+pub mod header;
+mod inspect;
+mod last_block;
+mod owned;
+mod policy;
+mod pool;
+mod probe;
+mod region;
+mod registry;
+mod rewind;
+mod sources;
+mod system;
+
+pub use create::{Builder, GROWING_BYTES, MAX_CAPACITY};
+pub use error::{Error, RewindError};
+pub use header::{Arena, HEADER_BYTES};
+pub use inspect::{Dump, RawParts, Stats};
+pub use owned::{Owned, OwnedArena};
+pub use policy::{HugePages, OnReset};
+pub use probe::{Event, EventKind, OBSERVER_VERSION, Observer, observe_all};
+pub use region::{Region, Request, Source};
+pub use rewind::Checkpoint;
+pub use sources::{FailAt, Heap};
+pub use system::{Stepwise, System};

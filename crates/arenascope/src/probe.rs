@@ -1,0 +1,249 @@
+//! Watching an arena: the observer's table, what is reported to it, and the calls that turn it on and off.
+//!
+//! May be relied on: every event of a watched arena reaches its observer in order, numbered without gaps by the arena;
+//! an arena that nobody watches pays nothing on its allocation path and one comparison elsewhere. Deliberately absent:
+//! recording; an observer does that.
+//!
+//! # How it works
+//! `limit` is 0 while the arena is watched, so that every allocation takes the cold path and is reported there. Free, resize,
+//! checkpoint, scope, rewind, reset and destroy compare `limit` with its unwatched value.
+#![allow(unsafe_code)] // Calls the observer's function; reads the table that a program gave.
+
+use crate::Arena;
+use crate::header::{LIMIT_WATCH, flags};
+use core::ffi::c_void;
+use core::panic::Location;
+use core::sync::atomic::{AtomicPtr, Ordering};
+
+/// Version of [`Observer`] and [`Event`]. Newer versions only add fields at the end.
+pub const OBSERVER_VERSION: u32 = 1;
+
+/// What an observer gives: a table that lives as long as anything is watched.
+#[repr(C)]
+#[derive(Debug)]
+pub struct Observer {
+    /// [`OBSERVER_VERSION`] of the header or crate that the observer was built with.
+    pub version: u32,
+    /// `size_of::<Observer>()`, for tables that grow.
+    pub table_bytes: u32,
+    /// Handed to each call.
+    pub context: *mut c_void,
+    /// Called for every event, on the arena's thread, after the arena has changed (destroy, reset: before). The event is valid
+    /// during the call. What it does to the same arena is not reported. It must not unwind.
+    pub event: unsafe extern "C" fn(context: *mut c_void, event: *const Event),
+    /// 0: every allocation is reported. Else one allocation in about so many bytes; other events all the same.
+    pub sample_bytes: usize,
+}
+
+// SAFETY: the table is read only. `context` is the observer's own affair: who installs one for several threads promises in
+// `observe_all` that it may be used from them.
+unsafe impl Sync for Observer {}
+// SAFETY: as above.
+unsafe impl Send for Observer {}
+
+/// What happened. A number, so that newer ones can be passed through.
+#[repr(transparent)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+pub struct EventKind(pub u32);
+
+impl EventKind {
+    /// An arena was created; `size` is its capacity.
+    pub const CREATE: EventKind = EventKind(1);
+    /// A block was handed out.
+    pub const ALLOC: EventKind = EventKind(2);
+    /// A block grew or shrank, in place (`block == old_block`) or not.
+    pub const RESIZE: EventKind = EventKind(3);
+    /// A block was given back.
+    pub const FREE: EventKind = EventKind(4);
+    /// A scope began.
+    pub const SCOPE_ENTER: EventKind = EventKind(5);
+    /// A scope ended; everything above `block` is gone.
+    pub const SCOPE_EXIT: EventKind = EventKind(6);
+    /// A checkpoint was taken at `block`.
+    pub const CHECKPOINT: EventKind = EventKind(7);
+    /// Everything above `block` is gone.
+    pub const REWIND: EventKind = EventKind(8);
+    /// Everything is gone; the arena is empty.
+    pub const RESET: EventKind = EventKind(9);
+    /// The arena ends.
+    pub const DESTROY: EventKind = EventKind(10);
+    /// A block of `size` could not be had.
+    pub const REFUSED: EventKind = EventKind(11);
+}
+
+/// One event, with everything that is known about it. Unused fields are 0 or null.
+#[repr(C)]
+#[derive(Debug)]
+pub struct Event {
+    /// What happened.
+    pub kind: EventKind,
+    /// `size_of::<Event>()`.
+    pub event_bytes: u32,
+    /// Numbers the arena's reported events, from 1, without gaps.
+    pub number: u64,
+    /// The arena's header.
+    pub arena: *const Arena,
+    /// The arena's number in the process.
+    pub arena_id: u64,
+    /// The block's first byte.
+    pub block: *mut u8,
+    /// The block's size in bytes, as asked for.
+    pub size: usize,
+    /// The block's alignment, as asked for.
+    pub align: usize,
+    /// Resize: where the block was.
+    pub old_block: *mut u8,
+    /// Resize: its size before.
+    pub old_size: usize,
+    /// Bytes handed out, padding included, after the event.
+    pub offset: usize,
+    /// Resets, rewinds and scope ends so far.
+    pub generation: u64,
+    /// Open scopes after the event.
+    pub depth: u32,
+    /// The caller's line, from 1; 0 when not known.
+    pub line: u32,
+    /// The caller's file, UTF-8, not terminated; null when not known.
+    pub file: *const u8,
+    /// Bytes of `file`.
+    pub file_bytes: u32,
+    /// The caller's column, from 1; 0 when not known.
+    pub column: u32,
+}
+
+/// What a reporter fills in; the arena adds the rest.
+pub(crate) struct Happening {
+    pub(crate) kind: EventKind,
+    pub(crate) block: *mut u8,
+    pub(crate) size: usize,
+    pub(crate) align: usize,
+    pub(crate) old_block: *mut u8,
+    pub(crate) old_size: usize,
+    pub(crate) caller: Option<&'static Location<'static>>,
+}
+
+impl Default for Happening {
+    fn default() -> Self {
+        Happening {
+            kind: EventKind(0),
+            block: core::ptr::null_mut(),
+            size: 0,
+            align: 0,
+            old_block: core::ptr::null_mut(),
+            old_size: 0,
+            caller: None,
+        }
+    }
+}
+
+/// The observer of all arenas that have none of their own.
+static EVERYONE: AtomicPtr<Observer> = AtomicPtr::new(core::ptr::null_mut());
+
+/// The process's observer, if there is one.
+pub(crate) fn process_observer() -> *const Observer {
+    EVERYONE.load(Ordering::Acquire)
+}
+
+/// Watches all arenas of the process that have no observer of their own: those made from now on from their creation, and those
+/// alive from their next event. `None` ends it: arenas go back to full speed at their next event.
+///
+/// # Safety
+/// The observer's function may be called from any thread with its `context`, until every arena has seen the end of it: never
+/// unload it.
+pub unsafe fn observe_all(observer: Option<&'static Observer>) {
+    let table = observer.map_or(core::ptr::null_mut(), |table| (table as *const Observer).cast_mut());
+    EVERYONE.store(table, Ordering::Release);
+}
+
+impl Arena {
+    /// Watches this arena by an observer of its own, instead of the process's; `None` ends that, and watching too unless the
+    /// process has an observer. The next event is the first one reported. O(1).
+    ///
+    /// # Safety
+    /// The observer's function may be called with its `context` from whichever thread holds the arena.
+    pub unsafe fn observe(&self, observer: Option<&'static Observer>) {
+        self.observer.set(observer.map_or(core::ptr::null(), |table| table as *const Observer));
+        self.set_watched(!self.current_observer().is_null());
+    }
+
+    /// True while events are reported.
+    pub fn is_watched(&self) -> bool {
+        self.heed_limit();
+        self.flags.get() & flags::WATCHED != 0
+    }
+
+    fn current_observer(&self) -> *const Observer {
+        let own = self.observer.get();
+        if own.is_null() { process_observer() } else { own }
+    }
+
+    pub(crate) fn set_watched(&self, watched: bool) {
+        self.heed_limit();
+        let flag = self.flags.get();
+        if watched {
+            self.flags.set(flag | flags::WATCHED);
+            self.store_limit(LIMIT_WATCH);
+        } else {
+            self.flags.set(flag & !flags::WATCHED);
+            self.store_limit(self.true_limit.get());
+        }
+    }
+
+    /// Tells the observer, if the arena is watched and has one. The cold path only.
+    pub(crate) fn report(&self, what: Happening) {
+        let flag = self.flags.get();
+        if flag & flags::WATCHED == 0 || flag & flags::REPORTING != 0 {
+            return;
+        }
+        let observer = self.current_observer();
+        if observer.is_null() {
+            return;
+        }
+        let number = self.events.get() + 1;
+        self.events.set(number);
+        let (file, line, column) = match what.caller {
+            Some(caller) => (caller.file(), caller.line(), caller.column()),
+            None => ("", 0, 0),
+        };
+        let event = Event {
+            kind: what.kind,
+            event_bytes: size_of::<Event>() as u32,
+            number,
+            arena: self,
+            arena_id: self.id.get(),
+            block: what.block,
+            size: what.size,
+            align: what.align,
+            old_block: what.old_block,
+            old_size: what.old_size,
+            offset: self.offset(),
+            generation: self.generation.get(),
+            depth: self.depth.get(),
+            line,
+            file: if line == 0 { core::ptr::null() } else { file.as_ptr() },
+            file_bytes: file.len() as u32,
+            column,
+        };
+        self.flags.set(flag | flags::REPORTING);
+        // SAFETY: the table lives forever and its function may be called here: `observe` and `observe_all` had that promised.
+        let sample_bytes = unsafe {
+            ((*observer).event)((*observer).context, &event);
+            (*observer).sample_bytes
+        };
+        self.flags.set(self.flags.get() & !flags::REPORTING);
+        if sample_bytes > 0 {
+            self.sample_after(sample_bytes);
+        }
+    }
+
+    /// Lets about `bytes` be allocated before the next report. Stays below the true limit, so that other events still see that
+    /// the arena is watched.
+    fn sample_after(&self, bytes: usize) {
+        let next = self.cursor.get().addr().saturating_add(bytes) & !(crate::geometry::GRAIN - 1);
+        let highest = self.true_limit.get().saturating_sub(crate::geometry::GRAIN);
+        self.heed_limit();
+        if self.flags.get() & flags::WATCHED != 0 {
+            self.store_limit(next.min(highest));
+        }
+    }
+}

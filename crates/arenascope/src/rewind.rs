@@ -1,0 +1,255 @@
+//! Going back: checkpoints, rewind, reset, and the primitive under scopes.
+//!
+//! May be relied on: a foreign checkpoint, one of an outer scope, or one whose place was rewound over is an error and changes
+//! nothing. Deliberately absent: the borrow-checked scopes themselves (`scope`).
+#![allow(unsafe_code)] // Lowers the cursor under blocks; commits and decommits.
+
+use crate::header::{REWINDS, flags};
+use crate::policy::OnReset;
+use crate::probe::{EventKind, Happening};
+use crate::{Arena, Owned, RewindError};
+use core::panic::Location;
+
+/// A saved cursor: arena, place, generation and scope. Plain data; keeping one costs nothing.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Checkpoint {
+    arena: u64,
+    /// An address.
+    cursor: usize,
+    generation: u64,
+    scope: u64,
+    depth: u32,
+}
+
+/// What a scope must give back at its end.
+#[derive(Debug)]
+pub(crate) struct ScopeMark {
+    cursor: *mut u8,
+    outer: u64,
+}
+
+impl ScopeMark {
+    /// Where the scope's first block begins.
+    pub(crate) fn cursor(&self) -> *mut u8 {
+        self.cursor
+    }
+}
+
+impl Arena {
+    /// Saves where the arena stands, to come back with [`Owned::rewind`]. O(1), changes nothing.
+    #[inline]
+    #[track_caller]
+    pub fn checkpoint(&self) -> Checkpoint {
+        if !self.unwatched() {
+            self.report_place(EventKind::CHECKPOINT, Location::caller());
+        }
+        Checkpoint {
+            arena: self.id.get(),
+            cursor: self.cursor.get().addr(),
+            generation: self.generation.get(),
+            scope: self.scope.get(),
+            depth: self.depth.get(),
+        }
+    }
+
+    /// As [`Owned::rewind`], through a shared reference: for code that knows more than the borrow checker.
+    ///
+    /// # Errors
+    /// As there.
+    ///
+    /// # Safety
+    /// Nothing refers any more to blocks that were allocated after the checkpoint.
+    #[track_caller]
+    pub unsafe fn rewind_unchecked(&self, to: &Checkpoint) -> Result<(), RewindError> {
+        self.judge(to)?;
+        self.remember_rewind(to.cursor);
+        self.lower(self.cursor.get().with_addr(to.cursor));
+        self.generation.set(self.generation.get() + 1);
+        if !self.unwatched() {
+            self.report_place(EventKind::REWIND, Location::caller());
+        }
+        Ok(())
+    }
+
+    /// Whether the checkpoint may be gone back to. O(1).
+    ///
+    /// # Errors
+    /// Why not.
+    pub fn judge(&self, checkpoint: &Checkpoint) -> Result<(), RewindError> {
+        if checkpoint.arena != self.id.get() {
+            return Err(RewindError::Foreign);
+        }
+        if checkpoint.scope != self.scope.get() {
+            // Scope numbers grow: a smaller one is that of a scope around this one, or of one that has ended.
+            let outer = checkpoint.depth < self.depth.get() && checkpoint.generation >= self.reset_generation.get();
+            return Err(if outer { RewindError::OutOfOrder } else { RewindError::Stale });
+        }
+        let overtaken = self
+            .rewinds
+            .get()
+            .iter()
+            .any(|(generation, place)| *generation > checkpoint.generation && *place < checkpoint.cursor);
+        if overtaken
+            || checkpoint.generation < self.reset_generation.get()
+            || checkpoint.cursor > self.cursor.get().addr()
+        {
+            return Err(RewindError::Stale);
+        }
+        Ok(())
+    }
+
+    /// Remembers that everything above `place` went, so that checkpoints above it are known to be stale.
+    ///
+    /// A rewind further down makes those above it superfluous, so that a stack of checkpoints needs one entry. When more
+    /// than [`REWINDS`] places rise, the lowest is forgotten: a stale checkpoint may then pass, which costs no safety, for
+    /// rewinding needs that nothing above it is referred to.
+    fn remember_rewind(&self, place: usize) {
+        let generation = self.generation.get() + 1;
+        let mut kept = [(0, 0); REWINDS];
+        let mut count = 0;
+        for entry in self.rewinds.get() {
+            if entry.0 != 0 && entry.1 < place {
+                if count == REWINDS - 1 {
+                    kept.copy_within(1.., 0);
+                    count -= 1;
+                }
+                if let Some(slot) = kept.get_mut(count) {
+                    *slot = entry;
+                }
+                count += 1;
+            }
+        }
+        if let Some(slot) = kept.get_mut(count) {
+            *slot = (generation, place);
+        }
+        self.rewinds.set(kept);
+    }
+
+    /// Moves the cursor down (or nowhere), keeping the highest place it has been at.
+    #[inline(always)]
+    pub(crate) fn lower(&self, to: *mut u8) {
+        let from = self.cursor.get().addr();
+        if from > self.high_water.get() {
+            self.high_water.set(from);
+        }
+        self.cursor.set(to);
+    }
+
+    /// Begins a scope.
+    #[inline(always)]
+    #[track_caller]
+    pub(crate) fn scope_enter(&self) -> ScopeMark {
+        let mark = ScopeMark { cursor: self.cursor.get(), outer: self.scope.get() };
+        let number = self.scopes.get() + 1;
+        self.scopes.set(number);
+        self.scope.set(number);
+        self.depth.set(self.depth.get().wrapping_add(1));
+        if !self.unwatched() {
+            self.report_place(EventKind::SCOPE_ENTER, Location::caller());
+        }
+        mark
+    }
+
+    /// Ends the scope that `mark` began: the cursor goes back to where it was.
+    ///
+    /// # Safety
+    /// `mark` comes from `scope_enter` of this arena, scopes begun after it have ended, the arena was not reset since, and
+    /// nothing refers to blocks allocated since.
+    #[inline(always)]
+    pub(crate) unsafe fn scope_exit(&self, mark: &ScopeMark, caller: Option<&'static Location<'static>>) {
+        self.lower(mark.cursor);
+        self.scope.set(mark.outer);
+        self.depth.set(self.depth.get().wrapping_sub(1));
+        self.generation.set(self.generation.get() + 1);
+        if !self.unwatched() {
+            self.report_place_from(EventKind::SCOPE_EXIT, caller);
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn report_place(&self, kind: EventKind, caller: &'static Location<'static>) {
+        self.report_place_from(kind, Some(caller));
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn report_place_from(&self, kind: EventKind, caller: Option<&'static Location<'static>>) {
+        self.heed_limit();
+        self.report(Happening { kind, block: self.cursor.get(), caller, ..Happening::default() });
+    }
+
+    /// Empties the arena. Memory stays, as `on_reset` says.
+    ///
+    /// # Safety
+    /// Nothing refers to any block.
+    #[track_caller]
+    pub(crate) unsafe fn reset_unchecked(&self) {
+        if !self.unwatched() {
+            self.report_place(EventKind::RESET, Location::caller());
+        }
+        self.lower(self.base.get());
+        let generation = self.generation.get() + 1;
+        self.generation.set(generation);
+        self.reset_generation.set(generation);
+        self.rewinds.set([(0, 0); REWINDS]);
+        self.depth.set(0);
+        self.scope.set(0);
+        let keep = match self.on_reset.get() {
+            OnReset::Keep => return,
+            OnReset::KeepUpTo(bytes) => bytes,
+            OnReset::Release => 0,
+        };
+        // SAFETY: the caller's condition.
+        unsafe { self.give_back(keep) };
+    }
+
+    /// Gives the pages behind the first `keep` payload bytes back to the source.
+    ///
+    /// # Safety
+    /// The arena is empty, and nothing refers to any block.
+    pub(crate) unsafe fn give_back(&self, keep: usize) {
+        let committed = self.committed.get();
+        if committed <= keep {
+            return;
+        }
+        let base = self.base.get().addr();
+        let start = self.region_start();
+        let ahead = base - start.addr().get();
+        // SAFETY: I2, I6 — the range lies in the region; nothing refers to it (the caller's condition).
+        let given = unsafe { self.source.get().decommit(start, ahead + keep, ahead + committed) };
+        if let Some((from, to)) = given {
+            let (first, end) = (start.addr().get() + from, start.addr().get() + to);
+            // Zero again, from `first` on: I5. Only if nothing dirty is left behind `end`.
+            let dirty = self.clean_from.get().max(self.high_water.get());
+            if self.flags.get() & flags::ZEROED != 0 && dirty <= end {
+                self.clean_from.set(dirty.min(first));
+                self.high_water.set(self.high_water.get().min(first));
+            }
+            self.committed.set(first - base);
+            self.set_true_limit();
+        }
+    }
+}
+
+impl Owned<'_> {
+    /// Goes back to a checkpoint: everything allocated since is gone. O(1).
+    ///
+    /// The exclusive borrow shows that nothing refers to any block, older ones included. Where that is too much, use
+    /// a scope, or [`Arena::rewind_unchecked`].
+    ///
+    /// # Errors
+    /// [`RewindError::Foreign`], [`RewindError::Stale`], [`RewindError::OutOfOrder`]; nothing has changed then.
+    #[track_caller]
+    pub fn rewind(&mut self, to: &Checkpoint) -> Result<(), RewindError> {
+        // SAFETY: blocks borrow the arena, and `&mut self` says that no such borrow lives.
+        unsafe { self.rewind_unchecked(to) }
+    }
+
+    /// Empties the arena. Its memory stays, unless [`OnReset`] says otherwise. O(1) when it stays.
+    #[track_caller]
+    pub fn reset(&mut self) {
+        // SAFETY: as in `rewind`.
+        unsafe { self.reset_unchecked() }
+    }
+}
