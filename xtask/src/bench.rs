@@ -1,155 +1,38 @@
-//! What watching costs: a hooked call against the same program unhooked, and bytes of trace per event.
+//! What Arenascope costs and what its arena is worth, measured into docs/performance.md and docs/performance.json.
 //!
-//! Pinned to one CPU, by turns, median and least over all batches of all rounds; written to docs/performance.json and
-//! docs/performance.md. Deliberately absent: judgement. The table says what must and what aims; the reader compares.
+//! Two benches share the two files: the hooked call, and the arena beside its peers. Each renews its own part and leaves the
+//! other's as it was. Deliberately absent: judgement beyond *must* and *aim*.
 
-use crate::steps;
-use serde_json::{Value, json};
-use std::path::Path;
-use std::process::Command;
+mod arenas;
+mod hooked;
+mod page;
 
-const ROUNDS: usize = 7;
-const BATCHES: u64 = 20;
-/// A multiple of 64, so that the many-places loop makes exactly as many calls.
-const CALLS: u64 = 128_000;
-
-/// Measures and writes both files.
-pub fn run() -> Result<(), String> {
-    let arenascope = steps::arenascope(true)?;
-    let folder = steps::scratch("bench")?;
-    let program = folder.join("hooked_call");
-    steps::status(
-        Command::new("cc")
-            .args(["-g", "-O2", "-fno-omit-frame-pointer", "-o"])
-            .arg(&program)
-            .arg(steps::root().join("bench/hooked_call.c")),
-        "cc bench/hooked_call.c",
-    )?;
-
-    let mut rows = Vec::new();
-    for (sites, row) in [("one", "hooked call, 8 frames, one site"), ("sites", "hooked call, 8 frames, 64 sites")] {
-        let mut plain = Vec::new();
-        let mut watched = Vec::new();
-        let mut bytes_per_event = 0.0;
-        for round in 0..ROUNDS {
-            eprintln!("xtask: {row}, round {} of {ROUNDS}", round + 1);
-            plain.extend(batches(pinned(&program).args(work(sites)))?);
-            let trace = folder.join("hooked_call.ascope");
-            watched.extend(batches(
-                pinned(&arenascope)
-                    .args(["run", "--force", "--alloc", "take(arena, size) -> block", "--log", "/dev/null", "-o"])
-                    .arg(&trace)
-                    .arg("--")
-                    .arg(&program)
-                    .args(work(sites)),
-            )?);
-            let length = std::fs::metadata(&trace).map_err(|error| format!("{}: {error}", trace.display()))?.len();
-            bytes_per_event = length as f64 / (BATCHES * CALLS) as f64;
+/// Runs what `words` ask for: nothing is everything.
+pub fn run(words: &[&str]) -> Result<(), String> {
+    match words {
+        [] => {
+            hooked::run()?;
+            arenas::run(&[])
         }
-        let (plain, watched) = (spread(plain)?, spread(watched)?);
-        rows.push(json!({
-            "row": row, "unit": "ns", "ours": round(watched.median - plain.median), "ours_min": round(watched.min - plain.min),
-            "peer": "the same call, unhooked", "peer_value": round(plain.median),
-            "ratio": round(watched.median / plain.median), "must": 60, "aim": 25,
-        }));
-        rows.push(json!({
-            "row": format!("trace, {row}"), "unit": "bytes per event", "ours": round(bytes_per_event),
-            "peer": "", "peer_value": Value::Null, "ratio": Value::Null, "must": 8, "aim": 5,
-        }));
-    }
-    let docs = steps::root().join("docs");
-    let text = serde_json::to_string_pretty(&rows).map_err(|error| error.to_string())?;
-    write(&docs.join("performance.json"), &format!("{text}\n"))?;
-    let page = page(&rows, &machine());
-    write(&docs.join("performance.md"), &page)?;
-    print!("{page}");
-    Ok(())
-}
-
-fn write(path: &Path, text: &str) -> Result<(), String> {
-    std::fs::write(path, text).map_err(|error| format!("{}: {error}", path.display()))
-}
-
-fn work(sites: &str) -> [String; 3] {
-    [BATCHES.to_string(), CALLS.to_string(), sites.to_owned()]
-}
-
-/// The last CPU: the first one serves more interrupts.
-fn pinned(program: &Path) -> Command {
-    let last = std::thread::available_parallelism().map_or(0, |n| n.get() - 1);
-    let mut command = Command::new("taskset");
-    command.args(["-c", &last.to_string()]).arg(program);
-    command
-}
-
-fn batches(command: &mut Command) -> Result<Vec<f64>, String> {
-    let text = steps::output(command, "bench/hooked_call")?;
-    text.lines().map(|line| line.parse().map_err(|_| format!("bench/hooked_call printed {line:?}"))).collect()
-}
-
-struct Spread {
-    median: f64,
-    min: f64,
-}
-
-fn spread(mut values: Vec<f64>) -> Result<Spread, String> {
-    values.sort_by(f64::total_cmp);
-    match (values.get(values.len() / 2), values.first()) {
-        (Some(&median), Some(&min)) => Ok(Spread { median, min }),
-        _ => Err("bench/hooked_call printed nothing".into()),
+        ["hooked"] => hooked::run(),
+        ["arenas", rest @ ..] => arenas::run(rest),
+        [other, ..] => Err(format!("no bench {other}: hooked, arenas, or nothing for both")),
     }
 }
 
-fn round(value: f64) -> f64 {
-    (value * 100.0).round() / 100.0
-}
-
+/// The machine in a line: CPU, how many, memory, kernel.
 fn machine() -> String {
-    let cpu = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let cpu =
-        cpu.lines().find_map(|line| line.strip_prefix("model name")).unwrap_or("").trim_start_matches(['\t', ' ', ':']);
-    let kernel = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
-    let cpus = std::thread::available_parallelism().map_or(0, usize::from);
-    format!("{cpu}, {cpus} CPUs, Linux {}", kernel.trim())
-}
-
-fn page(rows: &[Value], machine: &str) -> String {
-    let cell = |value: &Value| match value {
-        Value::Null => String::new(),
-        Value::String(text) => text.clone(),
-        other => other.to_string(),
+    let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
+    let field = |text: &str, name: &str| {
+        let line = text.lines().find_map(|line| line.strip_prefix(name)).unwrap_or("");
+        line.trim_start_matches(['\t', ' ', ':']).trim().to_owned()
     };
-    let mut page = format!(
-        "# Performance\n\nWritten by `cargo xtask bench` on: {machine}.\n\n\
-         `ours` of a hooked call is what watching adds to it: the median of {} batches of {CALLS} calls with the hook minus the\n\
-         median without, pinned to one CPU, by turns; `least` the same of the fastest batches. The program is\n\
-         [bench/hooked_call.c](../bench/hooked_call.c): an allocator of five instructions under eight frames, called from one\n\
-         place or from 64. *must* is what this version promises, *aim* what a later one wants.\n\n\
-         | row | unit | ours | least | peer | peer value | ratio | must | aim |\n|---|---|---|---|---|---|---|---|---|\n",
-        ROUNDS as u64 * BATCHES
-    );
-    for row in rows {
-        let cells = ["row", "unit", "ours", "ours_min", "peer", "peer_value", "ratio", "must", "aim"];
-        let cells: Vec<String> = cells.iter().map(|name| cell(row.get(name).unwrap_or(&Value::Null))).collect();
-        page.push_str(&format!("| {} |\n", cells.join(" | ")));
-    }
-    page
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_median_and_the_least_of_unsorted_values() {
-        let s = spread(vec![3.0, 1.0, 9.0, 2.0, 4.0]).expect("values");
-        assert_eq!((s.median, s.min), (3.0, 1.0));
-        assert!(spread(Vec::new()).is_err());
-    }
-
-    #[test]
-    fn the_page_has_a_line_for_every_row_and_nothing_for_null() {
-        let page = page(&[json!({"row": "x", "unit": "ns", "ours": 1.5, "peer_value": null, "must": 60})], "machine");
-        assert!(page.contains("| x | ns | 1.5 |  |  |  |  | 60 |  |"), "{page}");
-    }
+    let info = read("/proc/cpuinfo");
+    let model = ["model name", "cpu family", "model\t"].map(|name| field(&info, name));
+    let [name, family, number] = model;
+    let kib: f64 = field(&read("/proc/meminfo"), "MemTotal").trim_end_matches(" kB").parse().unwrap_or(0.0);
+    let cpus = std::thread::available_parallelism().map_or(0, usize::from);
+    let kernel = read("/proc/sys/kernel/osrelease");
+    let gib = kib / f64::from(1 << 20);
+    format!("{name} (family {family}, model {number}), {cpus} CPUs, {gib:.0} GiB, Linux {}", kernel.trim())
 }

@@ -20,7 +20,9 @@ cargo xtask CHORE
   test [--long] [ARG…]  installs or names missing Debian packages, runs the labs and all tests; ARG goes to `cargo test`
   ci                    what a change must pass: format, clippy, docs, tidy, test
   labs [NAME]           runs the labs and compares what is found with what each lab expects
-  bench                 cost of a hooked call and bytes per event, into docs/performance.md and docs/performance.json
+  bench [hooked]        cost of a hooked call and bytes per event; without a word all benches. Results go into
+                        docs/performance.md and docs/performance.json
+  bench arenas [ARG…]   the arena beside its peers; ARG as bench/arenas/README.md says (--quick, row names)
   tidy                  the layer rules and house rules
   unsafe [--write]      where unsafe code is, counted; --write renews the checked-in list
 ";
@@ -32,7 +34,7 @@ fn main() -> ExitCode {
         ["ci"] => ci(),
         ["test", rest @ ..] => test(rest),
         ["labs", rest @ ..] if rest.len() <= 1 => labs::run(rest.first().copied()),
-        ["bench"] => bench::run(),
+        ["bench", rest @ ..] => bench::run(rest),
         ["tidy"] => tidy::run(),
         ["unsafe"] => unsafe_list::print(),
         ["unsafe", "--write"] => unsafe_list::write(),

@@ -1,4 +1,4 @@
-//! What the tests need from Debian: installed when we may, named when we may not.
+//! What the tests and benches need from Debian: installed when we may, named when we may not.
 //!
 //! A missing compiler must never turn a test into a skipped test, so this runs before them.
 
@@ -23,17 +23,33 @@ const NEEDED: &[(&str, &str)] = &[
     ("libapr1-dev", "/usr/include/apr-1.0/apr_pools.h"),
 ];
 
-/// Makes sure all of them are there, installing what is missing when this is root on a system with apt-get.
+/// What the benches need beside a C compiler: the C arenas, and callgrind.
+const NEEDED_BY_BENCHES: &[(&str, &str)] = &[
+    ("gcc", "gcc"),
+    ("libc6-dev", "/usr/include/stdlib.h"),
+    ("libapr1-dev", "/usr/include/apr-1.0/apr_pools.h"),
+    ("libtalloc-dev", "/usr/include/talloc.h"),
+    ("valgrind", "valgrind"),
+];
+
+/// Makes sure all that the tests need is there, installing what is missing when this is root on a system with apt-get.
 pub fn require() -> Result<(), String> {
-    let missing = missing();
+    require_all(NEEDED)
+}
+
+/// The same for the benches.
+pub fn require_for_benches() -> Result<(), String> {
+    require_all(NEEDED_BY_BENCHES)
+}
+
+fn require_all(needed: &[(&'static str, &str)]) -> Result<(), String> {
+    let missing = missing(needed);
     if missing.is_empty() {
         return Ok(());
     }
     let list = missing.join(" ");
     if !may_install() {
-        return Err(format!(
-            "the tests need packages that are not here: {list}\n       as root: apt-get install {list}"
-        ));
+        return Err(format!("packages are needed that are not here: {list}\n       as root: apt-get install {list}"));
     }
     eprintln!("xtask: apt-get install {list}");
     steps::status(Command::new("apt-get").args(["update", "-qq"]), "apt-get update")?;
@@ -44,14 +60,14 @@ pub fn require() -> Result<(), String> {
             .env("DEBIAN_FRONTEND", "noninteractive"),
         "apt-get install",
     )?;
-    match self::missing().as_slice() {
+    match self::missing(needed).as_slice() {
         [] => Ok(()),
         still => Err(format!("apt-get install succeeded, and yet these are not here: {}", still.join(" "))),
     }
 }
 
-fn missing() -> Vec<&'static str> {
-    NEEDED.iter().filter(|(_, probe)| !present(probe)).map(|(package, _)| *package).collect()
+fn missing(needed: &[(&'static str, &str)]) -> Vec<&'static str> {
+    needed.iter().filter(|(_, probe)| !present(probe)).map(|(package, _)| *package).collect()
 }
 
 fn present(probe: &str) -> bool {

@@ -1,0 +1,6 @@
+//! Everybody ours is compared with.
+
+pub mod arenas;
+pub mod c;
+pub mod general;
+pub mod limit;
