@@ -218,53 +218,66 @@ impl<'name> Builder<'name> {
         self.build_at(Location::caller())
     }
 
+    #[inline]
     pub(crate) fn build_at(&self, caller: &'static Location<'static>) -> Result<OwnedArena, Error> {
-        let seat = match self.capacity {
-            Some(capacity) if capacity > MAX_CAPACITY => return Err(Error::TooLarge),
-            Some(capacity) => self.bounded(capacity)?,
-            None => self.growing()?,
-        };
-        let capacity = self.capacity.unwrap_or(seat.reserved - HEADER_BYTES);
-        // SAFETY: the seat is fresh from a source or from the pool: nobody else uses it.
-        Ok(unsafe { begin(seat, self, capacity, caller) })
-    }
-
-    fn bounded(&self, capacity: usize) -> Result<Seat, Error> {
-        if self.source.is_none() && self.keep && !cfg!(miri) {
-            if let Some(seat) = pool::small_seat(capacity) {
-                return Ok(seat);
-            }
+        if let (Some(capacity), None, true) = (self.capacity, self.source, self.keep && !cfg!(miri))
+            && let Some(seat) = pool::small_seat(capacity)
+        {
+            // SAFETY: the seat is fresh from the pool: nobody else uses it, and its class holds the capacity.
+            return Ok(unsafe { begin(seat, self, capacity, caller) });
         }
-        let huge = self.huge_pages != HugePages::Never && capacity >= HUGE_FROM;
-        self.mapped(HEADER_BYTES + (geometry::up(capacity as u64, GRAIN as u64) as usize), huge)
+        self.build_alone(caller)
     }
 
-    fn growing(&self) -> Result<Seat, Error> {
+    #[inline(never)]
+    fn build_alone(&self, caller: &'static Location<'static>) -> Result<OwnedArena, Error> {
         let huge = self.huge_pages != HugePages::Never;
-        if self.reserve > 0 {
-            return self.mapped(
-                HEADER_BYTES + (geometry::up(self.reserve.min(MAX_CAPACITY) as u64, GRAIN as u64) as usize),
-                huge,
-            );
+        let rounded = |bytes: usize| HEADER_BYTES + geometry::up(bytes as u64, GRAIN as u64) as usize;
+        let (seat, fresh) = match (self.capacity, self.reserve) {
+            (Some(bytes), _) | (None, bytes @ 1..) if bytes > MAX_CAPACITY => return Err(Error::TooLarge),
+            (Some(bytes), _) => self.alone(rounded(bytes), false, huge && bytes >= HUGE_FROM)?,
+            (None, bytes @ 1..) => self.alone(rounded(bytes), true, huge)?,
+            (None, 0) => self.growing(huge)?,
+        };
+        let capacity = match (self.capacity, self.reserve) {
+            (Some(bytes), _) | (None, bytes @ 1..) => bytes,
+            (None, 0) => seat.reserved - HEADER_BYTES,
+        };
+        // SAFETY: the seat is fresh from a source or from the pool: nobody else uses it.
+        let arena = unsafe { begin(seat, self, capacity, caller) };
+        if fresh {
+            // SAFETY: written a moment ago; regions of their own end in `pool::release`.
+            unsafe { pool::enlist(arena.header()) };
         }
+        Ok(arena)
+    }
+
+    fn growing(&self, huge: bool) -> Result<(Seat, bool), Error> {
         let mut bytes = match self.source {
             Some(source) if source.name() == crate::Heap.name() => crate::Heap::GROWING_BYTES,
             None if cfg!(miri) => crate::Heap::GROWING_BYTES,
             _ => pool::growing_bytes(),
         };
         loop {
-            match self.mapped(bytes, huge) {
+            match self.alone(bytes, true, huge) {
                 Err(Error::Os(_)) if bytes / 2 >= GROWING_LEAST => bytes /= 2,
-                Ok(seat) => return Ok(Seat { flags: seat.flags | flags::GROWING, ..seat }),
                 other => return other,
             }
         }
     }
 
-    /// A region of its own for at least `bytes` from the header on.
-    fn mapped(&self, bytes: usize, huge: bool) -> Result<Seat, Error> {
-        let default = default_source();
-        let source = self.source.unwrap_or(default);
+    /// A region of its own for at least `bytes` from the header on: a kept one, or a fresh one (true).
+    fn alone(&self, bytes: usize, growing: bool, huge: bool) -> Result<(Seat, bool), Error> {
+        let chosen = if self.populate { flags::POPULATE } else { 0 };
+        // HugePages::Always begins elsewhere: such regions are not kept.
+        if self.source.is_none()
+            && self.keep
+            && self.huge_pages != HugePages::Always
+            && let Some(seat) = pool::alone_seat(bytes, growing, huge)
+        {
+            return Ok((Seat { flags: seat.flags | chosen, ..seat }, false));
+        }
+        let source = self.source.unwrap_or(default_source());
         let paged = source.name() != crate::Heap.name();
         let colour = if paged { pool::next_colour() } else { 0 };
         let head_bytes = match (huge && paged, self.huge_pages) {
@@ -273,9 +286,15 @@ impl<'name> Builder<'name> {
             (true, _) => HEAD_BYTES,
         };
         let region = source.reserve(Request { bytes: bytes + colour, head_bytes })?;
-        let set = if head_bytes > 0 { flags::HUGE } else { 0 } | if self.populate { flags::POPULATE } else { 0 };
+        let mut set = chosen;
+        if head_bytes > 0 {
+            set |= flags::HUGE;
+        }
+        if growing {
+            set |= flags::GROWING;
+        }
         match Seat::in_region(&region, colour, set) {
-            Ok(seat) => Ok(seat),
+            Ok(seat) => Ok((seat, true)),
             Err(error) => {
                 // SAFETY: the region was reserved a moment ago, and nobody knows it.
                 unsafe { region.source.release(region.mapping, region.mapping_bytes) };
@@ -409,7 +428,9 @@ unsafe fn begin(seat: Seat, builder: &Builder<'_>, capacity: usize, caller: &'st
     set_name(arena, builder);
     let observer = builder.observer.map_or(core::ptr::null(), |table| table as *const Observer);
     arena.observer.set(observer);
-    let keep = if builder.keep { flags::KEEP } else { 0 };
+    // Kept are regions of the system that look alike.
+    let alike = builder.keep && builder.source.is_none() && builder.huge_pages as u8 != HugePages::Always as u8;
+    let keep = if alike && !cfg!(miri) { flags::KEEP } else { 0 };
     arena.flags.set(seat.flags | keep);
     let limit = geometry::limit(base.addr() + arena.committed.get(), base.addr() + capacity);
     arena.true_limit.set(limit);

@@ -148,7 +148,7 @@ pub struct Arena {
     pub(crate) class: Cell<u32>,
     /// Bytes from the region's start to the header.
     pub(crate) colour: Cell<u32>,
-    /// The next kept region; the slab while the arena lives.
+    /// The slab that a slot lies in.
     pub(crate) link: Cell<*mut u8>,
     pub(crate) on_reset: Cell<crate::policy::OnReset>,
     pub(crate) rewinds: Cell<[(u64, usize); REWINDS]>,

@@ -20,9 +20,13 @@ mod owned;
 mod policy;
 mod pool;
 mod probe;
+mod process;
+#[doc(hidden)]
+pub mod raw;
 mod region;
 mod registry;
 mod rewind;
+mod slab;
 mod sources;
 mod system;
 
@@ -32,8 +36,10 @@ pub use header::{Arena, HEADER_BYTES};
 pub use inspect::{Dump, RawParts, Stats};
 pub use owned::{Owned, OwnedArena};
 pub use policy::{HugePages, OnReset};
+pub use pool::{KeptLimits, kept, release_kept, set_kept_limits};
 pub use probe::{Event, EventKind, OBSERVER_VERSION, Observer, observe_all};
 pub use region::{Region, Request, Source};
 pub use rewind::Checkpoint;
+pub use slab::{MAGIC_SLAB, Slab};
 pub use sources::{FailAt, Heap};
 pub use system::{Stepwise, System};

@@ -1,10 +1,119 @@
-//! Where all arenas of the process are found: a list of the mappings that hold them.
-#![forbid(unsafe_code)]
+//! Where all arenas of the process are found: two lists of the memory that holds them.
+//!
+//! May be relied on: whoever holds the lock sees only mapped memory. The lists change when memory is mapped or unmapped, not
+//! when an arena begins or ends. A debugger walks [`ALONE`] and [`SLABS`] forward: links are written so that each list is
+//! whole at any moment. Deliberately absent: arenas in a caller's buffer, which may vanish without a word.
+#![allow(unsafe_code)] // Follows and writes links between headers.
 
+use crate::process;
 use core::cell::Cell;
+use core::ptr::NonNull;
+use core::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
 
-/// A place in the list, inside the header.
+/// A place in a list, inside a header.
+#[repr(C)]
 pub(crate) struct Listed {
-    pub(crate) next: Cell<*mut Listed>,
-    pub(crate) previous: Cell<*mut Listed>,
+    next: Cell<*mut Listed>,
+    previous: Cell<*mut Listed>,
+}
+
+impl Listed {
+    pub(crate) const fn new() -> Self {
+        Listed { next: Cell::new(core::ptr::null_mut()), previous: Cell::new(core::ptr::null_mut()) }
+    }
+
+    /// For regions that are in no list: a link of their owner's.
+    pub(crate) fn borrow_link(&self) -> &Cell<*mut Listed> {
+        &self.next
+    }
+}
+
+/// One list. Its lock holds the number of the process that took it: after a fork in a bad moment the child knows that the
+/// holder is not there.
+pub(crate) struct Registry {
+    lock: AtomicU32,
+    first: AtomicPtr<Listed>,
+}
+
+/// Regions with a mapping, or a heap block, of their own.
+pub(crate) static ALONE: Registry = Registry::new();
+
+/// Mappings that hold small arenas.
+pub(crate) static SLABS: Registry = Registry::new();
+
+impl Registry {
+    const fn new() -> Self {
+        Registry { lock: AtomicU32::new(0), first: AtomicPtr::new(core::ptr::null_mut()) }
+    }
+
+    fn locked<R>(&self, work: impl FnOnce() -> R) -> R {
+        let me = process::pid();
+        loop {
+            match self.lock.compare_exchange_weak(0, me, Ordering::Acquire, Ordering::Relaxed) {
+                Ok(_) => break,
+                Err(holder) if holder != 0 && holder != me => {
+                    // A thread of the process that we were forked from: it does not exist here.
+                    if self.lock.compare_exchange(holder, me, Ordering::Acquire, Ordering::Relaxed).is_ok() {
+                        break;
+                    }
+                }
+                Err(_) => crate::system::yield_now(),
+            }
+        }
+        let result = work();
+        self.lock.store(0, Ordering::Release);
+        result
+    }
+
+    /// Calls `visit` for each entry. It must not map or unmap arenas' memory.
+    pub(crate) fn each(&self, mut visit: impl FnMut(NonNull<Listed>)) {
+        self.locked(|| {
+            let mut at = self.first.load(Ordering::Relaxed);
+            while let Some(entry) = NonNull::new(at) {
+                // SAFETY: listed entries are mapped until they are removed, which needs the lock we hold.
+                at = unsafe { entry.as_ref() }.next.get();
+                visit(entry);
+            }
+        });
+    }
+}
+
+/// Puts an entry first.
+///
+/// # Safety
+/// The entry is mapped, stays where it is until `remove`, and is in no list. Its pointer may reach the whole header it is in.
+pub(crate) unsafe fn add(registry: &Registry, entry: NonNull<Listed>) {
+    // SAFETY: mapped (the caller's condition).
+    let this = unsafe { entry.as_ref() };
+    registry.locked(|| {
+        let first = registry.first.load(Ordering::Relaxed);
+        this.next.set(first);
+        this.previous.set(core::ptr::null_mut());
+        if let Some(first) = NonNull::new(first) {
+            // SAFETY: listed, hence mapped; links are written under the lock only.
+            unsafe { first.as_ref() }.previous.set(entry.as_ptr());
+        }
+        registry.first.store(entry.as_ptr(), Ordering::Release);
+    });
+}
+
+/// Takes an entry out.
+///
+/// # Safety
+/// The entry is in this list.
+pub(crate) unsafe fn remove(registry: &Registry, entry: NonNull<Listed>) {
+    // SAFETY: listed, hence mapped.
+    let this = unsafe { entry.as_ref() };
+    registry.locked(|| {
+        let (next, previous) = (this.next.get(), this.previous.get());
+        match NonNull::new(previous) {
+            // SAFETY: neighbours are listed, hence mapped; links are written under the lock only.
+            Some(previous) => unsafe { previous.as_ref() }.next.set(next),
+            None => registry.first.store(next, Ordering::Release),
+        }
+        if let Some(next) = NonNull::new(next) {
+            // SAFETY: as above.
+            unsafe { next.as_ref() }.previous.set(previous);
+        }
+    });
 }

@@ -14,7 +14,7 @@ use crate::region::{Region, Request, Source};
 use crate::{Error, geometry};
 use core::ffi::c_void;
 use core::ptr::NonNull;
-use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicBool, Ordering};
 use rustix::io::Errno;
 use rustix::mm::{Advice, MapFlags, MprotectFlags, ProtFlags};
 
@@ -29,25 +29,16 @@ pub struct System;
 #[derive(Clone, Copy, Debug)]
 pub struct Stepwise;
 
-/// Bytes of a page.
-pub(crate) fn page_bytes() -> usize {
-    static PAGE: AtomicUsize = AtomicUsize::new(0);
-    match PAGE.load(Ordering::Relaxed) {
-        0 => {
-            let bytes = rustix::param::page_size().max(4096);
-            PAGE.store(bytes, Ordering::Relaxed);
-            bytes
-        }
-        bytes => bytes,
-    }
-}
+/// Ranges given to the kernel are multiples of this, from a region's start: the page, or what is a multiple of every page size
+/// the system may have. A constant, for asking reads the auxiliary vector, which is not there under Valgrind.
+const PAGE: usize = if cfg!(target_arch = "x86_64") { 4 << 10 } else { 64 << 10 };
 
 fn pages_up(bytes: usize) -> usize {
-    geometry::up(bytes as u64, page_bytes() as u64) as usize
+    geometry::up(bytes as u64, PAGE as u64) as usize
 }
 
 fn pages_down(bytes: usize) -> usize {
-    geometry::down(bytes as u64, page_bytes() as u64) as usize
+    geometry::down(bytes as u64, PAGE as u64) as usize
 }
 
 fn os(error: Errno) -> Error {
@@ -88,6 +79,22 @@ fn map(request: Request, writable: bool) -> Result<Region, Error> {
         zeroed: true,
         source: if writable { &System } else { &Stepwise },
     })
+}
+
+impl System {
+    /// A region whose every byte is usable at once.
+    pub(crate) fn reserve_all(&'static self, request: Request) -> Option<Region> {
+        let region = self.reserve(request).ok()?;
+        // SAFETY: the whole of the region just reserved.
+        match unsafe { region.source.commit(region.start, 0, region.bytes, false) } {
+            Ok(()) => Some(Region { committed: region.bytes, ..region }),
+            Err(_) => {
+                // SAFETY: as above; nobody knows the region.
+                unsafe { region.source.release(region.mapping, region.mapping_bytes) };
+                None
+            }
+        }
+    }
 }
 
 /// Set when the kernel does not know MADV_POPULATE_WRITE (before Linux 5.14): pages then come by fault, as ever.
@@ -235,5 +242,30 @@ unsafe impl Source for Stepwise {
     unsafe fn release(&self, mapping: NonNull<u8>, mapping_bytes: usize) {
         // SAFETY: the caller's condition is the same.
         unsafe { unmap(mapping, mapping_bytes) }
+    }
+}
+
+/// A zeroed page that is zero again in every forked child; None when the kernel cannot do that.
+pub(crate) fn page_wiped_on_fork() -> Option<NonNull<u8>> {
+    let region = map(Request { bytes: 1, head_bytes: 0 }, true).ok()?;
+    // SAFETY: a fresh page; the advice changes no contents here.
+    let done =
+        unsafe { rustix::mm::madvise(region.start.as_ptr().cast::<c_void>(), region.bytes, Advice::LinuxWipeOnFork) };
+    match done {
+        Ok(()) => Some(region.start),
+        Err(_) => {
+            // SAFETY: mapped above; nobody knows it.
+            unsafe { unmap(region.mapping, region.mapping_bytes) };
+            None
+        }
+    }
+}
+
+/// Lets others run, while a lock is held by somebody.
+pub(crate) fn yield_now() {
+    if cfg!(miri) {
+        core::hint::spin_loop();
+    } else {
+        rustix::thread::sched_yield();
     }
 }
