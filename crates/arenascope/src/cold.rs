@@ -21,33 +21,42 @@ impl Arena {
     #[inline(never)]
     pub(crate) fn alloc_cold(&self, layout: Layout, caller: &'static Location<'static>) -> Result<NonNull<u8>, Error> {
         self.heed_limit();
-        let cursor = self.cursor.get();
-        let span = match self.find_room(layout) {
-            Ok(span) => span,
-            Err(error) => {
-                self.refusals.set(self.refusals.get().saturating_add(1));
+        match self.take(layout) {
+            Ok(block) => {
                 self.report(Happening {
-                    kind: EventKind::REFUSED,
+                    kind: EventKind::ALLOC,
+                    block: block.as_ptr(),
                     size: layout.size(),
                     align: layout.align(),
                     caller: Some(caller),
                     ..Happening::default()
                 });
-                return Err(error);
+                Ok(block)
             }
-        };
+            Err(error) => Err(self.refuse(layout, error, caller)),
+        }
+    }
+
+    /// Finds a block by its exact end, commits memory for it, and moves the cursor. Reports nothing.
+    pub(crate) fn take(&self, layout: Layout) -> Result<NonNull<u8>, Error> {
+        let span = self.find_room(layout)?;
+        let cursor = self.cursor.get();
         self.cursor.set(cursor.with_addr(span.end));
-        let block = cursor.with_addr(span.start);
+        // SAFETY: I2 — not below `base`, hence not null.
+        Ok(unsafe { NonNull::new_unchecked(cursor.with_addr(span.start)) })
+    }
+
+    /// Counts and reports a refusal.
+    pub(crate) fn refuse(&self, layout: Layout, error: Error, caller: &'static Location<'static>) -> Error {
+        self.refusals.set(self.refusals.get().saturating_add(1));
         self.report(Happening {
-            kind: EventKind::ALLOC,
-            block,
+            kind: EventKind::REFUSED,
             size: layout.size(),
             align: layout.align(),
             caller: Some(caller),
             ..Happening::default()
         });
-        // SAFETY: I2 — not below `base`, hence not null.
-        Ok(unsafe { NonNull::new_unchecked(block) })
+        error
     }
 
     /// As `alloc_cold`; the panic lives here, out of the allocation path.
@@ -136,6 +145,9 @@ impl Arena {
         self.true_limit.set(limit);
         if self.flags.get() & flags::WATCHED == 0 {
             self.store_limit(limit);
+        } else if self.stored_limit.get() > limit {
+            // A sample's limit must not stand above what is committed: I4.
+            self.store_limit(LIMIT_WATCH);
         }
     }
 

@@ -398,6 +398,7 @@ unsafe fn begin(seat: Seat, builder: &Builder<'_>, capacity: usize, caller: &'st
     };
     // SAFETY: the payload begins behind the header, at most one past the committed bytes.
     let base = unsafe { seat.header.add(HEADER_BYTES) }.as_ptr();
+    debug_assert!((base.addr() as u64) < geometry::ADDRESS_BOUND);
     arena.layout_version.set(LAYOUT_VERSION);
     arena.header_bytes.set(HEADER_BYTES as u32);
     arena.cursor.set(base);
@@ -437,7 +438,7 @@ unsafe fn begin(seat: Seat, builder: &Builder<'_>, capacity: usize, caller: &'st
     arena.stored_limit.set(limit);
     // SAFETY: I1 — ours; no outsider knows the arena before the magic is there.
     unsafe { arena.limit.get().write_volatile(limit) };
-    arena.magic.set(MAGIC);
+    arena.announce(MAGIC);
     if !observer.is_null() || !process_observer().is_null() {
         begin_watched(arena, caller);
     }

@@ -27,10 +27,13 @@
 //!   gave it so, and it was never handed out.
 //! - **I6** What `source` points to lives forever, and `mapping`, `mapping_bytes` are what it reserved.
 
+#![allow(unsafe_code)] // Stores the magic number atomically.
+
 use crate::probe::Observer;
 use crate::region::Source;
 use core::cell::{Cell, UnsafeCell};
 use core::mem::offset_of;
+use core::sync::atomic::{AtomicU64, Ordering};
 
 /// The first eight bytes of a living arena: "ARENASC1" as text.
 pub const MAGIC: u64 = u64::from_le_bytes(*b"ARENASC1");
@@ -153,6 +156,15 @@ pub struct Arena {
     pub(crate) on_reset: Cell<crate::policy::OnReset>,
     pub(crate) rewinds: Cell<[(u64, usize); REWINDS]>,
     pub(crate) listed: crate::registry::Listed,
+}
+
+impl Arena {
+    /// Says what the memory holds, after the rest of the header is written or before it is given away.
+    #[inline]
+    pub(crate) fn announce(&self, magic: u64) {
+        // SAFETY: I1 — valid and aligned; readers in other threads use an atomic load.
+        unsafe { AtomicU64::from_ptr(self.magic.as_ptr()) }.store(magic, Ordering::Release);
+    }
 }
 
 /// Bits of the header's `flags`.

@@ -4,7 +4,6 @@
 //! moves nothing. Deliberately absent: collections, which call these through the allocator traits.
 #![allow(unsafe_code)] // Moves bytes between blocks; lowers the cursor.
 
-use crate::header::flags;
 use crate::probe::{EventKind, Happening};
 use crate::{Arena, Error, geometry};
 use core::alloc::Layout;
@@ -96,18 +95,8 @@ impl Arena {
     ) -> Result<NonNull<u8>, Error> {
         let fresh = match self.bump_any(new) {
             Some(fresh) => fresh,
-            None => {
-                let flag = self.flags.get();
-                // One event for a resize: its allocation is not another one.
-                self.flags.set(flag | flags::REPORTING);
-                let fresh = self.alloc_cold(new, caller);
-                let restore = flag & flags::REPORTING;
-                self.flags.set((self.flags.get() & !flags::REPORTING) | restore);
-                match fresh {
-                    Ok(fresh) => fresh,
-                    Err(error) => return Err(self.refuse(new, error, caller)),
-                }
-            }
+            // Not `alloc_cold`: a resize is one event, its allocation not another one.
+            None => self.take(new).map_err(|error| self.refuse(new, error, caller))?,
         };
         // The smaller of both sizes: copying the new size would read past the old block.
         let bytes = old.size().min(new.size());
@@ -146,20 +135,6 @@ impl Arena {
             caller: Some(caller),
             ..Happening::default()
         });
-    }
-
-    #[cold]
-    #[inline(never)]
-    fn refuse(&self, layout: Layout, error: Error, caller: &'static Location<'static>) -> Error {
-        self.refusals.set(self.refusals.get().saturating_add(1));
-        self.report(Happening {
-            kind: EventKind::REFUSED,
-            size: layout.size(),
-            align: layout.align(),
-            caller: Some(caller),
-            ..Happening::default()
-        });
-        error
     }
 }
 

@@ -360,7 +360,7 @@ pub(crate) fn identity() -> (u64, u32, u32) {
 pub(crate) unsafe fn take_back(header: NonNull<Arena>) {
     // SAFETY: I1 until the region is given back.
     let arena = unsafe { header.as_ref() };
-    arena.magic.set(MAGIC_KEPT);
+    arena.announce(MAGIC_KEPT);
     let used = arena.cursor.get().addr().max(arena.high_water.get());
     arena.clean_from.set(arena.clean_from.get().max(used));
     arena.high_water.set(0);

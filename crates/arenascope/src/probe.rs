@@ -9,11 +9,11 @@
 //! checkpoint, scope, rewind, reset and destroy compare `limit` with its unwatched value.
 #![allow(unsafe_code)] // Calls the observer's function; reads the table that a program gave.
 
-use crate::Arena;
-use crate::header::{LIMIT_WATCH, flags};
+use crate::header::{LIMIT_RELEASE, LIMIT_WATCH, flags};
+use crate::{Arena, registry};
 use core::ffi::c_void;
 use core::panic::Location;
-use core::sync::atomic::{AtomicPtr, Ordering};
+use core::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
 
 /// Version of [`Observer`] and [`Event`]. Newer versions only add fields at the end.
 pub const OBSERVER_VERSION: u32 = 1;
@@ -144,8 +144,11 @@ pub(crate) fn process_observer() -> *const Observer {
     EVERYONE.load(Ordering::Acquire)
 }
 
-/// Watches all arenas of the process that have no observer of their own: those made from now on from their creation, and those
-/// alive from their next event. `None` ends it: arenas go back to full speed at their next event.
+/// Watches all arenas of the process that have no observer of their own: those made from now on from their creation, those
+/// alive from their next event on. `None` ends it: arenas go back to full speed at their next event. O(arenas).
+///
+/// An arena that another thread is just creating may be missed until it is told again. Arenas in a caller's buffer are not
+/// found.
 ///
 /// # Safety
 /// The observer's function may be called from any thread with its `context`, until every arena has seen the end of it: never
@@ -153,6 +156,19 @@ pub(crate) fn process_observer() -> *const Observer {
 pub unsafe fn observe_all(observer: Option<&'static Observer>) {
     let table = observer.map_or(core::ptr::null_mut(), |table| (table as *const Observer).cast_mut());
     EVERYONE.store(table, Ordering::Release);
+    registry::each_arena(|arena| {
+        // SAFETY: a mapped header of an arena that another thread may hold: single aligned loads and stores, as an outsider's.
+        unsafe {
+            if (*arena).observer.as_ptr().read_volatile().is_null() {
+                let limit = AtomicUsize::from_ptr((*arena).limit.get());
+                if table.is_null() {
+                    let _ = limit.compare_exchange(LIMIT_WATCH, LIMIT_RELEASE, Ordering::Relaxed, Ordering::Relaxed);
+                } else {
+                    limit.store(LIMIT_WATCH, Ordering::Relaxed);
+                }
+            }
+        }
+    });
 }
 
 impl Arena {
@@ -197,6 +213,10 @@ impl Arena {
         }
         let observer = self.current_observer();
         if observer.is_null() {
+            // Watched from outside, with nobody to tell: allocations work, on the cold path. Sampling ends with its observer.
+            if self.stored_limit.get() != LIMIT_WATCH {
+                self.set_watched(false);
+            }
             return;
         }
         let number = self.events.get() + 1;

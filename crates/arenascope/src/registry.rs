@@ -5,10 +5,13 @@
 //! whole at any moment. Deliberately absent: arenas in a caller's buffer, which may vanish without a word.
 #![allow(unsafe_code)] // Follows and writes links between headers.
 
+use crate::header::{Arena, MAGIC};
 use crate::process;
+use crate::slab::Slab;
 use core::cell::Cell;
+use core::mem::offset_of;
 use core::ptr::NonNull;
-use core::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
+use core::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering};
 
 /// A place in a list, inside a header.
 #[repr(C)]
@@ -76,6 +79,27 @@ impl Registry {
             }
         });
     }
+}
+
+/// Calls `visit` for the header of each living arena that the lists lead to. The arena may be in use by its thread, and may end
+/// during the call, but stays mapped. `visit` must not map or unmap arenas' memory.
+pub(crate) fn each_arena(mut visit: impl FnMut(*mut Arena)) {
+    let mut living = |header: *mut Arena| {
+        // SAFETY: the header is mapped while the lock is held; a single aligned load, as an outsider's.
+        let magic = unsafe { AtomicU64::from_ptr((*header).magic.as_ptr()).load(Ordering::Acquire) };
+        if magic == MAGIC {
+            visit(header);
+        }
+    };
+    ALONE.each(|entry| living(entry.as_ptr().wrapping_byte_sub(offset_of!(Arena, listed)).cast()));
+    SLABS.each(|entry| {
+        let slab = entry.as_ptr().wrapping_byte_sub(offset_of!(Slab, listed)).cast::<Slab>();
+        // SAFETY: a listed slab is mapped while the lock is held.
+        let (stride, carved) = unsafe { ((*slab).stride, (*slab).carved.load(Ordering::Acquire)) };
+        for index in 0..carved {
+            living(slab.wrapping_byte_add(size_of::<Slab>() + index * stride).cast());
+        }
+    });
 }
 
 /// Puts an entry first.

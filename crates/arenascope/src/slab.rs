@@ -91,7 +91,7 @@ pub(crate) unsafe fn carve(slab: NonNull<Slab>) -> Option<(Seat, bool)> {
     if index >= this.slots {
         return None;
     }
-    this.carved.store(index + 1, Ordering::Relaxed);
+    this.carved.store(index + 1, Ordering::Release);
     // SAFETY: index < slots: the slot lies in the mapping.
     let header = unsafe { slab.cast::<u8>().add(size_of::<Slab>() + index * this.stride) };
     Some((seat(header, slab, 0), index + 1 == this.slots))
