@@ -1,0 +1,31 @@
+//! The arena for C: the functions behind `arenascope.h`.
+//!
+//! May be relied on: every name that the library exports begins with `ascope_`; no function unwinds or aborts, errors are
+//! return values (and `errno`); a Rust program that links this crate shares its arenas with its C parts. Deliberately absent:
+//! the allocation path, which `arenascope.h` holds inline; arenas, which are those of `arenascope`; stdio, which the
+//! header uses on the caller's side.
+//!
+//! The C prototypes with their contracts stand in `include/arenascope.h`; `docs/c.md` is the manual.
+#![no_std]
+
+mod back;
+mod blocks;
+mod create;
+mod errno;
+#[cfg(arenascope_c_library)]
+mod library;
+mod site;
+mod watch;
+
+/// The Rust side of the same arenas.
+pub use arenascope;
+
+pub use back::{Marker, Status, ascope_mark, ascope_mark_at, ascope_reset, ascope_reset_at, ascope_rewind, ascope_rewind_at};
+pub use blocks::{
+    ascope_alloc, ascope_alloc_aligned, ascope_alloc_cold, ascope_free, ascope_free_at, ascope_realloc,
+    ascope_realloc_cold,
+};
+pub use create::{
+    Options, ascope_create, ascope_destroy, ascope_destroy_at, ascope_growing, ascope_in_buffer, ascope_init, options,
+};
+pub use watch::{ascope_is_watched, ascope_observe, ascope_observe_all};

@@ -1,0 +1,180 @@
+//! Where in a C program a call stands, and how observers come to know it.
+//!
+//! May be relied on: every event that a call causes carries the C caller's file and line. Deliberately absent: reporting
+//! itself; the arena does that, and would name a line of this crate. So while a call runs, an observer of ours stands in the
+//! arena's header, puts the C site into each event, and passes it on.
+#![allow(unsafe_code)] // Passes events on; reads C strings.
+
+use arenascope::{Arena, Event, EventKind, OBSERVER_VERSION, Observer, raw};
+use core::ffi::{CStr, c_char, c_void};
+use core::ptr::NonNull;
+
+/// A line of a C file. The file's name is a string literal, or lives as long as one.
+#[derive(Clone, Copy)]
+pub(crate) struct Site {
+    file: &'static str,
+    line: u32,
+}
+
+impl Site {
+    /// No site: callers from other languages.
+    pub(crate) const UNKNOWN: Site = Site { file: "", line: 0 };
+
+    /// # Safety
+    /// `file` is null or a terminated string that lives as long as the arena.
+    pub(crate) unsafe fn new(file: *const c_char, line: u32) -> Site {
+        // SAFETY: the caller's condition.
+        let file = unsafe { text(file) };
+        if file.is_empty() { Site::UNKNOWN } else { Site { file, line } }
+    }
+
+    /// Makes it the creation site of an arena.
+    pub(crate) fn write_to(self, arena: &Arena) {
+        raw::set_site(arena, self.file, self.line);
+    }
+}
+
+/// A C string as text, up to the first byte that is no UTF-8; null is empty.
+///
+/// # Safety
+/// `string` is null or terminated, and lives as long as the result is used.
+pub(crate) unsafe fn text<'a>(string: *const c_char) -> &'a str {
+    if string.is_null() {
+        return "";
+    }
+    // SAFETY: the caller's condition.
+    let bytes = unsafe { CStr::from_ptr(string) }.to_bytes();
+    match core::str::from_utf8(bytes) {
+        Ok(text) => text,
+        Err(error) => {
+            let valid = bytes.get(..error.valid_up_to()).unwrap_or(&[]);
+            core::str::from_utf8(valid).unwrap_or("")
+        }
+    }
+}
+
+/// An observer that stands in the header while a call runs.
+struct Relay {
+    table: Observer,
+    inner: *const Observer,
+    site: Site,
+}
+
+impl Relay {
+    /// # Safety
+    /// `inner` points to an observer that may be called now.
+    unsafe fn new(inner: *const Observer, site: Site) -> Relay {
+        Relay {
+            table: Observer {
+                version: OBSERVER_VERSION,
+                table_bytes: size_of::<Observer>() as u32,
+                context: core::ptr::null_mut(),
+                event: pass_on,
+                // SAFETY: the caller's condition.
+                sample_bytes: unsafe { (*inner).sample_bytes },
+            },
+            inner,
+            site,
+        }
+    }
+}
+
+unsafe extern "C" fn pass_on(context: *mut c_void, event: *const Event) {
+    // SAFETY: `context` is the Relay that `bind` put there, alive while the call runs; `event` is valid during this one.
+    // An Event is plain data.
+    unsafe {
+        let relay = context.cast::<Relay>();
+        let site = (*relay).site;
+        let mut event = event.read();
+        event.file = if site.line == 0 { core::ptr::null() } else { site.file.as_ptr() };
+        event.file_bytes = u32::try_from(site.file.len()).unwrap_or(0);
+        event.line = site.line;
+        event.column = 0;
+        if event.kind == EventKind::CREATE {
+            site.write_to(&*event.arena);
+        }
+        let inner = (*relay).inner;
+        ((*inner).event)((*inner).context, &event);
+        (*relay).table.sample_bytes = (*inner).sample_bytes;
+    }
+}
+
+/// The observer that an arena reports to: its own, or the process's; null when there is none.
+fn observer_of(own: *const Observer) -> *const Observer {
+    if own.is_null() { raw::everyones_observer() } else { own }
+}
+
+/// Runs `call` on a living arena; what it reports carries `site`.
+#[inline]
+pub(crate) fn with_site<R>(arena: &Arena, site: Site, call: impl FnOnce() -> R) -> R {
+    if observer_of(raw::own_observer(arena)).is_null() { call() } else { with_relay(arena, site, call) }
+}
+
+#[cold]
+fn with_relay<R>(arena: &Arena, site: Site, call: impl FnOnce() -> R) -> R {
+    let own = raw::own_observer(arena);
+    // SAFETY: not null, as `with_site` saw; who installed it promised that it lives while arenas are watched.
+    let mut relay = unsafe { Relay::new(observer_of(own), site) };
+    let place = &raw mut relay;
+    // SAFETY: `relay` lives until the end of this function, and is reached through `place` alone from here on.
+    let table = unsafe {
+        (*place).table.context = place.cast();
+        &raw const (*place).table
+    };
+    raw::set_own_observer(arena, table);
+    let result = call();
+    // The observer may have changed the arena's observer: that stays.
+    if core::ptr::eq(raw::own_observer(arena), table) {
+        raw::set_own_observer(arena, own);
+    }
+    result
+}
+
+/// Runs `call`, which ends the arena; what it reports carries `site`.
+///
+/// # Safety
+/// The arena lives. (By pointer: a reference may not outlive it.)
+pub(crate) unsafe fn with_last_site(arena: NonNull<Arena>, site: Site, call: impl FnOnce()) {
+    // SAFETY: the caller's condition.
+    let inner = observer_of(raw::own_observer(unsafe { arena.as_ref() }));
+    if inner.is_null() {
+        return call();
+    }
+    // SAFETY: as in `with_relay`.
+    let mut relay = unsafe { Relay::new(inner, site) };
+    let place = &raw mut relay;
+    // SAFETY: as in `with_relay`. Nobody reads the header's observer after the arena's end.
+    unsafe {
+        (*place).table.context = place.cast();
+        raw::set_own_observer(arena.as_ref(), &raw const (*place).table);
+    }
+    call();
+}
+
+/// Runs `call`, which makes an arena and takes the observer it is given; the arena ends up with `own` and with `site`.
+pub(crate) fn with_first_site<E>(
+    own: *const Observer,
+    site: Site,
+    call: impl FnOnce(Option<&'static Observer>) -> Result<&'static Arena, E>,
+) -> Result<&'static Arena, E> {
+    let inner = observer_of(own);
+    let arena = if inner.is_null() {
+        call(None)?
+    } else {
+        // SAFETY: as in `with_relay`.
+        let mut relay = unsafe { Relay::new(inner, site) };
+        let place = &raw mut relay;
+        // SAFETY: as in `with_relay`; the header forgets the table two lines on, before `relay` ends.
+        let table = unsafe {
+            (*place).table.context = place.cast();
+            &*(&raw const (*place).table)
+        };
+        let arena = call(Some(table))?;
+        if core::ptr::eq(raw::own_observer(arena), table) {
+            raw::set_own_observer(arena, own);
+        }
+        arena
+    };
+    site.write_to(arena);
+    Ok(arena)
+}

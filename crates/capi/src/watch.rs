@@ -1,0 +1,37 @@
+//! Watching from C: observers for one arena and for all.
+//!
+//! May be relied on: `ascope_observer` and `ascope_event` are the tables of `arenascope`, field by field. Deliberately absent:
+//! anything that an observer does.
+#![allow(unsafe_code)] // Installs function pointers that C gives.
+
+use arenascope::{Arena, Observer, observe_all};
+
+/// Watches one arena; null ends it.
+///
+/// # Safety
+/// The arena lives; the observer lives as long as the arena, and may be called with its context from whichever thread uses it.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn ascope_observe(arena: *mut Arena, observer: *const Observer) {
+    // SAFETY: the caller's condition.
+    unsafe { (*arena).observe(observer.as_ref()) }
+}
+
+/// Watches all arenas of the process that have no observer of their own; null ends it.
+///
+/// # Safety
+/// The observer lives as long as the process and may be called with its context from any thread.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn ascope_observe_all(observer: *const Observer) {
+    // SAFETY: the caller's condition.
+    unsafe { observe_all(observer.as_ref()) }
+}
+
+/// 1 while the arena's events are reported, else 0.
+///
+/// # Safety
+/// The arena lives.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn ascope_is_watched(arena: *const Arena) -> core::ffi::c_int {
+    // SAFETY: the caller's condition.
+    core::ffi::c_int::from(unsafe { (*arena).is_watched() })
+}
