@@ -493,12 +493,11 @@ fn set_name(arena: &Arena, builder: &Builder<'_>) {
 /// # Safety
 /// `header` is a living arena that nobody else owns, and nothing refers to its blocks.
 #[inline]
-#[track_caller]
-pub(crate) unsafe fn destroy(header: NonNull<Arena>) {
+pub(crate) unsafe fn destroy(header: NonNull<Arena>, caller: Option<&'static Location<'static>>) {
     // SAFETY: I1.
     let arena = unsafe { header.as_ref() };
     if !arena.unwatched() {
-        end_watched(arena, Location::caller());
+        end_watched(arena, caller);
     }
     // SAFETY: the caller's condition: nothing refers to the arena from here on.
     unsafe { pool::take_back(header) }
@@ -506,12 +505,7 @@ pub(crate) unsafe fn destroy(header: NonNull<Arena>) {
 
 #[cold]
 #[inline(never)]
-fn end_watched(arena: &Arena, caller: &'static Location<'static>) {
+fn end_watched(arena: &Arena, caller: Option<&'static Location<'static>>) {
     arena.heed_limit();
-    arena.report(Happening {
-        kind: EventKind::DESTROY,
-        block: arena.base(),
-        caller: Some(caller),
-        ..Happening::default()
-    });
+    arena.report(Happening { kind: EventKind::DESTROY, block: arena.base(), caller, ..Happening::default() });
 }

@@ -8,6 +8,7 @@ use crate::{Arena, create};
 use core::marker::PhantomData;
 use core::mem::ManuallyDrop;
 use core::ops::Deref;
+use core::panic::Location;
 use core::ptr::NonNull;
 
 /// An arena and its region. Dropping it destroys the arena, and the borrow checker sees to it that no block outlives it.
@@ -57,11 +58,21 @@ impl Deref for Owned<'_> {
     }
 }
 
-impl Drop for Owned<'_> {
+impl Owned<'_> {
+    /// Ends the arena, as dropping it does, and tells an observer where.
     #[inline]
     #[track_caller]
-    fn drop(&mut self) {
+    pub fn destroy(self) {
+        let header = ManuallyDrop::new(self).header;
         // SAFETY: the handle is the only one, and blocks borrow it, so nothing refers to the region.
-        unsafe { create::destroy(self.header) }
+        unsafe { create::destroy(header, Some(Location::caller())) }
+    }
+}
+
+impl Drop for Owned<'_> {
+    #[inline]
+    fn drop(&mut self) {
+        // SAFETY: as in `destroy`. The place of a drop is not known.
+        unsafe { create::destroy(self.header, None) }
     }
 }
