@@ -11,30 +11,31 @@ const SHORT: usize = 32;
 
 /// Copies `bytes` bytes. Every length is covered by at most four copies of constant size, which overlap each other as needed:
 /// ```text
-/// 4..=16   0000........   ....       ....    at 0, at d, at n-4-d, at n-4, with d = 4 from 8 bytes on, else 0
-/// 17..=32  two of 16, from both ends
+/// 8..=32   four of 8: at 0, at d, at n-8-d, at n-8, with d = 8 from 16 bytes on, else 0
+/// 4..=7    two of 4, from both ends
 /// 1..=3    first, middle, last
 /// ```
+/// Lengths of words and names vary, so what costs is the branch that is guessed wrong: one case for 8..=32.
 ///
 /// # Safety
 /// `from` is readable and `to` writable for `bytes` bytes, and the two do not overlap.
 #[inline(always)]
 pub(crate) unsafe fn copy(from: *const u8, to: *mut u8, bytes: usize) {
-    // SAFETY: each place + its size ≤ bytes, shown per branch; no overlap by the caller's condition.
+    // SAFETY: each place + its size ≤ bytes, said per branch; no overlap by the caller's condition.
     unsafe {
-        if bytes.wrapping_sub(4) <= 12 {
-            // 4 ≤ bytes ≤ 16: d ≤ 4 and, from 8 on, n-4-d ≥ 0; all places ≤ n-4.
-            let d = (bytes & 24) >> (1 + ((bytes & 16) >> 4));
-            let last = bytes - 4;
-            copy_nonoverlapping(from, to, 4);
-            copy_nonoverlapping(from.add(d), to.add(d), 4);
-            copy_nonoverlapping(from.add(last - d), to.add(last - d), 4);
-            copy_nonoverlapping(from.add(last), to.add(last), 4);
-        } else if bytes > SHORT {
+        if bytes > SHORT {
             copy_nonoverlapping(from, to, bytes);
-        } else if bytes > 16 {
-            copy_nonoverlapping(from, to, 16);
-            copy_nonoverlapping(from.add(bytes - 16), to.add(bytes - 16), 16);
+        } else if bytes >= 8 {
+            // d is 8 only from 16 bytes on, so n - 8 - d ≥ 0, and no place is past n - 8.
+            let d = usize::from(bytes >= 16) * 8;
+            let last = bytes - 8;
+            copy_nonoverlapping(from, to, 8);
+            copy_nonoverlapping(from.add(d), to.add(d), 8);
+            copy_nonoverlapping(from.add(last - d), to.add(last - d), 8);
+            copy_nonoverlapping(from.add(last), to.add(last), 8);
+        } else if bytes >= 4 {
+            copy_nonoverlapping(from, to, 4);
+            copy_nonoverlapping(from.add(bytes - 4), to.add(bytes - 4), 4);
         } else if bytes > 0 {
             // 1 ≤ bytes ≤ 3.
             copy_nonoverlapping(from, to, 1);
