@@ -395,7 +395,8 @@ static GROWING: AtomicUsize = AtomicUsize::new(0);
 /// Addresses for one more growing arena, in bytes: [`GROWING_BYTES`] for the first hundred, then less, so that 100,000 of them use
 /// less than half of the 128 TiB that a process has.
 pub(crate) fn growing_bytes() -> usize {
-    let alive = GROWING.load(Ordering::Relaxed) as u64;
+    // Bounded, so that the compiler sees that neither the division nor the logarithm can panic.
+    let alive = (GROWING.load(Ordering::Relaxed) as u64).min(u32::MAX as u64);
     let share = (8u64 << 40) / (alive + 1);
     // 32-bit systems have no such room.
     let share = if cfg!(target_pointer_width = "64") { share } else { share >> 16 };
