@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 mod bench;
+mod install;
 mod labs;
 mod packages;
 mod sources;
@@ -23,6 +24,7 @@ cargo xtask CHORE
   bench [hooked]        cost of a hooked call and bytes per event; without a word all benches. Results go into
                         docs/performance.md and docs/performance.json
   bench arenas [ARG…]   the arena beside its peers; ARG as bench/arenas/README.md says (--quick, row names)
+  install --prefix DIR  the C library: header, libarenascope.a and .so, pkg-config file
   tidy                  the layer rules and house rules
   unsafe [--write]      where unsafe code is, counted; --write renews the checked-in list
 ";
@@ -35,6 +37,7 @@ fn main() -> ExitCode {
         ["test", rest @ ..] => test(rest),
         ["labs", rest @ ..] if rest.len() <= 1 => labs::run(rest.first().copied()),
         ["bench", rest @ ..] => bench::run(rest),
+        ["install", "--prefix", prefix] => install::run(prefix),
         ["tidy"] => tidy::run(),
         ["unsafe"] => unsafe_list::print(),
         ["unsafe", "--write"] => unsafe_list::write(),
