@@ -11,6 +11,8 @@ use std::collections::{BTreeMap, BTreeSet};
 pub enum Runs {
     /// In the watched program's process (and, as a library, in ours).
     Target,
+    /// In any program whose author chose it: the library.
+    Program,
     /// In our process only.
     Launcher,
     /// In tests only.
@@ -39,7 +41,13 @@ pub struct Imports {
 /// code behind them is the program's own C library.
 const FOREIGN_IN_TARGET: &[&str] = &["rustix", "libc"];
 
-const PREFIX: &str = "arenascope-";
+/// Likewise for the library: what its users get with it.
+const FOREIGN_IN_PROGRAM: &[&str] = &["rustix", "allocator-api2"];
+
+/// The folder of a package of ours. The library has the project's name, the others begin with it.
+fn folder(package: &str) -> Option<&str> {
+    if package == "arenascope" { Some(package) } else { package.strip_prefix("arenascope-") }
+}
 const BEGIN: &str = "<!-- arrows: checked by `cargo xtask tidy` -->";
 
 /// Reads the table that follows the marker in ARCHITECTURE.md.
@@ -54,9 +62,12 @@ pub fn table(architecture: &str) -> Result<Vec<Row>, String> {
         };
         let runs = match *runs {
             "target" => Runs::Target,
+            "program" => Runs::Program,
             "launcher" => Runs::Launcher,
             "tests" => Runs::Tests,
-            other => return Err(format!("ARCHITECTURE.md: `{other}` is not target, launcher or tests: {line}")),
+            other => {
+                return Err(format!("ARCHITECTURE.md: `{other}` is not target, program, launcher or tests: {line}"));
+            }
         };
         let imports = imports.split_whitespace().map(|name| name.trim_matches(['`', ',']).to_owned()).collect();
         rows.push(Row { name: name.trim_matches('`').to_owned(), imports, runs });
@@ -68,7 +79,7 @@ pub fn table(architecture: &str) -> Result<Vec<Row>, String> {
 pub fn imports(metadata: &Value) -> BTreeMap<String, Imports> {
     let mut all = BTreeMap::new();
     for package in metadata["packages"].as_array().into_iter().flatten() {
-        let Some(name) = package["name"].as_str().and_then(|name| name.strip_prefix(PREFIX)) else { continue };
+        let Some(name) = package["name"].as_str().and_then(folder) else { continue };
         let mut imports = Imports::default();
         for dependency in package["dependencies"].as_array().into_iter().flatten() {
             // null is a normal dependency; "build" counts, "dev" is free.
@@ -76,7 +87,7 @@ pub fn imports(metadata: &Value) -> BTreeMap<String, Imports> {
                 continue;
             }
             let Some(other) = dependency["name"].as_str() else { continue };
-            match other.strip_prefix(PREFIX) {
+            match folder(other) {
                 Some(ours) => imports.ours.insert(ours.to_owned()),
                 None => imports.foreign.insert(other.to_owned()),
             };
@@ -112,9 +123,17 @@ pub fn complaints(table: &[Row], imports: &BTreeMap<String, Imports>) -> Vec<Str
                 complaints.push(format!("{}: imports {other}, which is for tests only", row.name));
             }
         }
-        if row.runs == Runs::Target {
-            for other in real.foreign.iter().filter(|other| !FOREIGN_IN_TARGET.contains(&other.as_str())) {
-                complaints.push(format!("{}: runs in the target and imports {other} from outside", row.name));
+        let foreign = match row.runs {
+            Runs::Target => Some((FOREIGN_IN_TARGET, "runs in the target")),
+            Runs::Program => Some((FOREIGN_IN_PROGRAM, "is the library")),
+            Runs::Launcher | Runs::Tests => None,
+        };
+        if let Some((allowed, because)) = foreign {
+            for other in real.foreign.iter().filter(|other| !allowed.iter().any(|allowed| other.starts_with(allowed))) {
+                complaints.push(format!("{}: {because} and imports {other} from outside", row.name));
+            }
+            for other in real.ours.iter().filter(|_| row.runs == Runs::Program && row.name == "arenascope") {
+                complaints.push(format!("{}: the library imports {other}, and may import none of ours", row.name));
             }
         }
     }
@@ -160,6 +179,29 @@ mod tests {
         assert!(all.contains("record: runs in the target and imports replay"), "{all}");
         assert!(all.contains("imports serde from outside"), "{all}");
         assert_eq!(found.len(), 4, "{all}");
+    }
+
+    #[test]
+    fn the_library_imports_none_of_ours_and_little_from_outside() {
+        let page = PAGE.replace("| `event` | |", "| `arenascope` | `event` | program |\n| `event` | |");
+        let page = page.replace("| `replay` | `event` |", "| `replay` | `event` `arenascope` |");
+        let metadata = |library: Value| {
+            json!({ "packages": [
+                { "name": "arenascope", "dependencies": library },
+                { "name": "arenascope-event", "dependencies": [] },
+                { "name": "arenascope-record", "dependencies": [{ "name": "arenascope-event", "kind": null }] },
+                { "name": "arenascope-replay", "dependencies": [
+                    { "name": "arenascope-event", "kind": null }, { "name": "arenascope", "kind": null } ] },
+            ] })
+        };
+        let check = |page: &str, library| complaints(&table(page).expect("a table"), &imports(&metadata(library)));
+        let free = page.replace("| `arenascope` | `event` |", "| `arenascope` | |");
+        assert_eq!(check(&free, json!([{ "name": "rustix", "kind": null }])), Vec::<String>::new());
+        let found =
+            check(&page, json!([{ "name": "arenascope-event", "kind": null }, { "name": "serde", "kind": null }]))
+                .join("\n");
+        assert!(found.contains("may import none of ours"), "{found}");
+        assert!(found.contains("is the library and imports serde"), "{found}");
     }
 
     #[test]

@@ -46,7 +46,7 @@ const NEVER: &[Never] = &[
 ];
 
 /// Crates whose root must say `#![no_std]` (all in the target, and these) and those that must forbid unsafe code.
-const NO_STD: &[&str] = &["replay", "findings"];
+const NO_STD: &[&str] = &["arenascope", "replay", "findings"];
 const FORBID_UNSAFE: &[&str] =
     &["event", "plan", "roles", "trace", "code", "shapes", "replay", "findings", "report", "testkit"];
 
