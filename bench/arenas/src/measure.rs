@@ -69,7 +69,7 @@ pub fn row(row: &Row, plan: &Plan) -> Result<Value, String> {
             instructions: if counted { Some(instructions(row, contender)?) } else { None },
         });
     }
-    eprintln!("\r{}: {} ", row.id, row.title);
+    eprintln!("\r{}: {}          ", row.id, row.title);
     for (contender, numbers) in row.contenders.iter().zip(&numbers).filter(|(_, numbers)| !numbers.time.is_empty()) {
         eprintln!(
             "  {:32} {:>10.2} {} (min {:.2}){}{}",

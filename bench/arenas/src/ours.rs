@@ -1,15 +1,14 @@
 //! Ours: the one file that knows arenascope's API.
 //!
 //! `new` is [`Arena::growing`], `with_capacity` is [`Arena::init`].
-#![allow(unsafe_code)] // An allocator for vectors; texts are made in place.
+#![allow(unsafe_code)] // A rewind through a shared reference.
 
-use crate::loops::{Took, cold, cycle, json, scope, text, trees, vectors, warm};
+use crate::loops::{Took, cold, cycle, json, scope, text, timed, trees, vectors, warm};
 use crate::memory::{Kind, Lay, Life, Put, Text, Vectors};
 use crate::rows::Contender;
-use allocator_api2::alloc::{AllocError, Allocator};
 use arenascope::{Arena, HugePages, OwnedArena};
 use std::alloc::Layout;
-use std::ptr::NonNull;
+use std::hint::black_box;
 
 /// Our arena as it comes.
 pub struct Ours(OwnedArena);
@@ -48,44 +47,14 @@ impl Lay for Ours {
 impl Text for Ours {
     #[inline(always)]
     fn text(&self, text: &str) -> &str {
-        let layout = Layout::for_value(text);
-        let place = self.0.alloc_layout(layout).as_ptr();
-        // SAFETY: fresh bytes of that number, which after the copy are the same valid UTF-8; a reset needs `&mut self`.
-        unsafe {
-            place.copy_from_nonoverlapping(text.as_ptr(), text.len());
-            std::str::from_utf8_unchecked(std::slice::from_raw_parts(place, text.len()))
-        }
+        self.0.alloc_str(text)
     }
 }
 
 impl Vectors for Ours {
-    type Handle<'a> = Handle<'a>;
+    type Handle<'a> = &'a Arena;
     fn handle(&self) -> Self::Handle<'_> {
-        Handle(&self.0)
-    }
-}
-
-/// Our arena as vectors hold it.
-#[derive(Clone, Copy)]
-pub struct Handle<'a>(&'a Arena);
-
-// SAFETY: blocks are the arena's and live as long as it is borrowed; a copy of the handle is the same borrow.
-unsafe impl Allocator for Handle<'_> {
-    #[inline(always)]
-    fn allocate(&self, layout: Layout) -> Result<NonNull<[u8]>, AllocError> {
-        let block = self.0.try_alloc_layout(layout).map_err(|_| AllocError)?;
-        Ok(NonNull::slice_from_raw_parts(block, layout.size()))
-    }
-    #[inline(always)]
-    unsafe fn deallocate(&self, block: NonNull<u8>, layout: Layout) {
-        // SAFETY: the caller's promise is the one asked for here.
-        unsafe { self.0.free(block, layout) }
-    }
-    #[inline(always)]
-    unsafe fn grow(&self, block: NonNull<u8>, old: Layout, new: Layout) -> Result<NonNull<[u8]>, AllocError> {
-        // SAFETY: the caller's promise is the one asked for here.
-        let block = unsafe { self.0.try_resize(block, old, new) }.map_err(|_| AllocError)?;
-        Ok(NonNull::slice_from_raw_parts(block, new.size()))
+        &self.0
     }
 }
 
@@ -159,7 +128,31 @@ pub fn vectors() -> Vec<Contender> {
 
 /// Warm values.
 pub fn warm<const WORDS: usize>() -> Vec<Contender> {
-    vec![ours("", warm::values::<Ours, WORDS>)]
+    vec![ours("", warm::values::<Ours, WORDS>), ours("burst", warm_burst::<WORDS>)]
+}
+
+/// As [`warm::values`], each batch in a burst.
+fn warm_burst<const WORDS: usize>(units: u64) -> Took {
+    let mut arena = Ours::with_capacity(warm::OPS as usize * WORDS * 8 + 4096);
+    fill_by_burst::<WORDS>(&arena.0);
+    arena.reset();
+    let ns = timed(|| {
+        for _ in 0..units {
+            fill_by_burst::<WORDS>(&arena.0);
+            arena.reset();
+        }
+    });
+    Took { ns, ..Took::default() }
+}
+
+#[inline(never)]
+fn fill_by_burst<const WORDS: usize>(arena: &Arena) {
+    let mut burst = arena.burst();
+    let mut left = warm::OPS;
+    while left != 0 {
+        black_box(burst.alloc([left; WORDS]));
+        left -= 1;
+    }
 }
 
 /// Layouts known at run time.
@@ -169,7 +162,37 @@ pub fn layouts() -> Vec<Contender> {
 
 /// Scopes.
 pub fn scope() -> Vec<Contender> {
-    vec![ours("checkpoint", checkpoint), ours("reset", scope::reset::<Ours>)]
+    vec![
+        ours("scope", closure),
+        ours("scope guard", guard),
+        ours("checkpoint", checkpoint),
+        ours("burst", burst),
+        ours("reset", scope::reset::<Ours>),
+    ]
+}
+
+fn closure(units: u64) -> Took {
+    let mut arena = Arena::growing().expect("an arena");
+    scope::repeat(units, |seed| arena.scope(|scope| scope::ten(seed, |block| scope.alloc(block))))
+}
+
+fn guard(units: u64) -> Took {
+    let mut arena = Arena::growing().expect("an arena");
+    scope::repeat(units, |seed| {
+        let mut guard = arena.scope_guard();
+        let scope = guard.scope();
+        scope::ten(seed, |block| scope.alloc(block));
+    })
+}
+
+fn burst(units: u64) -> Took {
+    let mut arena = Arena::growing().expect("an arena");
+    scope::repeat(units, |seed| {
+        arena.scope(|scope| {
+            let mut burst = scope.burst();
+            scope::ten(seed, |block| burst.alloc(block));
+        });
+    })
 }
 
 fn checkpoint(units: u64) -> Took {

@@ -643,7 +643,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_are_unique_and_every_bar_finds_its_peers() {
+    fn names_are_unique_and_every_bar_finds_ours_and_its_peers() {
         for row in all() {
             let mut names: Vec<&str> = row.contenders.iter().map(|c| c.name.as_str()).collect();
             names.sort_unstable();
@@ -653,6 +653,7 @@ mod tests {
             for bar in &row.bars {
                 let peers = row.contenders.iter().filter(|c| bar.against.includes(c)).count();
                 assert!(peers > 0, "{}: {}", row.id, bar.title);
+                assert!(bar.ours.iter().all(|name| names.contains(name)), "{}: {}", row.id, bar.title);
                 assert!(bar.measure != Measure::Instructions || row.counted_units > 0, "{}: {}", row.id, bar.title);
             }
         }

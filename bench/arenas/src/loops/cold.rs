@@ -16,8 +16,10 @@ pub fn fill_and_drop<A: Life + Put<Block>>(units: u64) -> Took {
 
 #[inline(never)]
 fn fill<A: Put<Block>>(arena: &A, mebibytes: u64) {
-    for i in 0..mebibytes * ((1 << 20) / size_of::<Block>() as u64) {
-        black_box(arena.put([i; 8]));
+    let mut left = mebibytes * ((1 << 20) / size_of::<Block>() as u64);
+    while left != 0 {
+        black_box(arena.put([left; 8]));
+        left -= 1;
     }
 }
 
