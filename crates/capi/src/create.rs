@@ -71,6 +71,18 @@ impl Options {
             line: 0,
         }
     }
+
+    /// The options of an older, shorter struct: the rest stays at its default.
+    ///
+    /// # Safety
+    /// There are `bytes` bytes at `asked`, fewer than ours.
+    #[cold]
+    unsafe fn shorter(asked: *const u8, bytes: usize) -> Options {
+        let mut options = Options::plain(0, 0);
+        // SAFETY: the caller's condition; any bytes are valid for the fields.
+        unsafe { core::ptr::copy_nonoverlapping(asked, (&raw mut options).cast::<u8>(), bytes) };
+        options
+    }
 }
 
 /// Makes an arena; null and `errno` when it cannot be had.
@@ -83,13 +95,18 @@ pub unsafe extern "C" fn ascope_create(asked: *const Options) -> *mut Arena {
         errno::set(errno::EINVAL);
         return core::ptr::null_mut();
     }
-    let mut options = Options::plain(0, 0);
-    // SAFETY: the caller states how many bytes there are; of a larger, newer struct we read what we know, of a smaller, older
-    // one the rest stays at its default. All fields are plain numbers and pointers, for which any bytes are valid.
-    unsafe {
-        let bytes = (&raw const (*asked).options_bytes).read().min(size_of::<Options>());
-        core::ptr::copy_nonoverlapping(asked.cast::<u8>(), (&raw mut options).cast::<u8>(), bytes);
-    }
+    // SAFETY: the first field is there in every version.
+    let bytes = unsafe { (&raw const (*asked).options_bytes).read() };
+    let older;
+    let options = if bytes >= size_of::<Options>() {
+        // SAFETY: the caller states that all our fields are there. They are plain numbers and pointers, for which any bytes are
+        // valid. Of a larger, newer struct we read what we know.
+        unsafe { &*asked }
+    } else {
+        // SAFETY: the caller states how many bytes there are.
+        older = unsafe { Options::shorter(asked.cast(), bytes) };
+        &older
+    };
     if options.layout_version != LAYOUT_VERSION {
         errno::set(errno::ENOTSUP);
         return core::ptr::null_mut();
@@ -97,11 +114,12 @@ pub unsafe extern "C" fn ascope_create(asked: *const Options) -> *mut Arena {
     // SAFETY: the caller's condition.
     let site = unsafe { Site::new(options.file, options.line) };
     // SAFETY: the caller's condition.
-    give(unsafe { create(&options, site) })
+    give(unsafe { create(options, site) })
 }
 
 /// # Safety
 /// As [`ascope_create`].
+#[inline]
 unsafe fn create(options: &Options, site: Site) -> Result<&'static Arena, Error> {
     use self::options as bit;
     let has = |flag: u32| options.flags & flag != 0;

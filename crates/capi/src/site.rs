@@ -9,28 +9,34 @@ use arenascope::{Arena, Event, EventKind, OBSERVER_VERSION, Observer, raw};
 use core::ffi::{CStr, c_char, c_void};
 use core::ptr::NonNull;
 
-/// A line of a C file. The file's name is a string literal, or lives as long as one.
+/// A line of a C file. The file's name is read when somebody wants it: most calls are not watched.
 #[derive(Clone, Copy)]
 pub(crate) struct Site {
-    file: &'static str,
+    file: *const c_char,
     line: u32,
 }
 
 impl Site {
     /// No site: callers from other languages.
-    pub(crate) const UNKNOWN: Site = Site { file: "", line: 0 };
+    pub(crate) const UNKNOWN: Site = Site { file: core::ptr::null(), line: 0 };
 
     /// # Safety
-    /// `file` is null or a terminated string that lives as long as the arena.
+    /// `file` is null or a terminated string that lives as long as the arena: a literal.
+    #[inline]
     pub(crate) unsafe fn new(file: *const c_char, line: u32) -> Site {
-        // SAFETY: the caller's condition.
-        let file = unsafe { text(file) };
-        if file.is_empty() { Site::UNKNOWN } else { Site { file, line } }
+        Site { file, line }
+    }
+
+    fn file(self) -> &'static str {
+        // SAFETY: the condition of `new`; 'static stands for "as long as the arena".
+        unsafe { text(self.file) }
     }
 
     /// Makes it the creation site of an arena.
+    #[inline]
     pub(crate) fn write_to(self, arena: &Arena) {
-        raw::set_site(arena, self.file, self.line);
+        let file = self.file();
+        raw::set_site(arena, file, if file.is_empty() { 0 } else { self.line });
     }
 }
 
@@ -38,12 +44,22 @@ impl Site {
 ///
 /// # Safety
 /// `string` is null or terminated, and lives as long as the result is used.
+#[inline]
 pub(crate) unsafe fn text<'a>(string: *const c_char) -> &'a str {
     if string.is_null() {
         return "";
     }
     // SAFETY: the caller's condition.
     let bytes = unsafe { CStr::from_ptr(string) }.to_bytes();
+    if bytes.is_ascii() {
+        // SAFETY: ASCII is UTF-8.
+        return unsafe { core::str::from_utf8_unchecked(bytes) };
+    }
+    beyond_ascii(bytes)
+}
+
+#[cold]
+fn beyond_ascii(bytes: &[u8]) -> &str {
     match core::str::from_utf8(bytes) {
         Ok(text) => text,
         Err(error) => {
@@ -86,9 +102,10 @@ unsafe extern "C" fn pass_on(context: *mut c_void, event: *const Event) {
         let relay = context.cast::<Relay>();
         let site = (*relay).site;
         let mut event = event.read();
-        event.file = if site.line == 0 { core::ptr::null() } else { site.file.as_ptr() };
-        event.file_bytes = u32::try_from(site.file.len()).unwrap_or(0);
-        event.line = site.line;
+        let file = site.file();
+        event.file = if file.is_empty() { core::ptr::null() } else { file.as_ptr() };
+        event.file_bytes = u32::try_from(file.len()).unwrap_or(0);
+        event.line = if file.is_empty() { 0 } else { site.line };
         event.column = 0;
         if event.kind == EventKind::CREATE {
             site.write_to(&*event.arena);
