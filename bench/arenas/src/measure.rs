@@ -189,7 +189,8 @@ fn instructions(row: &Row, contender: &Contender) -> Result<f64, String> {
         Scale::PerOperation(operations) if row.unit != "µs" => operations,
         _ => 1.0,
     };
-    Ok((twice - once) / (row.counted_units as f64 * operations))
+    // To a tenth: what is smaller is the reset at the end of 10,000 blocks.
+    Ok(((twice - once) / (row.counted_units as f64 * operations) * 10.0).round() / 10.0)
 }
 
 fn collected(row: &Row, contender: &Contender, units: u64) -> Result<f64, String> {

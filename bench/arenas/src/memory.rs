@@ -19,6 +19,8 @@ pub enum Kind {
     Malloc,
     /// The same stores with no allocator: what no arena can beat.
     Limit,
+    /// A peer used in another way than the row's: shown beside it, and in no bar that does not name it.
+    Aside,
 }
 
 /// Creation, reuse and (by `Drop`) the end.

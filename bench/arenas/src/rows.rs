@@ -146,6 +146,11 @@ fn way<A: Life>(how: &str, run: Loop) -> Contender {
     Contender { name: format!("{}, {how}", A::NAME), kind: A::KIND, run }
 }
 
+/// A contender used in another way than the row's.
+fn aside<A: Life>(how: &str, run: Loop) -> Contender {
+    Contender { kind: Kind::Aside, ..way::<A>(how, run) }
+}
+
 fn general<G: General>(run: Loop) -> Contender {
     Contender { name: G::NAME.to_owned(), kind: Kind::Malloc, run }
 }
@@ -237,7 +242,7 @@ fn lives<const BYTES: usize>() -> Vec<Contender> {
     }
     let mut contenders = Vec::from(both!(BumpaloOne, Up, Down, Oxc, Blink, Typed<Block>));
     contenders.extend([
-        way::<BumpaloOne>("kept and reset", cycle::kept::<BumpaloOne, BYTES>),
+        aside::<BumpaloOne>("kept and reset", cycle::kept::<BumpaloOne, BYTES>),
         one::<Apr>(cycle::new::<Apr, BYTES>),
         one::<Obstack>(cycle::new::<Obstack, BYTES>),
         one::<Talloc>(cycle::new::<Talloc, BYTES>),
@@ -337,10 +342,10 @@ fn json_row() -> Row {
         one::<Blink>(json::arena::<Blink>),
         general::<Mimalloc>(json::general::<Mimalloc>),
         general::<Glibc>(json::general::<Glibc>),
-        Contender { name: "(reused) bumpalo".to_owned(), kind: Kind::Limit, run: json::reused::<BumpaloOne> },
-        Contender { name: "(reused) bump-scope up".to_owned(), kind: Kind::Limit, run: json::reused::<Up> },
+        aside::<BumpaloOne>("reused", json::reused::<BumpaloOne>),
+        aside::<Up>("reused", json::reused::<Up>),
     ]);
-    const REUSED: Against = Against::Named(&["(reused) "]);
+    const REUSED: Against = Against::Named(&["bumpalo, reused", "bump-scope up, reused"]);
     Row {
         id: "json",
         title: "parse 56 MB of JSON to a tree, and free it",
@@ -467,7 +472,7 @@ fn vectors_row() -> Row {
         one::<Down>(vectors::two::<Down>),
         one::<Oxc>(vectors::two::<Oxc>),
         one::<Blink>(vectors::two::<Blink>),
-        way::<Up>("an arena each", vectors::two_arenas::<Up>),
+        aside::<Up>("an arena each", vectors::two_arenas::<Up>),
         general::<Mimalloc>(vectors::general_two::<Mimalloc>),
         general::<Glibc>(vectors::general_two::<Glibc>),
         limit(vectors::sized_two),

@@ -121,7 +121,8 @@ fn section(rows: &[Value], versions: &Value, machine: &str, note: &dyn Fn(&str) 
 /// What a bar's numbers say.
 fn verdict(bar: &Value) -> &'static str {
     let measured = if bar["bounds"] == "ours" { &bar["ours"] } else { &bar["ratio"] };
-    let holds = |name: &str| Some(measured.as_f64()? <= bar[name].as_f64()?);
+    // As printed: a bar is held to a hundredth.
+    let holds = |name: &str| Some((measured.as_f64()? * 100.0).round() <= bar[name].as_f64()? * 100.0);
     match (holds("must"), holds("aim")) {
         _ if measured.is_null() => "not measured",
         (Some(false), _) => "**missed**",
@@ -137,7 +138,7 @@ fn table(row: &Value) -> String {
     let mut contenders: Vec<&Value> = row["contenders"].as_array().into_iter().flatten().collect();
     let median = |contender: &Value| contender["time"]["median"].as_f64().unwrap_or(f64::INFINITY);
     contenders.sort_by(|a, b| median(a).total_cmp(&median(b)));
-    let is_peer = |contender: &&&Value| !["ours", "limit"].contains(&contender["kind"].as_str().unwrap_or(""));
+    let is_peer = |contender: &&&Value| !["ours", "limit", "aside"].contains(&contender["kind"].as_str().unwrap_or(""));
     let best = contenders.iter().find(is_peer).map_or(f64::NAN, |contender| median(contender));
     let counted = contenders.iter().any(|contender| !contender["instructions"].is_null());
     let second = row["second"].as_str();
@@ -182,6 +183,8 @@ mod tests {
         assert_eq!(bar(9.0, 0.7, "ratio", json!(0.6), json!(0.4)), "**missed**");
         assert_eq!(bar(9.0, 0.7, "ours", json!(8), Value::Null), "**missed**");
         assert_eq!(bar(9.0, 0.7, "ratio", Value::Null, json!(0.5)), "aim missed");
+        assert_eq!(bar(9.0, 1.004, "ratio", json!(1), Value::Null), "must reached");
+        assert_eq!(bar(9.0, 1.006, "ratio", json!(1), Value::Null), "**missed**");
         assert_eq!(verdict(&json!({"ours": null, "ratio": null, "must": 1})), "not measured");
     }
 
