@@ -28,6 +28,8 @@ mod policy;
 mod pool;
 mod probe;
 mod process;
+#[cfg(all(feature = "pthread", not(feature = "std")))]
+mod pthread;
 #[doc(hidden)]
 pub mod raw;
 mod refusal;

@@ -5,8 +5,8 @@
 //! ([`KeptLimits`]); beyond that, memory goes back to the system at once. When a thread ends, its regions go back.
 //!
 //! May be relied on: kept regions hold no living arena and say so in their first bytes. Deliberately absent: arenas of other
-//! memory sources than the system's, which are never kept. Without the feature `std` there is one pool for the process; a
-//! thread that finds it busy does without.
+//! memory sources than the system's, which are never kept. Without the features `std` and `pthread` there is one pool for
+//! the process; a thread that finds it busy does without.
 #![allow(unsafe_code)] // Holds regions by raw pointer; releases them.
 
 use crate::create::{HUGE_FROM, Seat};
@@ -64,7 +64,7 @@ pub fn kept() -> KeptLimits {
 }
 
 /// What one thread keeps.
-struct Pool {
+pub(crate) struct Pool {
     /// Kept slots of each class, linked through their `listed`.
     shelves: [*mut Arena; SMALL_CLASSES],
     /// The slab that a class's new slots are carved from.
@@ -82,7 +82,7 @@ struct Pool {
 }
 
 impl Pool {
-    const fn new() -> Pool {
+    pub(crate) const fn new() -> Pool {
         Pool {
             shelves: [null_mut(); SMALL_CLASSES],
             carving: [null_mut(); SMALL_CLASSES],
@@ -302,21 +302,29 @@ fn with_pool<R>(work: impl FnOnce(&mut Pool) -> Option<R>) -> Option<R> {
     POOL.try_with(|pool| work(unsafe { &mut *pool.get() })).ok().flatten()
 }
 
-#[cfg(not(feature = "std"))]
+/// As above; None too when the thread can have no pool.
+#[cfg(all(feature = "pthread", not(feature = "std")))]
+#[inline]
+fn with_pool<R>(work: impl FnOnce(&mut Pool) -> Option<R>) -> Option<R> {
+    // SAFETY: of this thread only, and not entered twice.
+    work(unsafe { crate::pthread::pool()?.as_mut() })
+}
+
+#[cfg(not(any(feature = "std", feature = "pthread")))]
 struct Shared(core::cell::UnsafeCell<Pool>);
 
 // SAFETY: entered under BUSY only.
-#[cfg(not(feature = "std"))]
+#[cfg(not(any(feature = "std", feature = "pthread")))]
 unsafe impl Sync for Shared {}
 
-#[cfg(not(feature = "std"))]
+#[cfg(not(any(feature = "std", feature = "pthread")))]
 static SHARED: Shared = Shared(core::cell::UnsafeCell::new(Pool::new()));
 
-#[cfg(not(feature = "std"))]
+#[cfg(not(any(feature = "std", feature = "pthread")))]
 static BUSY: core::sync::atomic::AtomicBool = core::sync::atomic::AtomicBool::new(false);
 
 /// Work on the process's pool; None too when another thread is at it: then the caller does without.
-#[cfg(not(feature = "std"))]
+#[cfg(not(any(feature = "std", feature = "pthread")))]
 #[inline]
 fn with_pool<R>(work: impl FnOnce(&mut Pool) -> Option<R>) -> Option<R> {
     if BUSY.swap(true, Ordering::Acquire) {
@@ -346,7 +354,7 @@ pub(crate) fn identity() -> (u64, u32, u32) {
     let of_thread = |pool: &mut Pool| {
         let (id, pid, tid) = pool.identity();
         // One pool for all threads does not know whose turn it is.
-        Some((id, pid, if cfg!(feature = "std") { tid } else { process::ask_tid() }))
+        Some((id, pid, if cfg!(any(feature = "std", feature = "pthread")) { tid } else { process::ask_tid() }))
     };
     with_pool(of_thread)
         .unwrap_or_else(|| (NEXT_IDS.fetch_add(1, Ordering::Relaxed), process::pid(), process::ask_tid()))
