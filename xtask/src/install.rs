@@ -61,10 +61,13 @@ fn facts() -> Result<(String, PathBuf), String> {
 /// which lives in other people's programs.
 fn build(kind: &str) -> Result<(), String> {
     let soname = format!("link-arg=-Wl,-soname,libarenascope.so.{INTERFACE}");
-    let mut words = vec!["rustc", "--quiet", "--locked", "--package", "arenascope-capi", "--lib", "--no-default-features"];
-    words.extend(["--profile", "agent", "--crate-type", kind, "--", "--cfg", "arenascope_c_library"]);
+    let mut words =
+        vec!["rustc", "--quiet", "--locked", "--package", "arenascope-capi", "--lib", "--no-default-features"];
+    words.extend(["--features", "pthread", "--profile", "agent", "--crate-type", kind]);
+    words.extend(["--", "--cfg", "arenascope_c_library"]);
     if kind == "cdylib" {
-        words.extend(["-C", &soname, "-C", "link-arg=-lc"]);
+        // Never unloaded: threads that end later still give their regions back.
+        words.extend(["-C", &soname, "-C", "link-arg=-lc", "-C", "link-arg=-Wl,-z,nodelete"]);
     }
     steps::cargo(&words, &[])
 }

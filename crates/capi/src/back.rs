@@ -18,7 +18,8 @@ pub struct Marker {
     words: [MaybeUninit<u64>; 5],
 }
 
-const _: () = assert!(size_of::<Checkpoint>() == size_of::<Marker>() && align_of::<Checkpoint>() <= align_of::<Marker>());
+const _: () =
+    assert!(size_of::<Checkpoint>() == size_of::<Marker>() && align_of::<Checkpoint>() <= align_of::<Marker>());
 
 impl Marker {
     fn of(checkpoint: Checkpoint) -> Marker {

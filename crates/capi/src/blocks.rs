@@ -90,7 +90,8 @@ pub unsafe extern "C" fn ascope_realloc_cold(
         // SAFETY: the caller's condition.
         return unsafe { ascope_alloc_cold(arena, new_size, align, file, line) };
     };
-    let (Ok(old), Ok(new)) = (Layout::from_size_align(old_size, align), Layout::from_size_align(new_size, align)) else {
+    let (Ok(old), Ok(new)) = (Layout::from_size_align(old_size, align), Layout::from_size_align(new_size, align))
+    else {
         return refuse(why_no_layout(align));
     };
     // SAFETY: the caller's condition.
@@ -104,7 +105,12 @@ pub unsafe extern "C" fn ascope_realloc_cold(
 /// # Safety
 /// As [`ascope_realloc_cold`].
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn ascope_realloc(arena: *mut Arena, block: *mut u8, old_size: usize, new_size: usize) -> *mut u8 {
+pub unsafe extern "C" fn ascope_realloc(
+    arena: *mut Arena,
+    block: *mut u8,
+    old_size: usize,
+    new_size: usize,
+) -> *mut u8 {
     // SAFETY: the caller's condition.
     unsafe { ascope_realloc_cold(arena, block, old_size, new_size, GRAIN, core::ptr::null(), 0) }
 }

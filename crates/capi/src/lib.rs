@@ -20,7 +20,9 @@ mod watch;
 /// The Rust side of the same arenas.
 pub use arenascope;
 
-pub use back::{Marker, Status, ascope_mark, ascope_mark_at, ascope_reset, ascope_reset_at, ascope_rewind, ascope_rewind_at};
+pub use back::{
+    Marker, Status, ascope_mark, ascope_mark_at, ascope_reset, ascope_reset_at, ascope_rewind, ascope_rewind_at,
+};
 pub use blocks::{
     ascope_alloc, ascope_alloc_aligned, ascope_alloc_cold, ascope_free, ascope_free_at, ascope_realloc,
     ascope_realloc_cold,
