@@ -50,33 +50,36 @@ impl Drops {
     /// Nobody refers to the values any more.
     #[inline(always)]
     pub(crate) unsafe fn run(&self) {
-        if self.newest.get().is_some() {
-            // SAFETY: the caller's condition.
-            unsafe { self.run_all() }
+        let newest = self.newest.take();
+        if newest.is_some() {
+            // SAFETY: the caller's condition. The list goes by value: the scope's guard can stay in registers.
+            unsafe { drop_all(newest) }
         }
     }
+}
 
-    #[inline(never)]
-    unsafe fn run_all(&self) {
-        /// Goes on with the rest when a drop panics. (A second panic meanwhile aborts, as anywhere in Rust.)
-        struct Rest<'a>(&'a Drops);
-        impl Drop for Rest<'_> {
-            fn drop(&mut self) {
-                // SAFETY: the condition of `run`.
-                unsafe { self.0.run() }
-            }
+/// # Safety
+/// `newest` begins a list written by `hold`, which nobody else has; nobody refers to its values.
+#[inline(never)]
+unsafe fn drop_all(newest: Option<NonNull<Link>>) {
+    /// Goes on with the rest when a drop panics. (A second panic meanwhile aborts, as anywhere in Rust.)
+    struct Rest(Option<NonNull<Link>>);
+    impl Drop for Rest {
+        fn drop(&mut self) {
+            // SAFETY: the condition of the function around.
+            unsafe { drop_all(self.0) }
         }
-        let rest = Rest(self);
-        while let Some(link) = self.newest.get() {
-            // SAFETY: every link in the list was written by `hold`, and leaves the list here, before its value is dropped: so
-            // that happens once. Nobody refers to the value (the caller's condition).
-            unsafe {
-                self.newest.set(link.as_ref().next);
-                (link.as_ref().drop)(link);
-            }
-        }
-        core::mem::forget(rest);
     }
+    let mut rest = Rest(newest);
+    while let Some(link) = rest.0 {
+        // SAFETY: every link in the list was written by `hold`, and leaves the list here, before its value is dropped: so that
+        // happens once. Nobody refers to the value (the caller's condition).
+        unsafe {
+            rest.0 = link.as_ref().next;
+            (link.as_ref().drop)(link);
+        }
+    }
+    core::mem::forget(rest);
 }
 
 /// # Safety

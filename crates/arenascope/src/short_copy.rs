@@ -7,15 +7,16 @@
 use core::ptr::copy_nonoverlapping;
 
 /// Copies up to so many bytes go by loads and stores.
-const SHORT: usize = 32;
+const SHORT: usize = 31;
 
 /// Copies `bytes` bytes. Every length is covered by at most four copies of constant size, which overlap each other as needed:
 /// ```text
-/// 8..=32   four of 8: at 0, at d, at n-8-d, at n-8, with d = 8 from 16 bytes on, else 0
+/// 8..=31   four of 8: at 0, at d, at n-8-d, at n-8, with d = 8 from 16 bytes on, else 0
 /// 4..=7    two of 4, from both ends
 /// 1..=3    first, middle, last
 /// ```
-/// Lengths of words and names vary, so what costs is the branch that is guessed wrong: one case for 8..=32.
+/// Lengths of words and names vary, so what costs is the branch that is guessed wrong: one case for 8..=31. (A case of its own
+/// for 16 bytes on takes 5 instructions less, and 4.4 ns instead of 2.7 for 400,000 words of 4 to 20 bytes, bumpalo's memcpy 5.5.)
 ///
 /// # Safety
 /// `from` is readable and `to` writable for `bytes` bytes, and the two do not overlap.
@@ -27,7 +28,7 @@ pub(crate) unsafe fn copy(from: *const u8, to: *mut u8, bytes: usize) {
             copy_nonoverlapping(from, to, bytes);
         } else if bytes >= 8 {
             // d is 8 only from 16 bytes on, so n - 8 - d ≥ 0, and no place is past n - 8.
-            let d = usize::from(bytes >= 16) * 8;
+            let d = (bytes >> 1) & 8;
             let last = bytes - 8;
             copy_nonoverlapping(from, to, 8);
             copy_nonoverlapping(from.add(d), to.add(d), 8);

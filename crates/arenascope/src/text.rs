@@ -1,6 +1,6 @@
 //! Text: copied strings, formatted ones, and C strings.
 //!
-//! May be relied on: strings up to 32 bytes are copied without a call. Formatting writes straight into the arena. Deliberately absent: a
+//! May be relied on: strings up to 31 bytes are copied without a call. Formatting writes straight into the arena. Deliberately absent: a
 //! growing string; a vector or string of an allocator-aware crate does that.
 #![allow(unsafe_code)] // Bytes of a str stay a str.
 #![allow(clippy::mut_from_ref)] // Each call returns a block of its own: I3.
