@@ -28,13 +28,6 @@ pub(crate) struct ScopeMark {
     outer: u64,
 }
 
-impl ScopeMark {
-    /// Where the scope's first block begins.
-    pub(crate) fn cursor(&self) -> *mut u8 {
-        self.cursor
-    }
-}
-
 impl Arena {
     /// Saves where the arena stands, to come back with [`Owned::rewind`]. O(1), changes nothing.
     #[inline]
