@@ -114,13 +114,21 @@ impl Arena {
     /// ```
     #[track_caller]
     pub fn in_buffer(buffer: &mut [MaybeUninit<u8>]) -> Result<Owned<'_>, Error> {
+        Arena::in_buffer_as(buffer, &Arena::builder())
+    }
+
+    /// As above, with a name and an observer; what a builder says about memory means nothing here.
+    #[track_caller]
+    pub(crate) fn in_buffer_as<'b>(
+        buffer: &'b mut [MaybeUninit<u8>],
+        builder: &Builder<'_>,
+    ) -> Result<Owned<'b>, Error> {
         let bytes = buffer.len();
         let start = NonNull::from(buffer).cast::<u8>();
         let skip = geometry::up(start.addr().get() as u64, HEADER_STEP as u64) as usize - start.addr().get();
         let capacity = bytes.checked_sub(skip + HEADER_BYTES).ok_or(Error::Full)?;
         // The cursor may stand up to 7 bytes past the capacity: whole grains only.
         let capacity = capacity & !(GRAIN - 1);
-        let builder = Arena::builder().capacity(capacity);
         let seat = Seat {
             // SAFETY: skip + HEADER_BYTES ≤ bytes.
             header: unsafe { start.add(skip) },
@@ -137,7 +145,7 @@ impl Arena {
             source: &Nowhere,
         };
         // SAFETY: the seat lies in the buffer, which is borrowed for as long as the handle lives.
-        let arena = unsafe { begin(seat, &builder, capacity, Location::caller()) };
+        let arena = unsafe { begin(seat, builder, capacity, Location::caller()) };
         // SAFETY: fresh, and the buffer lives as long as the returned lifetime.
         Ok(unsafe { Owned::from_raw(arena.into_raw()) })
     }

@@ -3,9 +3,9 @@
 //! May be relied on by `arenascope-capi`, and by nobody else: not part of the public face, may change with any version.
 #![forbid(unsafe_code)]
 
-use crate::Arena;
 use crate::probe::{Observer, process_observer};
-use core::mem::offset_of;
+use crate::{Arena, Builder, Error, Owned};
+use core::mem::{MaybeUninit, offset_of};
 
 /// A documented field of the header.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -42,6 +42,12 @@ pub fn set_site(arena: &Arena, file: &'static str, line: u32) {
     arena.site_file_bytes.set(u32::try_from(file.len()).unwrap_or(0));
     arena.site_line.set(line);
     arena.site_column.set(0);
+}
+
+/// An arena in a buffer, with the builder's name and observer.
+#[track_caller]
+pub fn in_buffer<'b>(buffer: &'b mut [MaybeUninit<u8>], builder: &Builder<'_>) -> Result<Owned<'b>, Error> {
+    Arena::in_buffer_as(buffer, builder)
 }
 
 /// The arena's own observer, or null.
