@@ -146,7 +146,8 @@ ASCOPE_MUST_USE ascope_arena *ascope_create(const ascope_options *options);
 
 /* An arena in the caller's memory. The header takes 384 bytes of it, alignment up to 127 more; the rest, in whole grains, is
  * the capacity. O(1). NULL: too small (ENOMEM), no buffer (EINVAL). */
-ASCOPE_MUST_USE ascope_arena *ascope_in_buffer(void *buffer, size_t bytes, const char *file, uint32_t line);
+ASCOPE_MUST_USE ascope_arena *ascope_in_buffer_at(void *buffer, size_t bytes, const char *file, uint32_t line);
+#define ascope_in_buffer(buffer, bytes) ascope_in_buffer_at((buffer), (bytes), __FILE__, __LINE__)
 
 /* The functions behind the macros of the same names, for callers that cannot include this header: they know no line. */
 ASCOPE_MUST_USE ascope_arena *(ascope_init)(size_t capacity);
@@ -325,12 +326,20 @@ ASCOPE_MUST_USE ASCOPE_INLINE void *ascope_calloc_at(ascope_arena *arena, size_t
     size_t bytes = ascope_array_bytes(count, size);
     void *block = ascope_alloc_at(arena, bytes, file, line);
     if (block != NULL) {
-        memset(block, 0, bytes);
+        /* What was never handed out is zero already: a large block costs what is touched, later. */
+        size_t dirty = bytes;
+        if (bytes >= 1024u && (arena->flags & ASCOPE_FLAG_ZEROED) != 0) {
+            uintptr_t clean = arena->clean_from > arena->high_water ? arena->clean_from : arena->high_water;
+            uintptr_t start = (uintptr_t)block;
+            size_t below = clean > start ? (size_t)(clean - start) : 0u;
+            dirty = below < bytes ? below : bytes;
+        }
+        memset(block, 0, dirty);
     }
     return block;
 }
 
-/* A block for `count` times `size` bytes, all zero. O(bytes). NULL as ascope_alloc, and when the product overflows. */
+/* A block for `count` times `size` bytes, all zero. O(bytes) at most. NULL as ascope_alloc, and when the product overflows. */
 #define ascope_calloc(arena, count, size) ascope_calloc_at((arena), (count), (size), __FILE__, __LINE__)
 
 ASCOPE_MUST_USE ASCOPE_INLINE void *ascope_realloc_at(ascope_arena *arena, void *block, size_t old_size, size_t new_size,

@@ -6,7 +6,7 @@
 use crate::errno;
 use crate::site::{Site, text, with_first_site, with_last_site};
 use arenascope::header::LAYOUT_VERSION;
-use arenascope::{Arena, Error, Heap, HugePages, Observer, OnReset, OwnedArena};
+use arenascope::{Arena, Builder, Error, Heap, HugePages, Observer, OnReset, OwnedArena, raw};
 use core::ffi::c_char;
 use core::mem::{ManuallyDrop, MaybeUninit};
 use core::ptr::NonNull;
@@ -142,14 +142,7 @@ unsafe fn create(options: &Options, site: Site) -> Result<&'static Arena, Error>
     if has(bit::HEAP) {
         builder = builder.source(&Heap);
     }
-    with_first_site(options.observer, site, |observer| {
-        let builder = match observer {
-            // SAFETY: who gave the observer promised that it may be called while the arena is watched.
-            Some(observer) => unsafe { builder.observer(observer) },
-            None => builder,
-        };
-        builder.build().map(hand_over)
-    })
+    with_first_site(options.observer, site, |observer| observed(builder, observer).build().map(hand_over))
 }
 
 /// An arena of exactly `capacity` bytes, without a creation site: for callers that do not include the header.
@@ -173,7 +166,7 @@ pub extern "C" fn ascope_growing() -> *mut Arena {
 /// # Safety
 /// The `bytes` bytes at `buffer` are writable, and nobody else uses them until the arena is destroyed. `file` as in [`Options`].
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn ascope_in_buffer(buffer: *mut u8, bytes: usize, file: *const c_char, line: u32) -> *mut Arena {
+pub unsafe extern "C" fn ascope_in_buffer_at(buffer: *mut u8, bytes: usize, file: *const c_char, line: u32) -> *mut Arena {
     if buffer.is_null() || bytes > isize::MAX as usize {
         errno::set(errno::EINVAL);
         return core::ptr::null_mut();
@@ -182,11 +175,19 @@ pub unsafe extern "C" fn ascope_in_buffer(buffer: *mut u8, bytes: usize, file: *
     let site = unsafe { Site::new(file, line) };
     // SAFETY: the caller's condition; 'static stands for "until it is destroyed".
     let buffer = unsafe { core::slice::from_raw_parts_mut(buffer.cast::<MaybeUninit<u8>>(), bytes) };
-    give(Arena::in_buffer(buffer).map(|arena| {
-        let arena = hand_over(arena);
-        site.write_to(arena);
-        arena
+    give(with_first_site(core::ptr::null(), site, |observer| {
+        let builder = observed(Arena::builder(), observer);
+        raw::in_buffer(buffer, &builder).map(hand_over)
     }))
+}
+
+/// The builder with the observer that a site's relay gave it.
+fn observed<'n>(builder: Builder<'n>, observer: Option<&'static Observer>) -> Builder<'n> {
+    match observer {
+        // SAFETY: the relay passes events on to an observer whose owner promised that it may be called while arenas are watched.
+        Some(observer) => unsafe { builder.observer(observer) },
+        None => builder,
+    }
 }
 
 /// Ends an arena, and gives its memory back. Null: nothing happens.
