@@ -30,6 +30,8 @@ fn ops(capacity: usize) -> impl Strategy<Value = Vec<Op>> {
         2 => Just(Op::Checkpoint),
         2 => any::<usize>().prop_map(|checkpoint| Op::Rewind { checkpoint }),
         1 => Just(Op::Reset),
+        2 => Just(Op::Enter),
+        2 => Just(Op::Exit),
         2 => Just(Op::Watch),
         2 => Just(Op::Release),
     ];
