@@ -3,7 +3,7 @@
 //! `new` is [`Arena::growing`], `with_capacity` is [`Arena::init`].
 #![allow(unsafe_code)] // A rewind through a shared reference.
 
-use crate::loops::{Took, cold, cycle, json, scope, text, timed, trees, vectors, warm};
+use crate::loops::{Took, cold, cycle, json, scope, timed, trees, vectors, warm};
 use crate::memory::{Kind, Lay, Life, Put, Text, Vectors};
 use crate::rows::Contender;
 use arenascope::{Arena, HugePages, OwnedArena};
@@ -112,8 +112,8 @@ pub fn trees<const THREADS: u64>() -> Vec<Contender> {
 }
 
 /// Short strings.
-pub fn text() -> Vec<Contender> {
-    vec![ours("", text::words::<Ours>)]
+pub fn text(run: fn(u64) -> Took) -> Vec<Contender> {
+    vec![ours("", run)]
 }
 
 /// One vector.

@@ -124,6 +124,7 @@ pub fn all() -> Vec<Row> {
         trees_row::<1>("trees-1", "binary-trees 21, one thread", bar_pair(0.8, 0.7)),
         trees_row::<2>("trees-2", "binary-trees 21, two threads", bar_pair(1.2, 0.9)),
         text_row(),
+        learned_text_row(),
         vector_row(),
         vectors_row(),
         warm_row::<1>("warm-8", "warm, 8 B", 9.0),
@@ -407,36 +408,63 @@ fn trees_row<const THREADS: u64>(id: &'static str, title: &'static str, bars: Ve
 }
 
 fn text_row() -> Row {
-    let mut contenders = ours::text();
-    contenders.extend([
-        one::<BumpaloOne>(text::words::<BumpaloOne>),
-        one::<BumpaloEight>(text::words::<BumpaloEight>),
-        one::<Up>(text::words::<Up>),
-        one::<Down>(text::words::<Down>),
-        one::<Oxc>(text::words::<Oxc>),
-        one::<Blink>(text::words::<Blink>),
-        one::<Obstack>(text::words::<Obstack>),
-        one::<Apr>(text::words::<Apr>),
-        one::<Listed<Mimalloc>>(text::words::<Listed<Mimalloc>>),
-        one::<Listed<Glibc>>(text::words::<Listed<Glibc>>),
-        limit(text::words::<Stores>),
-    ]);
-    Row {
-        id: "strings",
-        title: "short strings, 4 to 20 B",
-        unit: "ns",
-        scale: Scale::PerOperation(text::WORDS as f64),
-        units: [100, 20],
-        rounds: [25, 5],
-        apart: false,
-        touch_per_unit: 0,
-        counted_units: 2,
-        second: None,
+    macro_rules! each {
+        ($($arena:ty),*) => { [$(one::<$arena>(text::shuffled::<$arena>)),*] };
+    }
+    let mut contenders = ours::text(text::shuffled::<ours::Ours>);
+    contenders.extend(each!(
+        BumpaloOne,
+        BumpaloEight,
+        Up,
+        Down,
+        Oxc,
+        Blink,
+        Obstack,
+        Apr,
+        Listed<Mimalloc>,
+        Listed<Glibc>
+    ));
+    contenders.push(limit(text::limit));
+    text_of(
+        "strings",
+        "short strings, 4 to 20 B, in changing order",
         contenders,
-        bars: vec![
+        vec![
             bar("short strings", Measure::Time, &["arenascope"], PEERS).must(0.4),
             bar("short strings, instructions", Measure::Instructions, &["arenascope"], PEERS),
         ],
+    )
+}
+
+fn learned_text_row() -> Row {
+    macro_rules! each {
+        ($($arena:ty),*) => { [$(one::<$arena>(text::learned::<$arena>)),*] };
+    }
+    let mut contenders = ours::text(text::learned::<ours::Ours>);
+    contenders.extend(each!(BumpaloOne, BumpaloEight, Up, Down, Oxc, Blink, Obstack, Apr));
+    contenders.push(limit(text::limit));
+    text_of(
+        "strings-learned",
+        "short strings, 4 to 20 B, the same order again and again",
+        contenders,
+        vec![bar("short strings, lengths learned by the processor", Measure::Time, &["arenascope"], PEERS)],
+    )
+}
+
+fn text_of(id: &'static str, title: &'static str, contenders: Vec<Contender>, bars: Vec<Bar>) -> Row {
+    Row {
+        id,
+        title,
+        unit: "ns",
+        scale: Scale::PerOperation(text::WORDS as f64),
+        units: [96, 32],
+        rounds: [25, 5],
+        apart: false,
+        touch_per_unit: 0,
+        counted_units: 16,
+        second: None,
+        contenders,
+        bars,
     }
 }
 
