@@ -79,6 +79,11 @@ impl Region {
         Self { base, bytes }
     }
 
+    /// Where it begins.
+    pub fn start(&self) -> *mut u8 {
+        self.base
+    }
+
     /// Populates `bytes` at `offset` and lends them.
     pub fn populated<T>(&mut self, offset: usize, bytes: usize) -> &mut [std::mem::MaybeUninit<T>] {
         assert!(offset + bytes <= self.bytes && align_of::<T>() <= 4096 && offset.is_multiple_of(4096));

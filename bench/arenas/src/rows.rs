@@ -9,7 +9,7 @@ use crate::ours;
 use crate::peers::arenas::{Blink, BumpScope, Bumpalo, Oxc, Typed};
 use crate::peers::c::{Apr, Obstack, Talloc};
 use crate::peers::general::{General, Glibc, Listed, Mimalloc};
-use crate::peers::limit::Stores;
+use crate::peers::limit::{Pages, Stores};
 
 /// One of those compared in a row.
 pub struct Contender {
@@ -390,6 +390,7 @@ fn trees_row<const THREADS: u64>(id: &'static str, title: &'static str, bars: Ve
         way::<Apr>("clear", trees::reset::<Apr, THREADS>),
         general::<Mimalloc>(trees::general::<Mimalloc, THREADS>),
         general::<Glibc>(trees::general::<Glibc, THREADS>),
+        limit(trees::reset::<Pages, THREADS>),
     ]);
     Row {
         id,

@@ -1,6 +1,7 @@
-//! No allocator at all: the same stores into one buffer that is there already. What no arena can beat.
+//! No allocator at all: the same stores into memory that is there already, or huge pages. What no arena can beat.
 #![allow(unsafe_code)] // Stores through a raw cursor.
 
+use crate::machine::Region;
 use crate::memory::{Kind, Lay, Life, Put};
 use std::alloc::Layout;
 use std::cell::{Cell, UnsafeCell};
@@ -43,6 +44,43 @@ impl Lay for Stores {
     fn lay(&self, layout: Layout) -> *mut u8 {
         let place = self.cursor.get();
         self.cursor.set(place.wrapping_add(layout.size()));
+        place
+    }
+}
+
+/// The same over huge pages, for work too large for [`Stores`]: [`Pages::BYTES`] that are populated when touched.
+pub struct Pages {
+    cursor: Cell<*mut u8>,
+    region: Region,
+}
+
+impl Pages {
+    /// The stretch tree of binary-trees 21 takes half of it.
+    const BYTES: usize = 256 << 20;
+}
+
+impl Life for Pages {
+    const NAME: &'static str = Stores::NAME;
+    const KIND: Kind = Kind::Limit;
+    fn new() -> Self {
+        let region = Region::of_huge_pages(Self::BYTES);
+        Self { cursor: Cell::new(region.start()), region }
+    }
+    fn with_capacity(_bytes: usize) -> Self {
+        Self::new()
+    }
+    fn reset(&mut self) {
+        self.cursor.set(self.region.start());
+    }
+}
+
+impl<T: Copy> Put<T> for Pages {
+    #[inline(always)]
+    fn put(&self, value: T) -> *mut T {
+        let place = self.cursor.get().cast::<T>();
+        // SAFETY: the row that uses this fills at most half of the region between two resets.
+        unsafe { place.write(value) };
+        self.cursor.set(place.wrapping_add(1).cast());
         place
     }
 }
