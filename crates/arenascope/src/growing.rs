@@ -8,6 +8,7 @@
 use crate::{Arena, Error, geometry};
 use core::alloc::Layout;
 use core::mem::ManuallyDrop;
+use core::panic::Location;
 use core::ptr::NonNull;
 
 /// The least number of bytes that a growing block takes when it has to grow: room for a few items.
@@ -20,6 +21,8 @@ pub(crate) struct Growing<'a, T> {
     len: usize,
     /// Items that fit into the block.
     room: usize,
+    /// Whose block it is, for the reports: text is written through a trait that does not say.
+    caller: &'static Location<'static>,
     /// The cursor before the block: at most alignment padding lies between it and `items`.
     before: *mut u8,
 }
@@ -32,12 +35,11 @@ impl<'a, T> Growing<'a, T> {
         let before = arena.cursor.get();
         let items = arena.try_items::<T>(room)?;
         let room = if size_of::<T>() == 0 { usize::MAX } else { room };
-        Ok(Growing { arena, items, len: 0, room, before })
+        Ok(Growing { arena, items, len: 0, room, caller: Location::caller(), before })
     }
 
     /// Adds an item. When it cannot, the item is dropped.
     #[inline(always)]
-    #[track_caller]
     pub(crate) fn try_push(&mut self, item: T) -> Result<(), Error> {
         if self.len == self.room {
             self.grow(1)?;
@@ -51,7 +53,6 @@ impl<'a, T> Growing<'a, T> {
     /// Makes room for `more` items behind those that are there: twice the room if the arena has it.
     #[cold]
     #[inline(never)]
-    #[track_caller]
     fn grow(&mut self, more: usize) -> Result<(), Error> {
         let needed = self.len.checked_add(more).ok_or(Error::TooLarge)?;
         let start = self.items.addr().get();
@@ -66,12 +67,11 @@ impl<'a, T> Growing<'a, T> {
         }
     }
 
-    #[track_caller]
     fn resize(&mut self, room: usize) -> Result<(), Error> {
         let layout = Layout::array::<T>(room).map_err(|_| Error::TooLarge)?;
         let before = self.arena.cursor.get();
         // SAFETY: the block is ours and living, and `layout()` is what it was handed out for.
-        let block = unsafe { self.arena.try_resize(self.items.cast(), self.layout(), layout)? }.cast();
+        let block = unsafe { self.arena.resize_slow(self.items.cast(), self.layout(), layout, self.caller)? }.cast();
         if block != self.items {
             self.before = before;
         }
@@ -89,7 +89,6 @@ impl<'a, T> Growing<'a, T> {
 
     /// The items, as a block of their own; the room behind them is given back when nothing was allocated meanwhile.
     #[inline]
-    #[track_caller]
     pub(crate) fn finish(self) -> NonNull<[T]> {
         let this = ManuallyDrop::new(self);
         if this.len < this.room && size_of::<T>() > 0 {
@@ -99,7 +98,6 @@ impl<'a, T> Growing<'a, T> {
     }
 
     #[inline]
-    #[track_caller]
     fn give_back_rest(&self) {
         let (old, bytes) = (self.layout(), self.len * size_of::<T>());
         let start = self.items.addr().get();
@@ -108,7 +106,7 @@ impl<'a, T> Growing<'a, T> {
             // block would be as large as it is.
             let _ = unsafe {
                 let new = Layout::from_size_align_unchecked(bytes, align_of::<T>());
-                self.arena.try_resize(self.items.cast(), old, new)
+                self.arena.resize_slow(self.items.cast(), old, new, self.caller)
             };
         } else if geometry::is_last(start, old.size(), self.arena.cursor.get().addr()) {
             // Not by `lower`: what lies behind the items was never written, and stays known to be zero (I5).
@@ -121,7 +119,6 @@ impl<'a, T> Growing<'a, T> {
 impl<T: Copy> Growing<'_, T> {
     /// Adds copies of `items`.
     #[inline]
-    #[track_caller]
     pub(crate) fn try_extend(&mut self, items: &[T]) -> Result<(), Error> {
         if self.room - self.len < items.len() {
             self.grow(items.len())?;

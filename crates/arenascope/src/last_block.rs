@@ -41,7 +41,7 @@ impl Arena {
     /// # Safety
     /// As `try_resize`.
     #[inline(never)]
-    unsafe fn resize_slow(
+    pub(crate) unsafe fn resize_slow(
         &self,
         block: NonNull<u8>,
         old: Layout,

@@ -10,6 +10,7 @@ extern crate alloc as heap;
 extern crate std;
 
 mod alloc;
+#[cfg(any(feature = "allocator-api2-02", feature = "allocator-api2-04", feature = "nightly"))]
 mod allocators;
 mod boxed;
 mod burst;
@@ -33,6 +34,8 @@ mod pthread;
 #[doc(hidden)]
 pub mod raw;
 mod refusal;
+#[cfg(doctest)]
+pub mod refused;
 mod region;
 mod registry;
 mod rewind;

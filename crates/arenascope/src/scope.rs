@@ -27,6 +27,7 @@ use core::fmt;
 use core::marker::PhantomData;
 use core::mem::{MaybeUninit, needs_drop};
 use core::ops::Deref;
+use core::panic::Location;
 use core::ptr::NonNull;
 
 /// An open scope: everything that an arena can allocate, for as long as the scope.
@@ -49,6 +50,8 @@ pub struct ScopeGuard<'outer> {
     /// Open scopes, this one included.
     depth: u32,
     drops: Drops,
+    /// Where the scope began: the site of its end too, which no code of the user's marks.
+    caller: &'static Location<'static>,
     /// Invariant in 'outer: what the list holds is promised to live that long.
     outer: PhantomData<fn(&'outer ()) -> &'outer ()>,
 }
@@ -59,7 +62,14 @@ impl<'outer> ScopeGuard<'outer> {
     #[track_caller]
     fn begin(arena: &'outer Arena) -> Self {
         let mark = arena.scope_enter();
-        ScopeGuard { arena, mark, depth: arena.depth.get(), drops: Drops::default(), outer: PhantomData }
+        ScopeGuard {
+            arena,
+            mark,
+            depth: arena.depth.get(),
+            drops: Drops::default(),
+            caller: Location::caller(),
+            outer: PhantomData,
+        }
     }
 
     /// The scope, to allocate in. O(1).
@@ -71,7 +81,6 @@ impl<'outer> ScopeGuard<'outer> {
 
 impl Drop for ScopeGuard<'_> {
     #[inline(always)]
-    #[track_caller]
     fn drop(&mut self) {
         /// Rewinds even if a value's drop panics.
         struct Exit<'g, 'o>(&'g ScopeGuard<'o>);
@@ -83,7 +92,7 @@ impl Drop for ScopeGuard<'_> {
                 guard.arena.depth.set(guard.depth);
                 // SAFETY: the mark is that of `begin`; inner scopes borrow this one, and have ended or are forgotten, and so are
                 // blocks: they borrow the guard. A reset needs the arena's owner, which is borrowed for 'outer.
-                unsafe { guard.arena.scope_exit(&guard.mark, None) };
+                unsafe { guard.arena.scope_exit(&guard.mark, Some(guard.caller)) };
             }
         }
         let exit = Exit(self);
