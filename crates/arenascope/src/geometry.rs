@@ -12,6 +12,8 @@
 //! `sums_stay_below_two_to_the_64` holds this.
 #![forbid(unsafe_code)]
 
+use core::hint::cold_path;
+
 /// Every cursor is a multiple of this, and so is every block's slot: the minimum alignment.
 pub const GRAIN: usize = 8;
 
@@ -55,7 +57,12 @@ pub const fn slot(size: usize) -> usize {
 pub const fn fit(cursor: usize, limit: usize, size: usize, align: usize) -> Option<Span> {
     let start = if align <= GRAIN { cursor as u64 } else { up(cursor as u64, align as u64) };
     let end = start.wrapping_add(up(size as u64, GRAIN as u64));
-    if end > limit as u64 { None } else { Some(Span { start: start as usize, end: end as usize }) }
+    if end > limit as u64 {
+        cold_path();
+        None
+    } else {
+        Some(Span { start: start as usize, end: end as usize })
+    }
 }
 
 /// As [`fit`], for a size known only at run time: the end is rounded instead of the size, one instruction less.
@@ -67,11 +74,16 @@ pub const fn fit_any(cursor: usize, limit: usize, size: usize, align: usize) -> 
     let start = if align <= GRAIN {
         cursor as u64
     } else {
-        core::hint::cold_path();
+        cold_path();
         up(cursor as u64, align as u64)
     };
     let end = up(start.wrapping_add(size as u64), GRAIN as u64);
-    if end > limit as u64 { None } else { Some(Span { start: start as usize, end: end as usize }) }
+    if end > limit as u64 {
+        cold_path();
+        None
+    } else {
+        Some(Span { start: start as usize, end: end as usize })
+    }
 }
 
 /// Places a block by its exact end: the last block of a bounded arena may end at `bound` although its slot, rounded up to

@@ -1,0 +1,75 @@
+//! The allocation path read as assembly: no call, no panic code, and not one instruction for the probe.
+#![cfg(target_arch = "x86_64")]
+
+use std::path::Path;
+use std::process::Command;
+
+/// Compiles the example, optimised, and returns its assembly.
+fn assembly() -> String {
+    let package = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let tests = std::env::current_exe().unwrap();
+    let target = tests.parent().and_then(Path::parent).unwrap().join("assembly");
+    // The library alone: what the tests need is not wanted in release builds.
+    let mut cargo = Command::new(env!("CARGO"));
+    cargo.args(["build", "--quiet", "--release", "--lib", "--manifest-path"]).arg(package.join("Cargo.toml"));
+    assert!(cargo.arg("--target-dir").arg(&target).status().unwrap().success());
+    let release = target.join("release");
+    let asm = target.join(format!("allocation_path-{}.s", std::process::id()));
+    let mut rustc = Command::new(std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into()));
+    rustc.args(["--edition", "2024", "--emit", "asm", "--crate-type", "lib", "-C", "opt-level=3"]);
+    rustc.args(["-C", "codegen-units=1", "-C", "llvm-args=-x86-asm-syntax=intel", "--cap-lints", "allow", "--extern"]);
+    rustc.arg(format!("arenascope={}", release.join("libarenascope.rlib").display()));
+    rustc.arg("-L").arg(format!("dependency={}", release.join("deps").display())).arg("-o").arg(&asm);
+    assert!(rustc.arg(package.join("examples/allocation_path.rs")).status().unwrap().success());
+    let text = std::fs::read_to_string(&asm).unwrap();
+    std::fs::remove_file(asm).unwrap();
+    text
+}
+
+/// The instructions of a function, from its start through untaken branches to the first return.
+fn common_path(assembly: &str, function: &str) -> Vec<String> {
+    let mut path = Vec::new();
+    let body = assembly.split_once(&format!("\n{function}:\n")).unwrap_or_else(|| panic!("no {function}")).1;
+    for line in body.lines().map(str::trim) {
+        if line.is_empty() || line.starts_with(['.', '#']) || line.ends_with(':') {
+            continue;
+        }
+        path.push(line.replace('\t', " "));
+        if line.starts_with("ret") {
+            return path;
+        }
+        assert!(!line.starts_with("jmp"), "{function} has no straight common path: {path:#?}");
+    }
+    panic!("{function} does not return: {path:#?}")
+}
+
+#[test]
+fn the_allocation_path_has_no_call_no_panic_and_nothing_for_the_probe() {
+    let assembly = assembly();
+    let path = |function| common_path(&assembly, function);
+    for function in ["ours_8", "ours_24", "ours_64", "ours_bytes", "ours_try_8"] {
+        let path = path(function);
+        assert!(!path.iter().any(|line| line.starts_with("call")), "{path:#?}");
+        // One conditional branch, the comparison with the limit, which reads memory once.
+        let branches: Vec<_> = path.iter().filter(|line| line.starts_with('j')).collect();
+        assert_eq!(branches.len(), 1, "{path:#?}");
+        let limit: Vec<_> = path.iter().filter(|line| line.contains("[rdi + 32]") || line.contains("+ 32]")).collect();
+        assert!(limit.iter().any(|line| line.starts_with("cmp")), "{path:#?}");
+    }
+    for (ours, plain) in
+        [("ours_8", "plain_8"), ("ours_24", "plain_24"), ("ours_64", "plain_64"), ("ours_bytes", "plain_bytes")]
+    {
+        let (ours, plain) = (path(ours), path(plain));
+        assert!(ours.len() <= plain.len(), "ours {ours:#?}\nwithout a probe {plain:#?}");
+    }
+    // Load, add, compare, branch, store, and the value; the rest is the function around it.
+    let eight = path("ours_8");
+    assert!(
+        eight.iter().filter(|line| !line.starts_with("push") && !line.starts_with("pop")).count() <= 8,
+        "{eight:#?}"
+    );
+    // Two branches: the alignment, and the limit.
+    let layout = path("ours_layout");
+    assert!(!layout.iter().any(|line| line.starts_with("call")), "{layout:#?}");
+    assert!(own(&layout) <= 11, "{layout:#?}");
+}
