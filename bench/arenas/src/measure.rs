@@ -115,7 +115,8 @@ fn judged(row: &Row, bar: &Bar, numbers: &[Numbers]) -> Value {
     let is_ours = |contender: &Contender| bar.ours.contains(&contender.name.as_str());
     let is_peer = |contender: &Contender| bar.against.includes(contender);
     let (ours, peer) = (best(&is_ours, false), best(&is_peer, false));
-    let ratio = |least| Some(best(&is_ours, least)?.1 / best(&is_peer, least)?.1);
+    let short = |value: f64| (value * 1e4).round() / 1e4;
+    let ratio = |least| Some(short(best(&is_ours, least)?.1 / best(&is_peer, least)?.1));
     let title = match bar.title.strip_prefix("the same") {
         Some(rest) => format!("{}{rest}", row.title),
         None => bar.title.to_owned(),
@@ -123,8 +124,8 @@ fn judged(row: &Row, bar: &Bar, numbers: &[Numbers]) -> Value {
     json!({
         "row": title,
         "unit": if bar.measure == Measure::Instructions { "instructions" } else { row.unit },
-        "ours": ours.map(|(_, value)| value), "ours_as": ours.map(|(name, _)| name),
-        "peer": peer.map(|(name, _)| name), "peer_value": peer.map(|(_, value)| value),
+        "ours": ours.map(|(_, value)| short(value)), "ours_as": ours.map(|(name, _)| name),
+        "peer": peer.map(|(name, _)| name), "peer_value": peer.map(|(_, value)| short(value)),
         "ratio": ratio(false), "ratio_of_least": ratio(true),
         "bounds": if bar.bounds == Bounds::Ratio { "ratio" } else { "ours" },
         "must": bar.must, "aim": bar.aim,
