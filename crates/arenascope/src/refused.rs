@@ -113,7 +113,7 @@ pub struct Escape;
 ///     outer.scope(|inner| *inner.alloc(*kept) += 1);
 /// });
 /// ```
-/// ```compile_fail,E0499
+/// ```compile_fail,E0502
 /// let mut arena = arenascope::Arena::init(640).unwrap();
 /// arena.scope(|outer| {
 ///     outer.scope(|inner| _ = outer.alloc(1));
@@ -254,11 +254,10 @@ pub struct DropList;
 ///     arenascope::ArenaBox::leak(arena.alloc_box(1))
 /// };
 /// ```
-/// ```compile_fail,E0505
+/// ```compile_fail,E0499
 /// let mut memory = [std::mem::MaybeUninit::uninit(); 1024];
 /// let arena = arenascope::Arena::in_buffer(&mut memory).unwrap();
-/// drop(memory.to_vec());
-/// drop(memory);
+/// let second = arenascope::Arena::in_buffer(&mut memory).unwrap();
 /// arena.alloc(1);
 /// ```
 /// ```compile_fail,E0597
