@@ -132,7 +132,7 @@ fn the_traits_contract_step_by_step() {
                         arena.alloc(0x77u8);
                     }
                     let grown = allocator.grow_zeroed(block.cast(), old, new).unwrap();
-                    assert!(grown.len() == to && grown.cast::<u8>().addr().get() % new_align == 0);
+                    assert!(grown.len() == to && grown.cast::<u8>().addr().get().is_multiple_of(new_align));
                     let bytes = grown.as_ref();
                     assert!(bytes[..from].iter().all(|b| *b == 1) && bytes[from..].iter().all(|b| *b == 0));
                     let shrunk = allocator.shrink(grown.cast(), new, old).unwrap();

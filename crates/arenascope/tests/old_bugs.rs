@@ -334,7 +334,7 @@ fn over_aligned_types_were_misaligned() {
         line(arena.alloc_slice_fill_default::<Line>(2).as_ptr());
         line(&raw const *arena.alloc_box(Line(1)));
         arena.alloc(1u8);
-        line(arena.alloc_iter((0..9).map(|i| Line(i)).filter(|l| l.0 % 2 == 0)).as_ptr());
+        line(arena.alloc_iter((0..9).map(Line).filter(|l| l.0 % 2 == 0)).as_ptr());
         arena.alloc(1u8);
         line(arena.burst().alloc(Line(1)));
         arena.alloc(1u8);
@@ -423,7 +423,7 @@ fn sizes_near_the_largest_wrapped() {
     }
     assert_eq!(arena.offset(), offset);
     // Zero-sized items have no bytes: any number of them fits.
-    assert_eq!(arena.alloc_slice_copy(&vec![(); 1 << 20]).len(), 1 << 20);
+    assert_eq!(arena.alloc_slice_copy(&[(); 1 << 20]).len(), 1 << 20);
     assert_eq!(arena.try_alloc_uninit_slice::<()>(usize::MAX).map(|units| units.len()), Ok(usize::MAX));
 }
 
