@@ -402,17 +402,18 @@ ASCOPE_MUST_USE ASCOPE_INLINE char *ascope_strdup_at(ascope_arena *arena, const 
     return (char *)ascope_memdup_at(arena, text, strlen(text) + 1u, file, line);
 }
 
-/* A string made by printf's rules. O(length), formatted twice. NULL: as ascope_alloc, or the format failed. */
-ASCOPE_MUST_USE static inline char *ascope_vprintf(ascope_arena *arena, const char *format, va_list arguments)
-    ASCOPE_FORMAT(2, 0);
-ASCOPE_MUST_USE static inline char *ascope_printf(ascope_arena *arena, const char *format, ...) ASCOPE_FORMAT(2, 3);
+ASCOPE_MUST_USE static inline char *ascope_vprintf_at(ascope_arena *arena, const char *file, uint32_t line, const char *format,
+                                                      va_list arguments) ASCOPE_FORMAT(4, 0);
+ASCOPE_MUST_USE static inline char *ascope_printf_at(ascope_arena *arena, const char *file, uint32_t line, const char *format,
+                                                     ...) ASCOPE_FORMAT(4, 5);
 
-static inline char *ascope_vprintf(ascope_arena *arena, const char *format, va_list arguments)
+static inline char *ascope_vprintf_at(ascope_arena *arena, const char *file, uint32_t line, const char *format,
+                                      va_list arguments)
 {
     va_list again;
     va_copy(again, arguments);
     int length = vsnprintf(NULL, 0, format, arguments);
-    char *text = length < 0 ? NULL : (char *)ascope_alloc_at(arena, (size_t)length + 1u, __FILE__, __LINE__);
+    char *text = length < 0 ? NULL : (char *)ascope_alloc_at(arena, (size_t)length + 1u, file, line);
     if (text != NULL) {
         vsnprintf(text, (size_t)length + 1u, format, again);
     }
@@ -420,14 +421,19 @@ static inline char *ascope_vprintf(ascope_arena *arena, const char *format, va_l
     return text;
 }
 
-static inline char *ascope_printf(ascope_arena *arena, const char *format, ...)
+static inline char *ascope_printf_at(ascope_arena *arena, const char *file, uint32_t line, const char *format, ...)
 {
     va_list arguments;
     va_start(arguments, format);
-    char *text = ascope_vprintf(arena, format, arguments);
+    char *text = ascope_vprintf_at(arena, file, line, format, arguments);
     va_end(arguments);
     return text;
 }
+
+/* A string made by printf's rules: ascope_printf(arena, format, …). O(length), formatted twice. NULL: as ascope_alloc, or the
+ * format failed. */
+#define ascope_printf(arena, ...) ascope_printf_at((arena), __FILE__, __LINE__, __VA_ARGS__)
+#define ascope_vprintf(arena, format, arguments) ascope_vprintf_at((arena), __FILE__, __LINE__, (format), (arguments))
 
 /* ------------------------------------------------------------------------------------------------ going back */
 

@@ -166,7 +166,12 @@ pub extern "C" fn ascope_growing() -> *mut Arena {
 /// # Safety
 /// The `bytes` bytes at `buffer` are writable, and nobody else uses them until the arena is destroyed. `file` as in [`Options`].
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn ascope_in_buffer_at(buffer: *mut u8, bytes: usize, file: *const c_char, line: u32) -> *mut Arena {
+pub unsafe extern "C" fn ascope_in_buffer_at(
+    buffer: *mut u8,
+    bytes: usize,
+    file: *const c_char,
+    line: u32,
+) -> *mut Arena {
     if buffer.is_null() || bytes > isize::MAX as usize {
         errno::set(errno::EINVAL);
         return core::ptr::null_mut();

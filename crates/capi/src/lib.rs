@@ -28,6 +28,7 @@ pub use blocks::{
     ascope_realloc_cold,
 };
 pub use create::{
-    Options, ascope_create, ascope_destroy, ascope_destroy_at, ascope_growing, ascope_in_buffer_at, ascope_init, options,
+    Options, ascope_create, ascope_destroy, ascope_destroy_at, ascope_growing, ascope_in_buffer_at, ascope_init,
+    options,
 };
 pub use watch::{ascope_is_watched, ascope_observe, ascope_observe_all};

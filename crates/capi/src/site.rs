@@ -184,7 +184,8 @@ pub(crate) fn with_first_site<E>(
         // SAFETY: as in `with_relay`; the header forgets the table two lines on, before `relay` ends.
         let table = unsafe {
             (*place).table.context = place.cast();
-            &*(&raw const (*place).table)
+            let table = &raw const (*place).table;
+            &*table
         };
         let arena = call(Some(table))?;
         if core::ptr::eq(raw::own_observer(arena), table) {

@@ -1,0 +1,75 @@
+//! The C programs of `tests/c`, with every compiler, both libraries, the sanitizers and Valgrind.
+//!
+//! Deliberately absent: ThreadSanitizer. It does not see our system calls, and takes memory that one thread gave back and
+//! another was given for a race.
+
+use crate::installed::{COMPILERS, Compiler, Library, c_folder, compile, run, said};
+use std::process::Command;
+
+#[test]
+fn the_promises_hold_with_every_compiler_and_both_libraries() {
+    let source = c_folder().join("behaviour.c");
+    for (number, compiler) in COMPILERS.iter().enumerate() {
+        let library = if number % 2 == 0 { Library::Archive } else { Library::Shared };
+        let program = compile(*compiler, &source, library, &[], "behaviour");
+        assert_eq!(said(&run(&mut Command::new(program))), "all kept\n");
+    }
+}
+
+#[test]
+fn the_promises_hold_under_the_sanitizers() {
+    let source = c_folder().join("behaviour.c");
+    let sanitize = ["-fsanitize=address,undefined", "-fno-sanitize-recover=all"];
+    let program = compile(Compiler(&["gcc", "-std=c11", "-O1"]), &source, Library::Archive, &sanitize, "sanitized");
+    assert_eq!(said(&run(&mut Command::new(program))), "all kept\n");
+}
+
+#[test]
+fn the_promises_hold_under_memcheck() {
+    let source = c_folder().join("behaviour.c");
+    let program = compile(Compiler(&["gcc", "-std=c11", "-O1"]), &source, Library::Shared, &[], "memcheck");
+    let output = run(Command::new("valgrind")
+        .args([
+            "--quiet",
+            "--error-exitcode=9",
+            "--leak-check=full",
+            "--errors-for-leak-kinds=definite,indirect,possible",
+        ])
+        .arg(program));
+    assert_eq!(said(&output), "all kept\n");
+}
+
+#[test]
+fn threads_make_and_end_arenas_at_once_and_hand_them_over() {
+    let source = c_folder().join("threads.c");
+    for library in [Library::Archive, Library::Shared] {
+        let program = compile(Compiler(&["gcc", "-std=c11", "-O2"]), &source, library, &["-pthread"], "threads");
+        assert_eq!(said(&run(&mut Command::new(program))), "all kept\n");
+    }
+}
+
+#[test]
+fn every_event_arrives_in_order_with_the_callers_line() {
+    let source = c_folder().join("events.c");
+    let expected = include_str!("../c/events.expected");
+    for compiler in COMPILERS {
+        let program = compile(*compiler, &source, Library::Archive, &[], "events");
+        assert_eq!(said(&run(&mut Command::new(program))), expected, "{:?}", compiler.0);
+    }
+}
+
+#[test]
+fn the_examples_compile_and_print_what_they_say() {
+    let folder = c_folder().join("../../examples");
+    for (name, expected) in [
+        ("words.c", "10 words, 7 of them different\n"),
+        ("scratch.c", "line 3: 4 fields, scratch memory 0 bytes after it\n"),
+        ("watch.c", "3 blocks, 112 bytes, 1 refused\n"),
+    ] {
+        for compiler in COMPILERS {
+            let program = compile(*compiler, &folder.join(name), Library::Shared, &[], "examples");
+            let output = said(&run(&mut Command::new(program)));
+            assert!(output.ends_with(expected), "{name}: {output}");
+        }
+    }
+}
