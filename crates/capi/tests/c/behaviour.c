@@ -109,6 +109,30 @@ static void zeroed_memory_is_zero_after_anything(void)
     ascope_destroy(arena);
 }
 
+static void zeroed_memory_is_zero_where_a_block_has_shrunk(void)
+{
+    for (int whole = 0; whole < 2; whole++) {
+        ascope_options options = {ASCOPE_OPTIONS_INIT};
+        options.capacity = 1 << 17;
+        options.flags = ASCOPE_NO_KEEP; /* never handed out before */
+        ascope_arena *arena = ascope_create(&options);
+        char *block = (char *)ascope_alloc(arena, 50000);
+        CHECK(block != NULL);
+        memset(block, 0xAA, 50000);
+        if (whole) {
+            ascope_free(arena, block, 50000);
+        } else {
+            CHECK(ascope_realloc(arena, block, 50000, unknown(16)) == block);
+        }
+        char *zero = (char *)ascope_calloc(arena, 1, 60000);
+        CHECK(zero == (whole ? block : block + 16));
+        for (size_t i = 0; i < 60000; i++) {
+            CHECK(zero[i] == 0);
+        }
+        ascope_destroy(arena);
+    }
+}
+
 static void resizing_keeps_contents_and_the_last_block_stays(void)
 {
     ascope_arena *arena = ascope_init(4096);
@@ -436,6 +460,7 @@ int main(void)
     sizes_that_no_memory_has_are_refused_and_change_nothing();
     every_power_of_two_aligns_and_nothing_else_does();
     zeroed_memory_is_zero_after_anything();
+    zeroed_memory_is_zero_where_a_block_has_shrunk();
     resizing_keeps_contents_and_the_last_block_stays();
     only_the_last_block_is_reused();
     copies_are_copies();
