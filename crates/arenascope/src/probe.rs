@@ -57,7 +57,7 @@ impl EventKind {
     pub const FREE: EventKind = EventKind(4);
     /// A scope began.
     pub const SCOPE_ENTER: EventKind = EventKind(5);
-    /// A scope ended; everything above `block` is gone.
+    /// A scope ended; everything above `block` is gone. The caller is where it began.
     pub const SCOPE_EXIT: EventKind = EventKind(6);
     /// A checkpoint was taken at `block`.
     pub const CHECKPOINT: EventKind = EventKind(7);

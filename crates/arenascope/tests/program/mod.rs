@@ -83,15 +83,12 @@ unsafe extern "C" fn tell(context: *mut c_void, event: *const Event) {
     assert!(context.is_null());
     // SAFETY: valid during the call.
     let event = unsafe { &*event };
-    if [EventKind::DESTROY, EventKind::SCOPE_EXIT].contains(&event.kind) {
+    if event.kind == EventKind::DESTROY {
         // By drop, whose place is not known.
         assert!(event.file.is_null() && event.line == 0);
-        if event.kind == EventKind::DESTROY {
-            return;
-        }
-    } else {
-        check_caller(event);
+        return;
     }
+    check_caller(event);
     let told = Told {
         kind: event.kind,
         block: event.block.addr(),
