@@ -13,6 +13,7 @@ const NEEDED: &[(&str, &str)] = &[
     ("libc6-dev", "/usr/include/stdlib.h"),
     ("clang", "clang"),
     ("binutils", "objcopy"),
+    ("pkg-config", "pkg-config"),
     // setpriv and unshare: tests that must not pass only because they run as root.
     ("util-linux", "setpriv"),
     ("mount", "mount"),

@@ -3,7 +3,7 @@
 //! Deliberately absent: ThreadSanitizer. It does not see our system calls, and takes memory that one thread gave back and
 //! another was given for a race.
 
-use crate::installed::{COMPILERS, Compiler, Library, c_folder, compile, run, said};
+use crate::installed::{COMPILERS, Compiler, Library, c_folder, compile, run, said, scratch};
 use std::process::Command;
 
 #[test]
@@ -71,5 +71,18 @@ fn the_examples_compile_and_print_what_they_say() {
             let output = said(&run(&mut Command::new(program)));
             assert!(output.ends_with(expected), "{name}: {output}");
         }
+    }
+}
+
+#[test]
+fn the_manuals_programs_compile_and_run() {
+    let manual = include_str!("../../../../docs/c.md");
+    let programs: Vec<&str> = manual.split("```c\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
+    assert!(!programs.is_empty());
+    for (number, text) in programs.iter().enumerate() {
+        let source = scratch("manual").join(format!("program{number}.c"));
+        std::fs::write(&source, text).expect("a source can be written");
+        let program = compile(Compiler(&["gcc", "-std=c11", "-O2"]), &source, Library::Shared, &[], "manual");
+        assert!(said(&run(&mut Command::new(program))).contains("point 1."));
     }
 }
