@@ -19,7 +19,7 @@ impl Arena {
     ///
     /// # Safety
     /// `block` is a living block of this arena that was handed out for layout `old`. After success only the new block may be
-    /// used.
+    /// used; if a scope was begun since the old one was handed out, then only until that scope ends.
     #[inline(always)]
     #[track_caller]
     pub unsafe fn try_resize(&self, block: NonNull<u8>, old: Layout, new: Layout) -> Result<NonNull<u8>, Error> {
@@ -29,8 +29,11 @@ impl Arena {
             && start & (new.align() - 1) == 0
             && let Some(end) = geometry::fit_in_place(start, self.limit_now(), new.size())
         {
-            self.cursor.set(self.cursor.get().with_addr(end));
-            return Ok(block);
+            let cursor = self.cursor.get();
+            self.cursor.set(cursor.with_addr(end));
+            // The caller's pointer may reach no further than the old block: the new one is of the region (I2).
+            // SAFETY: an address in the region, not null.
+            return Ok(unsafe { NonNull::new_unchecked(cursor.with_addr(start)) });
         }
         // SAFETY: the caller's condition is the same.
         unsafe { self.resize_slow(block, old, new, Location::caller()) }
@@ -63,7 +66,8 @@ impl Arena {
                 Err(error) => return Err(self.refuse(new, error, caller)),
             };
             self.lower(self.cursor.get().with_addr(end));
-            block
+            // SAFETY: as in `try_resize`: of the region, and not null.
+            unsafe { NonNull::new_unchecked(self.cursor.get().with_addr(start)) }
         } else if aligned && new.size() <= old.size() {
             block
         } else {
