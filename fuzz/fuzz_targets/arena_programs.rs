@@ -70,9 +70,9 @@ fuzz_target!(|input: Input| {
         4 => Arena::builder().capacity(capacity).source(&Stepwise).huge_pages(HugePages::Never),
         5 => Arena::builder().capacity(capacity).on_reset(OnReset::Release),
         _ => {
-            // One word leaks a run: less than what libFuzzer keeps itself.
-            let source: &'static FailAt = Box::leak(Box::new(FailAt::new(&Heap, u64::from(input.granted % 8))));
-            let Ok(mut arena) = Arena::builder().capacity(capacity).source(source).build() else { return };
+            static SOURCE: FailAt = FailAt::new(&Heap, 0);
+            SOURCE.grant(u64::from(input.granted % 8));
+            let Ok(mut arena) = Arena::builder().capacity(capacity).source(&SOURCE).build() else { return };
             return run(&mut arena, &ops, Refusals::Possible, input.watched);
         }
     };
