@@ -7,6 +7,7 @@
 mod bench;
 mod install;
 mod labs;
+mod long;
 mod packages;
 mod sources;
 mod steps;
@@ -18,7 +19,8 @@ use std::process::ExitCode;
 const USAGE: &str = "\
 cargo xtask CHORE
 
-  test [--long] [ARG…]  installs or names missing Debian packages, runs the labs and all tests; ARG goes to `cargo test`
+  test [--long] [ARG…]  installs or names missing Debian packages, runs the labs and all tests; ARG goes to `cargo test`;
+                        --long: more cases, and the arena under AddressSanitizer, Valgrind and Miri (nightly Rust)
   ci                    what a change must pass: format, clippy, docs, tidy, test
   labs [NAME]           runs the labs and compares what is found with what each lab expects
   bench [hooked]        cost of a hooked call and bytes per event; without a word all benches. Results go into
@@ -73,6 +75,9 @@ fn test(rest: &[&str]) -> Result<(), String> {
     packages::require()?;
     labs::run(None)?;
     let long = rest.contains(&"--long");
+    if long {
+        long::arena()?;
+    }
     let mut words = vec!["test", "--workspace", "--locked"];
     words.extend(rest.iter().filter(|word| **word != "--long"));
     steps::cargo(&words, if long { &[("ARENASCOPE_LONG", "1")] } else { &[] })

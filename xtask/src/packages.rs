@@ -43,6 +43,11 @@ pub fn require_for_benches() -> Result<(), String> {
     require_all(NEEDED_BY_BENCHES)
 }
 
+/// What `test --long` needs beside.
+pub fn require_for_long_tests() -> Result<(), String> {
+    require_all(&[("valgrind", "valgrind")])
+}
+
 fn require_all(needed: &[(&'static str, &str)]) -> Result<(), String> {
     let missing = missing(needed);
     if missing.is_empty() {

@@ -61,6 +61,12 @@ pub fn arenascope(release: bool) -> Result<PathBuf, String> {
     if path.is_file() { Ok(path) } else { Err(format!("cargo built no {}", path.display())) }
 }
 
+/// Where cargo builds.
+pub fn target_directory() -> Result<String, String> {
+    let metadata = metadata()?;
+    metadata["target_directory"].as_str().map(str::to_owned).ok_or("cargo metadata names no target directory".into())
+}
+
 /// A fresh folder for one chore, under the target directory; emptied first.
 pub fn scratch(name: &str) -> Result<PathBuf, String> {
     let metadata = metadata()?;

@@ -388,7 +388,7 @@ fn perform<'outer>(
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(300) })]
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(if cfg!(miri) { 4 } else { 300 }) })]
 
     #[test]
     fn random_nests_keep_every_block_until_its_scope_ends(deeds in deeds(), watched: bool) {
