@@ -306,7 +306,7 @@ mod tests {
             let wide_end = wide_start + (size as u128).next_multiple_of(8);
             prop_assert!(wide_end < 1 << 64);
             let expected = (wide_end <= limit as u128)
-                .then(|| Span { start: wide_start as usize, end: wide_end as usize });
+                .then_some(Span { start: wide_start as usize, end: wide_end as usize });
             prop_assert_eq!(fit(cursor, limit, size, align), expected);
             prop_assert_eq!(fit_any(cursor, limit, size, align), expected);
             let exact_end = wide_start + size as u128;
