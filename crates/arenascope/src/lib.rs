@@ -46,6 +46,7 @@ mod slices;
 mod sources;
 mod system;
 mod text;
+mod valgrind;
 mod zeroed;
 
 pub use boxed::ArenaBox;

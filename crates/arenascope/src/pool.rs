@@ -14,7 +14,7 @@ use crate::geometry::{self, SMALL_CLASSES};
 use crate::header::{Arena, HEADER_BYTES, MAGIC_KEPT, flags};
 use crate::registry::{self, Listed};
 use crate::slab::{self, Slab};
-use crate::{GROWING_BYTES, process};
+use crate::{GROWING_BYTES, process, valgrind};
 use core::ptr::{NonNull, null_mut};
 use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
@@ -400,9 +400,15 @@ unsafe fn give_back(header: NonNull<Arena>) {
 /// Vast growing regions that are mapped.
 static GROWING: AtomicUsize = AtomicUsize::new(0);
 
+/// What a growing arena reserves under Valgrind, which pays for every 64 KiB of addresses.
+const VALGRIND_BYTES: usize = 1 << 30;
+
 /// Addresses for one more growing arena, in bytes: [`GROWING_BYTES`] for the first hundred, then less, so that 100,000 of them use
 /// less than half of the 128 TiB that a process has.
 pub(crate) fn growing_bytes() -> usize {
+    if valgrind::is_running() {
+        return VALGRIND_BYTES;
+    }
     // Bounded, so that the compiler sees that neither the division nor the logarithm can panic.
     let alive = (GROWING.load(Ordering::Relaxed) as u64).min(u32::MAX as u64);
     let share = (8u64 << 40) / (alive + 1);
