@@ -322,7 +322,7 @@ fn step(arena: &Arena, model: &mut Model, op: Op, refusals: Refusals, observed: 
                 // raw pointer must know that, and the borrow checker forbids the rest.
                 return;
             }
-            let aligned = old.start % align == 0;
+            let aligned = old.start.is_multiple_of(align);
             let expected = if aligned && model.is_last(&old) {
                 let bound = model.base + model.capacity;
                 let bound = if size == 0 { up(bound, 8) } else { bound };
