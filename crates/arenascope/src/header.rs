@@ -32,7 +32,6 @@
 use crate::probe::Observer;
 use crate::region::Source;
 use core::cell::{Cell, UnsafeCell};
-use core::mem::offset_of;
 use core::sync::atomic::{AtomicU64, Ordering};
 
 /// The first eight bytes of a living arena: "ARENASC1" as text.
@@ -190,6 +189,7 @@ pub mod flags {
 // The layout that outsiders and C rely on. A change here is a change of LAYOUT_VERSION.
 #[cfg(target_pointer_width = "64")]
 const _: () = {
+    use core::mem::offset_of;
     assert!(offset_of!(Arena, magic) == 0);
     assert!(offset_of!(Arena, layout_version) == 8);
     assert!(offset_of!(Arena, header_bytes) == 12);
