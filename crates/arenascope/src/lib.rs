@@ -1,4 +1,63 @@
-//! Arenascope's arena: one contiguous region whose base, offset and capacity anyone can read.
+//! An arena: one contiguous region that never moves, whose base, offset and capacity anyone can read; a block is a load, an
+//! addition, a comparison and a store. The same release binary can be watched, at any moment and from outside, at no cost
+//! while nobody looks.
+//!
+//! ```
+//! use arenascope::Arena;
+//!
+//! let mut arena = Arena::growing()?; // or Arena::init(capacity): exactly so many bytes
+//! let numbers = arena.alloc_slice_copy(&[1, 2, 3]);
+//! let name = arena.alloc_str("ferris");
+//! numbers[0] = name.len();
+//! assert_eq!((arena.offset(), &numbers[..]), (32, &[6, 2, 3][..]));
+//!
+//! arena.reset(); // everything is gone, the memory stays; `numbers` and `name` cannot be used any more
+//! let words = arena.scope(|scope| {
+//!     let words = scope.alloc_iter("to be or not".split(' '));
+//!     scope.scope(|inner| inner.alloc_fmt(format_args!("{} {}", words[0], words.len())).len()) + words.len()
+//! });
+//! assert_eq!((words, arena.offset()), (8, 0));
+//! # Ok::<(), arenascope::Error>(())
+//! ```
+//!
+//! # The contract
+//! **You promise** nothing that the compiler does not check, but for calls marked `unsafe`, which say what. An observer is your
+//! code, and its table says what it may do.
+//!
+//! **We promise**
+//! - *Boundaries.* [`init(n)`](Arena::init) hands out exactly `n` bytes, alignment padding included. All blocks lie in
+//!   `base..base + offset`, in the order of their allocation, each a multiple of 8 bytes apart. The region never moves.
+//! - *Failure changes nothing.* Every call that can be refused has a `try_` twin that says why; the other one panics with the
+//!   arena's name and numbers. After a refusal the arena is as it was.
+//! - *Panics leave it sound.* In a closure, an iterator, a `clone`, a `drop`, or a `Display` of yours: at worst a block stays behind.
+//! - *Nothing leaks unseen.* A value that needs dropping is refused by `alloc` at compile time; [`alloc_box`](Arena::alloc_box)
+//!   owns it, [`Scope::alloc_drop`] drops it when the scope ends (the last one first), `ManuallyDrop` says that you mean it.
+//! - *Anyone can look.* The [`header`] at the region's start has a documented, versioned layout, the same for C, for a debugger,
+//!   another process or a core dump. Storing 0 into its `limit` is all that watching takes.
+//! - *It may move to another thread*, with nothing borrowed from it. A forked child has a private copy.
+//!
+//! **Not for** values that many threads put into one arena at once; blocks that must be freed one by one in any order (only
+//! the last one's memory is reused before a rewind); memory that must shrink while it is full.
+//!
+//! # What allocates
+//! | | blocks live | may be undone |
+//! |---|---|---|
+//! | [`Owned`] ([`OwnedArena`]; derefs to [`Arena`]) | until reset, rewind or drop | all: [`reset`](Owned::reset); to a [`Checkpoint`]: [`rewind`](Owned::rewind) |
+//! | [`Scope`], by [`Owned::scope`] or a [`ScopeGuard`] | until the scope ends; usable in scopes within | by ending |
+//! | [`Burst`], by [`Arena::burst`] or [`Scope::burst`] | as those of its arena or scope | |
+//!
+//! They know the same calls, by names that bumpalo's users know: `alloc`, `alloc_with`, `alloc_slice_copy`, `alloc_str`,
+//! `alloc_fmt`, … A table for those who come from other arenas is in `docs/arena.md`.
+//!
+//! # Speed
+//! Everything here is O(1) or O(bytes written), as each call says; a system call happens when more memory is committed, in steps that
+//! grow. Instructions of a block of 24 bytes, its three stores and the loop included: 12, in a burst 11, bumpalo 17. A scope: 23
+//! beside its blocks. Figures beside its peers, with the command: `docs/performance.md`.
+//!
+//! # Features
+//! `std` (default) keeps ended arenas' regions per thread; without it the crate is `no_std` and keeps one list for the process.
+//! `allocator-api2-02`, `allocator-api2-04` and `nightly` implement those allocator traits for [`Arena`], [`Scope`] and
+//! [`Owned`], so that vectors and maps of other crates work on references to them; the last vector grows in place.
 #![no_std]
 #![cfg_attr(feature = "nightly", feature(allocator_api))]
 
@@ -67,3 +126,8 @@ pub use sources::{FailAt, Heap};
 pub use system::{Stepwise, System};
 pub use text::CStrError;
 pub use zeroed::Zeroable;
+
+/// The examples of the guide.
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/arena.md")]
+pub struct Guide;
