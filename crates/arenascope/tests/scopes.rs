@@ -259,10 +259,10 @@ fn a_watched_arena_reports_scopes_bursts_and_growing_blocks() {
         (EventKind::SCOPE_EXIT, 0, 0, true),
     ];
     assert_eq!(take(), kinds);
-    arena.alloc_iter((0..20u8).filter(|n| n % 2 == 0));
+    arena.alloc_iter((0..200u8).filter(|n| n % 2 == 0));
     let steps = take();
-    assert_eq!(steps.first().map(|e| (e.0, e.1)), Some((EventKind::ALLOC, 0)));
-    assert_eq!(steps.last().map(|e| (e.0, e.1)), Some((EventKind::RESIZE, 10)), "the size that it ended with");
+    assert_eq!(steps.first().map(|e| (e.0, e.1)), Some((EventKind::ALLOC, 64)));
+    assert_eq!(steps.last().map(|e| (e.0, e.1)), Some((EventKind::RESIZE, 100)), "the size that it ended with");
     assert!(steps.iter().all(|e| e.3), "each with a caller");
 }
 
