@@ -4,10 +4,10 @@
 //! forgotten costs memory, never safety. Deliberately absent: freeing, resizing, scopes.
 //!
 //! # How it works
-//! Warm loops are bound by the cursor's way through memory: each allocation loads what the one before stored. A burst takes the
-//! *lease* of all memory up to the limit: the arena's cursor moves to the lease's end, and the burst hands the lease out from
-//! registers. When it ends, the arena's cursor comes back to what was not used. What others allocate meanwhile lies above the
-//! lease; the rest of the lease is then lost until a rewind, so do not mix the two.
+//! Warm loops are bound by the cursor's way through memory: each allocation loads what the one before stored. A burst takes a
+//! *lease*, the next 64 KiB up to the limit: the arena's cursor moves to the lease's end, and the burst hands the lease out from
+//! registers, then the next one. When it ends, the arena's cursor comes back to what was not used. What others allocate
+//! meanwhile lies above the lease, and the lease's rest is then lost until a rewind: better not to mix the two.
 //!
 //! A watch switched on meanwhile takes effect when the lease is used up or the burst ends; in a burst of a watched arena every
 //! allocation is reported, for there is no lease.
@@ -18,6 +18,10 @@ use core::alloc::Layout;
 use core::marker::PhantomData;
 use core::panic::Location;
 use core::ptr::NonNull;
+
+/// What a burst takes at once, in bytes: some thousand blocks, so that taking it costs nothing beside them, and what is lost when
+/// others allocate meanwhile, or the burst is forgotten, stays small.
+const LEASE_BYTES: usize = 64 << 10;
 
 /// See [`Arena::burst`]. `'handle` is the borrow of arena or scope that the burst holds, `'blocks` how long its blocks live.
 ///
@@ -52,12 +56,20 @@ impl Arena {
         Burst::begin(self)
     }
 
-    /// Takes everything up to the limit: where it begins, and its end. Nothing when the limit lies below.
+    /// Takes a lease: where it begins, and its end. Nothing when the limit lies below.
     #[inline(always)]
     fn take_lease(&self) -> (*mut u8, usize) {
         let cursor = self.cursor.get();
         let limit = geometry::down(self.limit_now() as u64, geometry::GRAIN as u64) as usize;
-        let end = if limit > cursor.addr() { limit } else { cursor.addr() };
+        // I2 — no overflow: addresses end far below the largest number.
+        let most = cursor.addr().wrapping_add(LEASE_BYTES);
+        let end = if limit > most {
+            most
+        } else if limit > cursor.addr() {
+            limit
+        } else {
+            cursor.addr()
+        };
         // I2, I3, I4 — not above `true_limit`, a multiple of 8; nothing above the cursor belongs to anyone.
         self.cursor.set(cursor.with_addr(end));
         (cursor, end)
@@ -84,7 +96,10 @@ impl Arena {
         caller: &'static Location<'static>,
     ) -> (Result<NonNull<u8>, Error>, *mut u8, usize) {
         self.end_lease(cursor, end);
-        let block = self.alloc_cold(layout, caller);
+        let block = match self.bump_any(layout) {
+            Some(block) => Ok(block),
+            None => self.alloc_cold(layout, caller),
+        };
         let (cursor, end) = self.take_lease();
         (block, cursor, end)
     }
