@@ -100,7 +100,7 @@ fn a_panic_in_a_drop_still_drops_the_others_and_ends_the_scope() {
 #[test]
 fn a_refused_value_is_dropped_at_once_and_once() {
     let log = RefCell::new(Vec::new());
-    let mut arena = Arena::init(16).unwrap();
+    let mut arena = Arena::init(8).unwrap();
     arena.scope(|scope| {
         assert!(scope.try_alloc_drop(Logged(&log, 1)).is_err());
         assert_eq!(*log.borrow(), [1]);
