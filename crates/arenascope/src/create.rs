@@ -5,7 +5,7 @@
 #![allow(unsafe_code)] // Writes headers into fresh memory; takes regions back.
 
 use crate::geometry::{self, GRAIN};
-use crate::header::{HEADER_BYTES, HEADER_STEP, LAYOUT_VERSION, LIMIT_WATCH, MAGIC, NAME_BYTES, REWINDS, flags};
+use crate::header::{HEADER_BYTES, HEADER_STEP, LAYOUT_VERSION, LIMIT_WATCH, MAGIC, NAME_BYTES, flags};
 use crate::policy::{HugePages, OnReset};
 use crate::probe::{EventKind, Happening, Observer, process_observer};
 use crate::region::{Region, Request, Source};
@@ -21,7 +21,7 @@ pub(crate) const HEAD_BYTES: usize = 256 << 10;
 pub(crate) const HUGE_FROM: usize = 2 << 20;
 
 /// What a growing arena reserves when nothing says otherwise, in bytes. Addresses only: memory is taken as it is used.
-pub const GROWING_BYTES: usize = 64 << 30;
+pub const GROWING_BYTES: usize = if usize::BITS < 64 { 512 << 20 } else { (64_u64 << 30) as usize };
 
 /// The least that a growing arena reserves before it gives up, in bytes.
 const GROWING_LEAST: usize = 1 << 20;
@@ -65,7 +65,7 @@ impl Arena {
         Arena::builder().capacity(capacity).build()
     }
 
-    /// An arena that grows in place, up to its reservation of [`GROWING_BYTES`] (64 GiB of addresses; less where the system
+    /// An arena that grows in place, up to its reservation of [`GROWING_BYTES`] (64 GiB of addresses, 512 MiB on 32 bits; less where the system
     /// refuses that, or when there are many). Memory is taken as it is used. O(1).
     ///
     /// # Errors
@@ -145,7 +145,11 @@ impl Arena {
             source: &Nowhere,
         };
         // SAFETY: the seat lies in the buffer, which is borrowed for as long as the handle lives.
-        let arena = unsafe { begin(seat, builder, capacity, Location::caller()) };
+        let arena = unsafe {
+            let header = settle(seat);
+            pool::identify(header.as_ref());
+            begin(header, builder, capacity, Location::caller())
+        };
         // SAFETY: fresh, and the buffer lives as long as the returned lifetime.
         Ok(unsafe { Owned::from_raw(arena.into_raw()) })
     }
@@ -228,11 +232,22 @@ impl<'name> Builder<'name> {
 
     #[inline]
     pub(crate) fn build_at(&self, caller: &'static Location<'static>) -> Result<OwnedArena, Error> {
-        if let (Some(capacity), None, true) = (self.capacity, self.source, self.keep && !cfg!(miri))
-            && let Some(seat) = pool::small_seat(capacity)
-        {
-            // SAFETY: the seat is fresh from the pool: nobody else uses it, and its class holds the capacity.
-            return Ok(unsafe { begin(seat, self, capacity, caller) });
+        if self.source.is_none() && self.keep && !cfg!(miri) {
+            match (self.capacity, self.reserve, self.huge_pages) {
+                (Some(capacity), ..) => {
+                    if let Some(header) = pool::small(capacity) {
+                        // SAFETY: from the pool: nobody else has it, and its class holds the capacity.
+                        return Ok(unsafe { begin(header, self, capacity, caller) });
+                    }
+                }
+                (None, 0, HugePages::Auto) => {
+                    if let Some(header) = pool::newest_growing() {
+                        // SAFETY: from the pool: settled when it was fresh, and nobody else has it.
+                        return Ok(unsafe { begin(header, self, header.as_ref().reserved.get(), caller) });
+                    }
+                }
+                _ => {}
+            }
         }
         self.build_alone(caller)
     }
@@ -241,26 +256,28 @@ impl<'name> Builder<'name> {
     fn build_alone(&self, caller: &'static Location<'static>) -> Result<OwnedArena, Error> {
         let huge = self.huge_pages != HugePages::Never;
         let rounded = |bytes: usize| HEADER_BYTES + geometry::up(bytes as u64, GRAIN as u64) as usize;
-        let (seat, fresh) = match (self.capacity, self.reserve) {
+        let (header, fresh) = match (self.capacity, self.reserve) {
             (Some(bytes), _) | (None, bytes @ 1..) if bytes > MAX_CAPACITY => return Err(Error::TooLarge),
             (Some(bytes), _) => self.alone(rounded(bytes), false, huge && bytes >= HUGE_FROM)?,
             (None, bytes @ 1..) => self.alone(rounded(bytes), true, huge)?,
             (None, 0) => self.growing(huge)?,
         };
-        let capacity = match (self.capacity, self.reserve) {
-            (Some(bytes), _) | (None, bytes @ 1..) => bytes,
-            (None, 0) => seat.reserved - HEADER_BYTES,
-        };
-        // SAFETY: the seat is fresh from a source or from the pool: nobody else uses it.
-        let arena = unsafe { begin(seat, self, capacity, caller) };
-        if fresh {
-            // SAFETY: written a moment ago; regions of their own end in `pool::release`.
-            unsafe { pool::enlist(arena.header()) };
+        // SAFETY: the header is from a source or from the pool: settled, and nobody else has it.
+        unsafe {
+            let capacity = match (self.capacity, self.reserve) {
+                (Some(bytes), _) | (None, bytes @ 1..) => bytes,
+                (None, 0) => header.as_ref().reserved.get(),
+            };
+            let arena = begin(header, self, capacity, caller);
+            if fresh {
+                // Regions of their own end in `pool::release`.
+                pool::enlist(header);
+            }
+            Ok(arena)
         }
-        Ok(arena)
     }
 
-    fn growing(&self, huge: bool) -> Result<(Seat, bool), Error> {
+    fn growing(&self, huge: bool) -> Result<(NonNull<Arena>, bool), Error> {
         let mut bytes = match self.source {
             Some(source) if source.name() == crate::Heap.name() => crate::Heap::GROWING_BYTES,
             None if cfg!(miri) => crate::Heap::GROWING_BYTES,
@@ -275,15 +292,14 @@ impl<'name> Builder<'name> {
     }
 
     /// A region of its own for at least `bytes` from the header on: a kept one, or a fresh one (true).
-    fn alone(&self, bytes: usize, growing: bool, huge: bool) -> Result<(Seat, bool), Error> {
-        let chosen = if self.populate { flags::POPULATE } else { 0 };
+    fn alone(&self, bytes: usize, growing: bool, huge: bool) -> Result<(NonNull<Arena>, bool), Error> {
         // HugePages::Always begins elsewhere: such regions are not kept.
         if self.source.is_none()
             && self.keep
             && self.huge_pages != HugePages::Always
-            && let Some(seat) = pool::alone_seat(bytes, growing, huge)
+            && let Some(header) = pool::alone(bytes, growing, huge)
         {
-            return Ok((Seat { flags: seat.flags | chosen, ..seat }, false));
+            return Ok((header, false));
         }
         let source = self.source.unwrap_or(default_source());
         let paged = source.name() != crate::Heap.name();
@@ -294,7 +310,7 @@ impl<'name> Builder<'name> {
             (true, _) => HEAD_BYTES,
         };
         let region = source.reserve(Request { bytes: bytes + colour, head_bytes })?;
-        let mut set = chosen;
+        let mut set = if self.populate { flags::POPULATE } else { 0 };
         if head_bytes > 0 {
             set |= flags::HUGE;
         }
@@ -302,7 +318,13 @@ impl<'name> Builder<'name> {
             set |= flags::GROWING;
         }
         match Seat::in_region(&region, colour, set) {
-            Ok(seat) => Ok((seat, true)),
+            Ok(seat) => {
+                // SAFETY: the seat lies in a region that was reserved a moment ago.
+                let header = unsafe { settle(seat) };
+                // SAFETY: I1 — settled.
+                pool::identify(unsafe { header.as_ref() });
+                Ok((header, true))
+            }
             Err(error) => {
                 // SAFETY: the region was reserved a moment ago, and nobody knows it.
                 unsafe { region.source.release(region.mapping, region.mapping_bytes) };
@@ -386,22 +408,19 @@ impl Seat {
     }
 }
 
-/// Writes the header: the arena lives from here on.
+/// Writes what the header says about its region, and who it is.
 ///
 /// # Safety
-/// The seat's `committed` bytes are writable, at a multiple of 128, and belong to nobody else; `capacity` ≤ reserved − header.
-#[inline]
-unsafe fn begin(seat: Seat, builder: &Builder<'_>, capacity: usize, caller: &'static Location<'static>) -> OwnedArena {
+/// The seat's `committed` bytes are writable, at a multiple of 128, and belong to nobody else.
+pub(crate) unsafe fn settle(seat: Seat) -> NonNull<Arena> {
     let header = seat.header.cast::<Arena>();
     // SAFETY: the header fits into the committed bytes (the caller's condition). All fields are Cells, for which any bytes
-    // that a kept region holds, and zero, are replaced here before they are read.
+    // that the memory holds, and zero, are replaced here and in `begin` before they are read.
     let arena = unsafe {
+        // `source` and `on_reset` have no such freedom: written in place before a reference to the header is made.
         let place = header.as_ptr();
-        // `source` is a reference: written in place before a reference to the header is made.
         addr_of_mut!((*place).source).write(core::cell::Cell::new(seat.source));
-        addr_of_mut!((*place).on_reset).write(core::cell::Cell::new(builder.on_reset));
-        addr_of_mut!((*place).name_inline).write(core::cell::Cell::new([0; NAME_BYTES]));
-        addr_of_mut!((*place).rewinds).write(core::cell::Cell::new([(0, 0); REWINDS]));
+        addr_of_mut!((*place).on_reset).write(core::cell::Cell::new(OnReset::Keep));
         header.as_ref()
     };
     // SAFETY: the payload begins behind the header, at most one past the committed bytes.
@@ -409,13 +428,42 @@ unsafe fn begin(seat: Seat, builder: &Builder<'_>, capacity: usize, caller: &'st
     debug_assert!((base.addr() as u64) < geometry::ADDRESS_BOUND);
     arena.layout_version.set(LAYOUT_VERSION);
     arena.header_bytes.set(HEADER_BYTES as u32);
+    arena.base.set(base);
+    arena.clean_from.set(seat.clean_from.max(base.addr()));
+    arena.committed.set(seat.committed - HEADER_BYTES);
+    arena.reserved.set(seat.reserved - HEADER_BYTES);
+    arena.mapping.set(seat.mapping.as_ptr());
+    arena.mapping_bytes.set(seat.mapping_bytes);
+    arena.class.set(seat.class);
+    arena.colour.set(seat.colour);
+    arena.link.set(seat.link);
+    arena.flags.set(seat.flags);
+    header
+}
+
+/// Writes the rest of the header: the arena lives from here on. O(1).
+///
+/// # Safety
+/// `header` was settled, and its region is whole: fresh, or kept since its last arena ended. Nobody else has it. It has a number
+/// (`pool::identify`); `capacity` ≤ reserved.
+#[inline]
+unsafe fn begin(
+    header: NonNull<Arena>,
+    builder: &Builder<'_>,
+    capacity: usize,
+    caller: &'static Location<'static>,
+) -> OwnedArena {
+    // SAFETY: I1 — settled, and ours.
+    let arena = unsafe { header.as_ref() };
+    // SAFETY: the payload begins behind the header. With the whole region's provenance, which `header` carries.
+    let base = unsafe { header.cast::<u8>().add(HEADER_BYTES) }.as_ptr();
+    arena.on_reset.set(builder.on_reset);
+    arena.name_inline.set([0; NAME_BYTES]);
+    arena.forget_rewinds();
     arena.cursor.set(base);
     arena.base.set(base);
     arena.high_water.set(base.addr());
-    arena.clean_from.set(seat.clean_from.max(base.addr()));
     arena.capacity.set(capacity);
-    arena.committed.set(seat.committed - HEADER_BYTES);
-    arena.reserved.set(seat.reserved - HEADER_BYTES);
     arena.generation.set(0);
     arena.reset_generation.set(0);
     arena.depth.set(0);
@@ -424,15 +472,6 @@ unsafe fn begin(seat: Seat, builder: &Builder<'_>, capacity: usize, caller: &'st
     arena.events.set(0);
     arena.commits.set(0);
     arena.refusals.set(0);
-    arena.mapping.set(seat.mapping.as_ptr());
-    arena.mapping_bytes.set(seat.mapping_bytes);
-    arena.class.set(seat.class);
-    arena.colour.set(seat.colour);
-    arena.link.set(seat.link);
-    let (id, pid, tid) = pool::identity();
-    arena.id.set(id);
-    arena.pid.set(pid);
-    arena.owner_tid.set(tid);
     arena.set_site(caller);
     set_name(arena, builder);
     let observer = builder.observer.map_or(core::ptr::null(), |table| table as *const Observer);
@@ -440,7 +479,8 @@ unsafe fn begin(seat: Seat, builder: &Builder<'_>, capacity: usize, caller: &'st
     // Kept are regions of the system that look alike.
     let alike = builder.keep && builder.source.is_none() && builder.huge_pages as u8 != HugePages::Always as u8;
     let keep = if alike && !cfg!(miri) { flags::KEEP } else { 0 };
-    arena.flags.set(seat.flags | keep);
+    let populate = if builder.populate { flags::POPULATE } else { 0 };
+    arena.flags.set(arena.flags.get() & flags::OF_REGION | keep | populate);
     let limit = geometry::limit(base.addr() + arena.committed.get(), base.addr() + capacity);
     arena.true_limit.set(limit);
     arena.stored_limit.set(limit);
