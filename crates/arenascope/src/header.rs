@@ -153,7 +153,8 @@ pub struct Arena {
     /// The slab that a slot lies in.
     pub(crate) link: Cell<*mut u8>,
     pub(crate) on_reset: Cell<crate::policy::OnReset>,
-    pub(crate) rewinds: Cell<[(u64, usize); REWINDS]>,
+    /// Generation and place, the newest first.
+    pub(crate) rewinds: [Cell<(u64, usize)>; REWINDS],
     pub(crate) listed: crate::registry::Listed,
 }
 
@@ -184,6 +185,9 @@ pub mod flags {
     pub const REPORTING: u32 = 64;
     /// The region may be kept for the next arena.
     pub const KEEP: u32 = 128;
+
+    /// What is true of the region, whichever arena is in it.
+    pub(crate) const OF_REGION: u32 = ZEROED | GROWING | HUGE | HUGE_ADVISED;
 }
 
 // The layout that outsiders and C rely on. A change here is a change of LAYOUT_VERSION.

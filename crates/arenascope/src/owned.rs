@@ -42,10 +42,6 @@ impl<'memory> Owned<'memory> {
     pub unsafe fn from_raw(header: NonNull<Arena>) -> Self {
         Owned { header, memory: PhantomData }
     }
-
-    pub(crate) fn header(&self) -> NonNull<Arena> {
-        self.header
-    }
 }
 
 impl Deref for Owned<'_> {

@@ -9,7 +9,7 @@
 //! the process; a thread that finds it busy does without.
 #![allow(unsafe_code)] // Holds regions by raw pointer; releases them.
 
-use crate::create::{HUGE_FROM, Seat};
+use crate::create::{HUGE_FROM, settle};
 use crate::geometry::{self, SMALL_CLASSES};
 use crate::header::{Arena, HEADER_BYTES, MAGIC_KEPT, flags};
 use crate::registry::{self, Listed};
@@ -98,22 +98,27 @@ impl Pool {
     }
 
     #[inline]
-    fn small_seat(&mut self, class: usize) -> Option<Seat> {
+    fn small(&mut self, class: usize) -> Option<NonNull<Arena>> {
         let shelf = self.shelves.get_mut(class)?;
-        let Some(header) = NonNull::new(*shelf) else { return self.fresh_slot(class) };
-        // SAFETY: on the shelf: a slot that nobody uses, with the header it had.
-        let arena = unsafe { header.as_ref() };
-        *shelf = arena.listed.borrow_link().get().cast();
-        let slab = NonNull::new(arena.link.get().cast::<Slab>())?;
-        let seat = slab::seat(header.cast(), slab, arena.clean_from.get());
-        self.bytes -= seat.reserved;
-        self.count -= 1;
-        Some(seat)
+        let header = match NonNull::new(*shelf) {
+            Some(header) => {
+                // SAFETY: on the shelf: a slot that nobody uses, with the header it had.
+                let arena = unsafe { header.as_ref() };
+                *shelf = arena.listed.borrow_link().get().cast();
+                self.bytes -= arena.mapping_bytes.get();
+                self.count -= 1;
+                header
+            }
+            None => self.fresh_slot(class)?,
+        };
+        // SAFETY: settled when it was fresh, and ours.
+        self.identify(unsafe { header.as_ref() });
+        Some(header)
     }
 
     #[cold]
     #[inline(never)]
-    fn fresh_slot(&mut self, class: usize) -> Option<Seat> {
+    fn fresh_slot(&mut self, class: usize) -> Option<NonNull<Arena>> {
         let carving = self.carving.get_mut(class)?;
         let slab = match NonNull::new(*carving) {
             Some(slab) => slab,
@@ -122,12 +127,13 @@ impl Pool {
         // SAFETY: only this pool carves the slab.
         let (seat, last) = unsafe { slab::carve(slab) }?;
         *carving = if last { null_mut() } else { slab.as_ptr() };
-        Some(seat)
+        // SAFETY: carved a moment ago: nobody else has it.
+        Some(unsafe { settle(seat) })
     }
 
     /// A kept region with a mapping of its own: at least so many bytes from the header on, not more than twice as many unless
     /// it grows, and made for huge pages or not, as wanted.
-    fn alone_seat(&mut self, bytes: usize, growing: bool, huge: bool) -> Option<Seat> {
+    fn alone(&mut self, bytes: usize, growing: bool, huge: bool) -> Option<NonNull<Arena>> {
         let want = if growing { flags::GROWING } else { 0 } | if huge { flags::HUGE } else { 0 };
         let row = self.row.get(..self.in_row)?;
         let (at, header) = row.iter().enumerate().rev().find_map(|(at, header)| {
@@ -143,19 +149,26 @@ impl Pool {
         let arena = unsafe { header.as_ref() };
         self.bytes -= kept_bytes(arena);
         self.count -= 1;
-        Some(Seat {
-            header: header.cast(),
-            colour: arena.colour.get(),
-            committed: arena.committed.get() + HEADER_BYTES,
-            reserved: arena.reserved.get() + HEADER_BYTES,
-            clean_from: arena.clean_from.get(),
-            mapping: NonNull::new(arena.mapping.get())?,
-            mapping_bytes: arena.mapping_bytes.get(),
-            class: ALONE,
-            link: null_mut(),
-            flags: arena.flags.get() & (flags::GROWING | flags::HUGE | flags::HUGE_ADVISED | flags::ZEROED),
-            source: arena.source.get(),
-        })
+        self.identify(arena);
+        Some(header)
+    }
+
+    /// The newest kept region, if it is what a growing arena takes when nothing says otherwise.
+    #[inline]
+    fn newest_growing(&mut self) -> Option<NonNull<Arena>> {
+        let last = self.in_row.checked_sub(1)?;
+        let header = NonNull::new(*self.row.get(last)?)?;
+        // SAFETY: in the row: a region that nobody uses, with the header it had.
+        let arena = unsafe { header.as_ref() };
+        let want = flags::GROWING | flags::HUGE;
+        if arena.flags.get() & want != want || arena.reserved.get() + HEADER_BYTES < growing_bytes() {
+            return None;
+        }
+        self.in_row = last;
+        self.bytes -= kept_bytes(arena);
+        self.count -= 1;
+        self.identify(arena);
+        Some(header)
     }
 
     fn remove_from_row(&mut self, at: usize) {
@@ -259,19 +272,22 @@ impl Pool {
 
     /// Number, process and thread for a new arena.
     #[inline]
-    fn identity(&mut self) -> (u64, u32, u32) {
+    fn identify(&mut self, arena: &Arena) {
         if self.next_id == self.ids_end {
             self.next_id = NEXT_IDS.fetch_add(IDS_AT_ONCE, Ordering::Relaxed);
             self.ids_end = self.next_id + IDS_AT_ONCE;
         }
-        let id = self.next_id;
+        arena.id.set(self.next_id);
         self.next_id += 1;
         let pid = process::pid();
         if pid != self.pid {
             self.pid = pid;
             self.tid = process::ask_tid();
         }
-        (id, pid, self.tid)
+        arena.pid.set(pid);
+        // One pool for all threads does not know whose turn it is.
+        let known = cfg!(any(feature = "std", feature = "pthread"));
+        arena.owner_tid.set(if known { self.tid } else { process::ask_tid() });
     }
 }
 
@@ -336,28 +352,35 @@ fn with_pool<R>(work: impl FnOnce(&mut Pool) -> Option<R>) -> Option<R> {
     result
 }
 
-/// A region for a small arena, if the capacity is small and the system has memory.
+/// A region for a small arena, if the capacity is small and the system has memory: settled, with a number.
 #[inline]
-pub(crate) fn small_seat(capacity: usize) -> Option<Seat> {
+pub(crate) fn small(capacity: usize) -> Option<NonNull<Arena>> {
     let class = geometry::small_class(capacity)?;
-    with_pool(|pool| pool.small_seat(class))
+    with_pool(|pool| pool.small(class))
 }
 
-/// A kept region with a mapping of its own, of at least `bytes` from the header on.
-pub(crate) fn alone_seat(bytes: usize, growing: bool, huge: bool) -> Option<Seat> {
-    with_pool(|pool| pool.alone_seat(bytes, growing, huge))
+/// A kept region with a mapping of its own, of at least `bytes` from the header on: settled, with a number.
+pub(crate) fn alone(bytes: usize, growing: bool, huge: bool) -> Option<NonNull<Arena>> {
+    with_pool(|pool| pool.alone(bytes, growing, huge))
 }
 
-/// Number, process and thread for a new arena.
+/// The newest kept region, if it is what a growing arena takes when nothing says otherwise: settled, with a number.
 #[inline]
-pub(crate) fn identity() -> (u64, u32, u32) {
-    let of_thread = |pool: &mut Pool| {
-        let (id, pid, tid) = pool.identity();
-        // One pool for all threads does not know whose turn it is.
-        Some((id, pid, if cfg!(any(feature = "std", feature = "pthread")) { tid } else { process::ask_tid() }))
-    };
-    with_pool(of_thread)
-        .unwrap_or_else(|| (NEXT_IDS.fetch_add(1, Ordering::Relaxed), process::pid(), process::ask_tid()))
+pub(crate) fn newest_growing() -> Option<NonNull<Arena>> {
+    with_pool(Pool::newest_growing)
+}
+
+/// Gives a new arena its number, and notes process and thread.
+pub(crate) fn identify(arena: &Arena) {
+    let known = with_pool(|pool| {
+        pool.identify(arena);
+        Some(())
+    });
+    if known.is_none() {
+        arena.id.set(NEXT_IDS.fetch_add(1, Ordering::Relaxed));
+        arena.pid.set(process::pid());
+        arena.owner_tid.set(process::ask_tid());
+    }
 }
 
 /// Takes an ended arena's region: keeps it, or gives it back.
@@ -405,9 +428,13 @@ const VALGRIND_BYTES: usize = 1 << 30;
 
 /// Addresses for one more growing arena, in bytes: [`GROWING_BYTES`] for the first hundred, then less, so that 100,000 of them use
 /// less than half of the 128 TiB that a process has.
+#[inline]
 pub(crate) fn growing_bytes() -> usize {
     if valgrind::is_running() {
         return VALGRIND_BYTES;
+    }
+    if cfg!(target_pointer_width = "64") && GROWING.load(Ordering::Relaxed) < 127 {
+        return GROWING_BYTES;
     }
     // Bounded, so that the compiler sees that neither the division nor the logarithm can panic.
     let alive = (GROWING.load(Ordering::Relaxed) as u64).min(u32::MAX as u64);

@@ -8,6 +8,7 @@ use crate::header::{REWINDS, flags};
 use crate::policy::OnReset;
 use crate::probe::{EventKind, Happening};
 use crate::{Arena, Owned, RewindError};
+use core::cell::Cell;
 use core::panic::Location;
 
 /// A saved cursor: arena, place, generation and scope. Plain data; keeping one costs nothing.
@@ -52,6 +53,7 @@ impl Arena {
     ///
     /// # Safety
     /// Nothing refers any more to blocks that were allocated after the checkpoint.
+    #[inline]
     #[track_caller]
     pub unsafe fn rewind_unchecked(&self, to: &Checkpoint) -> Result<(), RewindError> {
         self.judge(to)?;
@@ -68,6 +70,7 @@ impl Arena {
     ///
     /// # Errors
     /// Why not.
+    #[inline]
     pub fn judge(&self, checkpoint: &Checkpoint) -> Result<(), RewindError> {
         if checkpoint.arena != self.id.get() {
             return Err(RewindError::Foreign);
@@ -77,12 +80,9 @@ impl Arena {
             let outer = checkpoint.depth < self.depth.get() && checkpoint.generation >= self.reset_generation.get();
             return Err(if outer { RewindError::OutOfOrder } else { RewindError::Stale });
         }
-        let overtaken = self
-            .rewinds
-            .get()
-            .iter()
-            .any(|(generation, place)| *generation > checkpoint.generation && *place < checkpoint.cursor);
-        if overtaken
+        // The newest rewind comes first: when that one is older than the checkpoint, all are.
+        let newest = self.rewinds[0].get().0;
+        if newest > checkpoint.generation && self.is_overtaken(checkpoint)
             || checkpoint.generation < self.reset_generation.get()
             || checkpoint.cursor > self.cursor.get().addr()
         {
@@ -91,31 +91,47 @@ impl Arena {
         Ok(())
     }
 
+    #[inline(never)]
+    fn is_overtaken(&self, checkpoint: &Checkpoint) -> bool {
+        self.rewinds.iter().any(|entry| {
+            let (generation, place) = entry.get();
+            generation > checkpoint.generation && place < checkpoint.cursor
+        })
+    }
+
     /// Remembers that everything above `place` went, so that checkpoints above it are known to be stale.
     ///
-    /// A rewind further down makes those above it superfluous, so that a stack of checkpoints needs one entry. When more
-    /// than [`REWINDS`] places rise, the lowest is forgotten: a stale checkpoint may then pass, which costs no safety, for
-    /// rewinding needs that nothing above it is referred to.
+    /// A rewind further down makes those above it superfluous, so that a stack of checkpoints needs one entry: places fall from
+    /// the newest entry on. When more than [`REWINDS`] places rise, the lowest is forgotten: a stale checkpoint may then pass,
+    /// which costs no safety, for rewinding needs that nothing above it is referred to.
+    #[inline]
     fn remember_rewind(&self, place: usize) {
         let generation = self.generation.get() + 1;
+        // No entry is (0, 0), below every place. Mostly a rewind replaces the one before it.
+        if self.rewinds[0].get().1 >= place && self.rewinds[1].get().1 < place {
+            self.rewinds[0].set((generation, place));
+        } else {
+            self.remember_among(generation, place);
+        }
+    }
+
+    #[inline(never)]
+    fn remember_among(&self, generation: u64, place: usize) {
         let mut kept = [(0, 0); REWINDS];
-        let mut count = 0;
-        for entry in self.rewinds.get() {
-            if entry.0 != 0 && entry.1 < place {
-                if count == REWINDS - 1 {
-                    kept.copy_within(1.., 0);
-                    count -= 1;
-                }
-                if let Some(slot) = kept.get_mut(count) {
-                    *slot = entry;
-                }
-                count += 1;
-            }
+        let lower = self.rewinds.iter().map(Cell::get).filter(|entry| entry.1 < place);
+        for (slot, entry) in kept.iter_mut().zip(core::iter::once((generation, place)).chain(lower)) {
+            *slot = entry;
         }
-        if let Some(slot) = kept.get_mut(count) {
-            *slot = (generation, place);
+        for (slot, entry) in self.rewinds.iter().zip(kept) {
+            slot.set(entry);
         }
-        self.rewinds.set(kept);
+    }
+
+    #[inline]
+    pub(crate) fn forget_rewinds(&self) {
+        for slot in &self.rewinds {
+            slot.set((0, 0));
+        }
     }
 
     /// Moves the cursor down (or nowhere), keeping the highest place it has been at.
@@ -185,7 +201,7 @@ impl Arena {
         let generation = self.generation.get() + 1;
         self.generation.set(generation);
         self.reset_generation.set(generation);
-        self.rewinds.set([(0, 0); REWINDS]);
+        self.forget_rewinds();
         self.depth.set(0);
         self.scope.set(0);
         let keep = match self.on_reset.get() {
