@@ -62,7 +62,7 @@ impl Arena {
     #[inline]
     #[track_caller]
     pub fn init(capacity: usize) -> Result<OwnedArena, Error> {
-        Arena::builder().capacity(capacity).build()
+        bounded(capacity, Location::caller())
     }
 
     /// An arena that grows in place, up to its reservation of [`GROWING_BYTES`] (64 GiB of addresses, 512 MiB on 32 bits; less where the system
@@ -73,7 +73,7 @@ impl Arena {
     #[inline]
     #[track_caller]
     pub fn growing() -> Result<OwnedArena, Error> {
-        Arena::builder().build()
+        growing(Location::caller())
     }
 
     /// Everything that can be chosen about an arena, each with a default.
@@ -155,6 +155,16 @@ impl Arena {
     }
 }
 
+#[inline(never)]
+fn bounded(capacity: usize, caller: &'static Location<'static>) -> Result<OwnedArena, Error> {
+    Arena::builder().capacity(capacity).build_at(caller)
+}
+
+#[inline(never)]
+fn growing(caller: &'static Location<'static>) -> Result<OwnedArena, Error> {
+    Arena::builder().build_at(caller)
+}
+
 impl<'name> Builder<'name> {
     /// A name for people and tools. The header keeps its first 32 bytes.
     #[inline]
@@ -227,11 +237,17 @@ impl<'name> Builder<'name> {
     #[inline]
     #[track_caller]
     pub fn build(self) -> Result<OwnedArena, Error> {
-        self.build_at(Location::caller())
+        self.build_by_choice(Location::caller())
     }
 
-    #[inline]
-    pub(crate) fn build_at(&self, caller: &'static Location<'static>) -> Result<OwnedArena, Error> {
+    #[inline(never)]
+    fn build_by_choice(&self, caller: &'static Location<'static>) -> Result<OwnedArena, Error> {
+        self.build_at(caller)
+    }
+
+    /// In each caller, for what a builder says is mostly known there.
+    #[inline(always)]
+    fn build_at(&self, caller: &'static Location<'static>) -> Result<OwnedArena, Error> {
         if self.source.is_none() && self.keep && !cfg!(miri) {
             match (self.capacity, self.reserve, self.huge_pages) {
                 (Some(capacity), ..) => {
@@ -446,7 +462,7 @@ pub(crate) unsafe fn settle(seat: Seat) -> NonNull<Arena> {
 /// # Safety
 /// `header` was settled, and its region is whole: fresh, or kept since its last arena ended. Nobody else has it. It has a number
 /// (`pool::identify`); `capacity` ≤ reserved.
-#[inline]
+#[inline(always)]
 unsafe fn begin(
     header: NonNull<Arena>,
     builder: &Builder<'_>,
