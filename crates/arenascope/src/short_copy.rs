@@ -9,14 +9,15 @@ use core::ptr::copy_nonoverlapping;
 /// Copies up to so many bytes go by loads and stores.
 const SHORT: usize = 31;
 
-/// Copies `bytes` bytes. Every length is covered by at most four copies of constant size, which overlap each other as needed:
+/// Copies `bytes` bytes. Every length is covered by at most six copies of constant size, which overlap each other as needed:
 /// ```text
-/// 8..=31   four of 8: at 0, at d, at n-8-d, at n-8, with d = 8 from 16 bytes on, else 0
-/// 4..=7    two of 4, from both ends
+/// 25..=31  four of 8: at 0, at 8, at n-16, at n-8
+/// 4..=24   six of 4: at 0, a, b, n-4-b, n-4-a, n-4, with a = 4 from 8 bytes on, b = 8 from 16 bytes on, else 0
 /// 1..=3    first, middle, last
 /// ```
-/// Lengths of words and names vary, so what costs is the branch that is guessed wrong: one case for 8..=31. (A case of its own
-/// for 16 bytes on takes 5 instructions less, and 4.4 ns instead of 2.7 for 400,000 words of 4 to 20 bytes, bumpalo's memcpy 5.5.)
+/// Lengths of words and names vary, so what costs is the branch that is guessed wrong: one case for 4..=24. (One for 8..=31 and
+/// one for 4..=7 take 13 instructions less, and 2.7 ns instead of 1.9 a word of 4 to 20 bytes in changing order; 1.2 instead of
+/// 1.8 where the processor has learned the order.)
 ///
 /// # Safety
 /// `from` is readable and `to` writable for `bytes` bytes, and the two do not overlap.
@@ -26,17 +27,22 @@ pub(crate) unsafe fn copy(from: *const u8, to: *mut u8, bytes: usize) {
     unsafe {
         if bytes > SHORT {
             copy_nonoverlapping(from, to, bytes);
-        } else if bytes >= 8 {
-            // d is 8 only from 16 bytes on, so n - 8 - d ≥ 0, and no place is past n - 8.
-            let d = (bytes >> 1) & 8;
-            let last = bytes - 8;
+        } else if bytes > 24 {
             copy_nonoverlapping(from, to, 8);
-            copy_nonoverlapping(from.add(d), to.add(d), 8);
-            copy_nonoverlapping(from.add(last - d), to.add(last - d), 8);
-            copy_nonoverlapping(from.add(last), to.add(last), 8);
+            copy_nonoverlapping(from.add(8), to.add(8), 8);
+            copy_nonoverlapping(from.add(bytes - 16), to.add(bytes - 16), 8);
+            copy_nonoverlapping(from.add(bytes - 8), to.add(bytes - 8), 8);
         } else if bytes >= 4 {
+            // a + 4 ≤ n and b + 4 ≤ n, so n - 4 - a ≥ 0 and n - 4 - b ≥ 0, and no place is past n - 4.
+            let a = if bytes >= 8 { 4 } else { 0 };
+            let b = (bytes >> 1) & 8;
+            let last = bytes - 4;
             copy_nonoverlapping(from, to, 4);
-            copy_nonoverlapping(from.add(bytes - 4), to.add(bytes - 4), 4);
+            copy_nonoverlapping(from.add(a), to.add(a), 4);
+            copy_nonoverlapping(from.add(b), to.add(b), 4);
+            copy_nonoverlapping(from.add(last - b), to.add(last - b), 4);
+            copy_nonoverlapping(from.add(last - a), to.add(last - a), 4);
+            copy_nonoverlapping(from.add(last), to.add(last), 4);
         } else if bytes > 0 {
             // 1 ≤ bytes ≤ 3.
             copy_nonoverlapping(from, to, 1);
