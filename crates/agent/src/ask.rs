@@ -227,9 +227,20 @@ fn libc_addresses() -> [u64; LibcFunction::COUNT] {
 pub fn for_each_module(each: &mut dyn FnMut(ModuleEntry<'_>)) {
     let mut each = each;
     let data: *mut &mut dyn FnMut(ModuleEntry<'_>) = &mut each;
+    // Not by its name: a sanitizer in the program may have its own, which must not be called before it has started.
+    // SAFETY: dlsym with a NUL-terminated name; it only looks up.
+    let function = unsafe { libc::dlsym(libc::RTLD_NEXT, c"dl_iterate_phdr".as_ptr()) };
+    if function.is_null() {
+        return;
+    }
+    type Iterate = unsafe extern "C" fn(OneModule, *mut c_void) -> c_int;
+    // SAFETY: the C library's dl_iterate_phdr has this signature (link.h).
+    let iterate = unsafe { core::mem::transmute::<*mut c_void, Iterate>(function) };
     // SAFETY: `one_module` casts `data` back to exactly this type; `each` outlives the call.
-    unsafe { libc::dl_iterate_phdr(Some(one_module), data.cast()) };
+    unsafe { iterate(one_module, data.cast()) };
 }
+
+type OneModule = unsafe extern "C" fn(*mut libc::dl_phdr_info, usize, *mut c_void) -> c_int;
 
 unsafe extern "C" fn one_module(info: *mut libc::dl_phdr_info, _: usize, data: *mut c_void) -> c_int {
     // SAFETY: the dynamic linker passes a valid record for the length of this call.
