@@ -766,3 +766,29 @@ fn old_portraits_are_given_up_first_and_say_so() {
     assert_eq!(kept[1], (0, per_arena));
     assert_eq!(kept[4], (per_arena, 0));
 }
+
+#[test]
+fn an_allocator_that_gives_memory_back_lives_on_and_its_peak_is_a_share_of_nothing() {
+    let big = |story: Table, at: u64| story.map(at, 1 << 20).alloc(0, at + 16, 1000 * K);
+    let story = big(big(Table::new().seen(0, 0), 0x100_0000), 0x200_0000);
+    let story = story.free(0, 0x100_0010).unmap(0x100_0000, 1 << 20).free(0, 0x200_0010).unmap(0x200_0000, 1 << 20);
+    let state = replay(&big(story, 0x300_0000)).state().clone();
+    let arenas: Vec<&Arena> = state.arenas().collect();
+    let [arena] = arenas.as_slice() else { panic!("one arena: {arenas:?}") };
+    assert!(arena.is_alive() && arena.counts.allocs == 3 && arena.peak.bytes == 2000 * K);
+    assert_eq!(arena.bound(), None, "what stands now is not what stood at the peak");
+    // Memory that takes living blocks along is the arena's end, as ever.
+    let torn = big(Table::new().seen(0, 0), 0x100_0000).unmap(0x100_0000, 1 << 20);
+    assert!(replay(&torn).state().living_arenas().next().is_none());
+}
+
+#[test]
+fn a_peak_is_a_share_of_memory_that_stood_all_along() {
+    let bound = |story: &Table| replay(story).state().arenas().next().and_then(Arena::bound);
+    assert_eq!(bound(&Table::new().map(0x1000, 4096).create_nested(0, 256, 1).alloc(0, 0x1000, 64)), Some(256));
+    assert_eq!(bound(&Table::new().observe(0x1000, 8192).alloc(0, 0x1000, 64)), Some(8192));
+    assert_eq!(bound(&Table::new().alloc(0, 0x1000, 64)), None, "unknown memory");
+    let grown = || Table::new().map(0x1000, 4096).alloc(0, 0x1000, 64).map(0x9000, 4096).alloc(0, 0x9000, 64);
+    assert_eq!(bound(&grown()), Some(8192));
+    assert_eq!(bound(&grown().unmap(0x1000, 4096).alloc(0, 0x9040, 8)), None, "a range was given up");
+}

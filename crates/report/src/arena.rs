@@ -58,7 +58,7 @@ pub fn title(id: u64, name: &str, style: &Style) -> String {
 fn heading(arena: &ArenaView, style: &Style) -> String {
     let mut items = vec![style.bold(&title(arena.id, &arena.name, style)), bounds(arena)];
     let peak = arena.peak_bytes;
-    let share = quantity::percent(peak, arena.bound());
+    let share = arena.bound.map_or_else(String::new, |bound| quantity::percent(peak, bound));
     items.push(if share.is_empty() {
         format!("peak {}", quantity::bytes(peak))
     } else {
@@ -96,6 +96,7 @@ fn bounds(arena: &ArenaView) -> String {
     match (capacity, place.is_empty()) {
         (Some(capacity), true) => quantity::bytes(capacity),
         (Some(capacity), false) => format!("{} in {place}", quantity::bytes(capacity)),
+        (None, true) if arena.blocks_ever > 0 && arena.blocks.is_empty() => "no memory left".to_owned(),
         (None, true) => "no memory seen".to_owned(),
         (None, false) => place,
     }

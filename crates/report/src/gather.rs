@@ -157,6 +157,7 @@ impl Gatherer {
                     .is_none_or(|pattern| pattern.matches(u64::from(arena.id.0), arena_name(arena, &default_name)))
         };
         let mut arenas: Vec<&Arena> = state.arenas().filter(wanted).collect();
+        let nothing_matched = selection.pattern.is_some() && arenas.is_empty();
         let mut most = selection.most;
         if selection.ranked {
             let accused: BTreeSet<u64> =
@@ -214,6 +215,11 @@ impl Gatherer {
             },
             arenas: shown,
             groups: maker.groups(rest),
+            unmatched: state
+                .arenas()
+                .filter(|_| nothing_matched)
+                .map(|arena| (u64::from(arena.id.0), arena_name(arena, &default_name).to_owned()))
+                .collect(),
             findings,
             events: self.events,
             lost: facts.lost,
@@ -353,6 +359,7 @@ impl Maker<'_> {
             object: arena.object.0,
             capacity,
             mapped: arena.memory_bytes(),
+            bound: arena.bound(),
             birth: Birth {
                 event: arena.created.map_or(arena.born.moment(), |created| created.moment).0,
                 site: self.site(arena.created.map_or(arena.born_site, |created| created.site), arena.inherited),

@@ -1,7 +1,8 @@
 //! One event as one line of words: what `log` prints and what `run --narrate` says while it happens.
 //!
-//! The symbols are those of the seed's own programs; with `--plain` words stand in their place. "offset" is, as in the
-//! seed, where the arena's cursor stands *after* the block: the end of the block, counted from the start of its range.
+//! The symbols are those of the seed's own programs; with `--plain` words stand in their place. "offset = 96" is, as in
+//! the seed, where the arena's cursor stands *after* the call: the end of the block, counted from the start of its range.
+//! "at +64" is where a block begins, in the log as in maps, findings and JSON.
 //! A line needs the event, what it did (`Effect`) and the state after it; all names come from the facts of the process,
 //! and where those are not known yet (live narration) the words do without. Absent: JSON (`json_log`), filtering.
 
@@ -186,7 +187,7 @@ impl<'a> Narrator<'a> {
         }
     }
 
-    /// ` (offset = 96)`: where the block ends in its range.
+    /// ` (offset = 96)`: where the cursor stands after the call, which is where the block ends in its range.
     fn offset(&self, effect: &Effect, state: &State) -> String {
         let ranges = effect.arena.and_then(|id| state.arena(id)).map_or(0, |arena| arena.extents().take(2).count());
         match (&effect.place, &effect.block) {
@@ -203,7 +204,9 @@ impl<'a> Narrator<'a> {
         let of_arena = self.of_arena(effect);
         let block = effect.block.as_ref();
         let in_arena = effect.arena.map(|id| format!("   in arena {id}")).unwrap_or_default();
-        let numbered = block.map(|block| format!("   block {}{of_arena}", block.number)).unwrap_or(of_arena.clone());
+        let at = effect.place.map(|place| format!(" at +{}", place.offset)).unwrap_or_default();
+        let numbered =
+            block.map(|block| format!("   block {}{at}{of_arena}", block.number)).unwrap_or(of_arena.clone());
         let died = match effect.died.blocks {
             0 => String::new(),
             blocks => {
@@ -225,11 +228,13 @@ impl<'a> Narrator<'a> {
                 let call = self.call(Role::Alloc);
                 let handed_on = if matches!(effect.what, What::HandedOn { .. }) { ", handed on" } else { "" };
                 let _ = write!(out, "{call}({size}) {arrow} {address}{}{handed_on}", self.offset(effect, state));
-                if nobody_keeps(self.facts, event) {
-                    let at = effect.place.map(|place| format!(" at +{}", place.offset)).unwrap_or_default();
-                    let _ = write!(out, ": {}{at}: nobody keeps them", quantity::counted(*size, "byte"));
+                match block.filter(|_| nobody_keeps(self.facts, event)) {
+                    Some(block) => {
+                        let bytes = quantity::counted(*size, "byte");
+                        write!(out, ": {bytes}{at}: nobody keeps them   block {}{of_arena}", block.number)
+                    }
+                    None => write!(out, "{numbered}"),
                 }
-                write!(out, "{numbered}")
             }
             EventKind::Resize { old, new, size, .. } if new.is_null() => {
                 write!(out, "{}({old}, {size}) {arrow} NULL{in_arena}", self.call(Role::Resize))

@@ -25,7 +25,9 @@ pub fn write(out: &mut dyn Write, run: &RunView, cwd: &str, style: &Style) -> fm
         arena::write(out, arena, Caps::GLANCE, &names, style)?;
     }
     groups(out, run, &names, style)?;
-    if run.arenas.is_empty() && run.groups.is_empty() {
+    if !run.unmatched.is_empty() {
+        unmatched(out, run, style)?;
+    } else if run.arenas.is_empty() && run.groups.is_empty() {
         no_arena(out, run, style)?;
     }
     findings(out, run, &names, style)?;
@@ -103,6 +105,25 @@ pub(crate) fn groups(out: &mut dyn Write, run: &RunView, names: &FileNames, styl
             quantity::count(group.count),
             quantity::bytes(group.peak),
         )?;
+    }
+    Ok(())
+}
+
+/// A pattern was given, and there are arenas, but none of that name.
+fn unmatched(out: &mut dyn Write, run: &RunView, style: &Style) -> fmt::Result {
+    const NAMED: usize = 8;
+    let count = quantity::counted(run.unmatched.len() as u64, "arena");
+    let verb = if run.unmatched.len() == 1 { "was" } else { "were" };
+    writeln!(out)?;
+    writeln!(out, "{}", style.yellow(&format!("no arena of this number or name; {count} {verb} seen:")))?;
+    let mut titles: Vec<String> =
+        run.unmatched.iter().take(NAMED).map(|(id, name)| arena::title(*id, name, style)).collect();
+    let more = run.unmatched.len().saturating_sub(NAMED);
+    if more > 0 {
+        titles.push(format!("{} {} more", style.ellipsis(), quantity::count(more as u64)));
+    }
+    for line in wrap(&titles.join(", "), style.columns().saturating_sub(2)) {
+        writeln!(out, "  {line}")?;
     }
     Ok(())
 }

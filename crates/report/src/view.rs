@@ -163,6 +163,8 @@ pub struct ArenaView {
     pub capacity: Option<u64>,
     /// Bytes mapped for it, in all its extents.
     pub mapped: u64,
+    /// What its peak is a share of, bytes; `None` when that is not known, or changed over its life.
+    pub bound: Option<u64>,
     /// How it came to be.
     pub birth: Birth,
     /// How it ended; `None` while it lives.
@@ -199,11 +201,6 @@ impl ArenaView {
     /// Bytes of the blocks drawn.
     pub fn used(&self) -> u64 {
         self.blocks.iter().fold(0, |sum, block| sum.saturating_add(block.size))
-    }
-
-    /// What a peak is a share of: the capacity, else what is mapped.
-    pub fn bound(&self) -> u64 {
-        self.capacity.unwrap_or(self.mapped)
     }
 }
 
@@ -327,6 +324,8 @@ pub struct RunView {
     pub arenas: Vec<ArenaView>,
     /// The others.
     pub groups: Vec<ArenaGroup>,
+    /// Every arena there is (id and name), when a pattern was given that none of them matches.
+    pub unmatched: Vec<(u64, String)>,
     /// Findings, then notes.
     pub findings: Vec<FindingView>,
     /// Events in the trace.

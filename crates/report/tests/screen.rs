@@ -46,6 +46,7 @@ fn seed_09b() -> RunView {
         object: 0x7ffc_0000_0000,
         capacity: Some(256),
         mapped: 4096,
+        bound: Some(256),
         birth: Birth {
             event: 1,
             site: Some(site("main", 61, "arena_init(&arena, ARENA_SIZE);")),
@@ -231,6 +232,42 @@ fn nothing_found_says_how_to_name_an_allocator() {
 }
 
 #[test]
+fn a_pattern_that_nothing_matches_names_what_there_is() {
+    let mut run = seed_09b();
+    run.arenas.clear();
+    run.findings.clear();
+    run.unmatched = (1..=9).map(|id| (id, if id == 9 { "last".into() } else { format!("pool {id}") })).collect();
+    check(
+        &run,
+        Style::PIPE,
+        expect![[r#"
+            watched  arena_init, arena_alloc, arena_free (found by shape)
+
+            no arena of this number or name; 9 arenas were seen:
+              arena 1 "pool 1", arena 2 "pool 2", arena 3 "pool 3", arena 4 "pool 4", arena 5 "pool 5", arena 6
+              "pool 6", arena 7 "pool 7", arena 8 "pool 8", … 1 more
+
+            0 findings, 0 notes · 7 events, 0 lost · trace 09b_arena_scope_leak_tracer.4711.ascope
+              arenascope log 09b_arena_scope_leak_tracer.4711.ascope
+        "#]],
+    );
+}
+
+#[test]
+fn a_share_is_told_only_of_a_bound_that_stood() {
+    let mut run = seed_09b();
+    let mut heading = |peak, bound| {
+        let mut text = String::new();
+        run.arenas[0].peak_bytes = peak;
+        run.arenas[0].bound = bound;
+        screen::write(&mut text, &run, "/src", &Style::PIPE).expect("a String takes everything");
+        text.lines().find(|line| line.contains("peak")).unwrap_or_default().to_owned()
+    };
+    assert!(heading(128, Some(256)).contains("peak 128 B (50 %)"));
+    assert!(!heading(128, None).contains('%'));
+}
+
+#[test]
 fn trouble_is_told_loudly() {
     let mut run = seed_09b();
     run.watched[1].sight = Sight::Partly(
@@ -295,6 +332,7 @@ fn a_chunked_arena_has_a_line_per_range() {
     let arena = &mut run.arenas[0];
     arena.capacity = None;
     arena.mapped = 8 * 1024 * 12;
+    arena.bound = Some(arena.mapped);
     arena.bytes.clear();
     arena.extents = (0..12)
         .map(|i| ExtentView {
