@@ -43,7 +43,8 @@ pub extern "C" fn on_before(frame: &mut Frame) {
         HookKind::PthreadCreate => process::pthread_create(frame),
         HookKind::Vfork | HookKind::Spawn => process::vfork(frame),
         HookKind::ExitNow => process::exit_now(frame),
-        HookKind::Execve | HookKind::Fexecve => process::exec(frame),
+        HookKind::Execve => process::exec(frame),
+        HookKind::Fexecve => process::exec_descriptor(frame),
         _ => {}
     }
 }

@@ -7,7 +7,7 @@
 use crate::ask;
 use crate::state::{self, Inside};
 use crate::stubs::{self, Frame};
-use arenascope_plan::Purpose;
+use arenascope_plan::{Purpose, Writer};
 use arenascope_record::{Record, Thread, Zeroed, for_each_mapping, read_own_memory};
 use core::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use rustix::mm::{MapFlags, ProtFlags, mmap_anonymous, munmap};
@@ -143,36 +143,57 @@ pub fn preload_path() -> &'static [u8] {
     unsafe { core::slice::from_raw_parts(start, PRELOAD_BYTES.load(Relaxed)) }
 }
 
-/// execve or fexecve is entered: (path or descriptor, arguments, environment).
+/// execve is entered: (path, arguments, environment).
 pub fn exec(frame: &mut Frame) {
     let pid = own_pid();
+    let mut room = [0u8; 1024];
+    let got = read_own_memory(pid, frame.rdi, &mut room);
+    let read = room.get(..got).unwrap_or(&[]);
+    let end = read.iter().position(|byte| *byte == 0).unwrap_or(read.len());
+    exec_of(frame, pid, read.get(..end).unwrap_or(&[]));
+}
+
+/// fexecve is entered: (descriptor, arguments, environment).
+pub fn exec_descriptor(frame: &mut Frame) {
+    let mut room = [0u8; 32];
+    let mut out = Writer::new(&mut room);
+    out.raw(b"/proc/self/fd/");
+    out.decimal(frame.rdi as u32);
+    let used = out.finish().unwrap_or(0);
+    exec_of(frame, own_pid(), room.get(..used).unwrap_or(&[]));
+}
+
+fn exec_of(frame: &mut Frame, pid: u32, path: &[u8]) {
     if let Some(mut inside) = Inside::enter(frame.entry, false) {
         let recorder = inside.recorder;
         if recorder.pid() == pid {
-            let mut path = [0u8; 1024];
-            let got = read_own_memory(pid, frame.rdi, &mut path);
-            let read = path.get(..got).unwrap_or(&[]);
-            let end = read.iter().position(|byte| *byte == 0).unwrap_or(read.len());
-            let path = read.get(..end).unwrap_or(&[]);
             recorder.note(inside.thread(), Some(frame.call()), &Record::Exec { path });
         }
     }
-    if let Some(environment) = with_preload(frame.rdx) {
+    if let Some(environment) = with_preload(frame.rdx, path) {
         frame.rdx = environment;
     }
 }
 
 const VARIABLE: &[u8] = b"LD_PRELOAD=";
 
-/// A copy of the environment at `environment` in which LD_PRELOAD begins with us; its address. `None`: leave it as it is
-/// (the launcher is gone, there is no memory, the environment cannot be read).
+/// A copy of the environment at `environment` in which LD_PRELOAD ends with us (see `start::take_preload`); its address.
+/// `None`: leave it as it is (the launcher is gone or advises against it, there is no memory, the environment cannot be
+/// read).
 ///
 /// The copy lives in a mapping that exec discards; after a failed exec the next one reuses it.
-fn with_preload(environment: u64) -> Option<u64> {
+fn with_preload(environment: u64, program: &[u8]) -> Option<u64> {
     let preload = preload_path();
     if preload.is_empty() || !launcher_is_there() {
         return None;
     }
+    // Another thread may be asking something: then the new program is taken for an ordinary one.
+    let answer = ask::ask_before_exec(program);
+    let advice = answer.as_ref().and_then(ask::ExecAnswer::preload);
+    if advice.is_some_and(|advice| !advice.wanted) {
+        return None;
+    }
+    let mut before = advice.map_or(&[][..], |advice| advice.before);
     let pid = own_pid();
     let mut count = 0u64;
     let mut existing = 0u64;
@@ -193,32 +214,41 @@ fn with_preload(environment: u64) -> Option<u64> {
         }
     }
     let existing_bytes = if existing == 0 { 0 } else { string_length(pid, existing)? };
+    if existing_bytes > 0 {
+        // What stands there comes first without us too, and a sanitizer says what it has to say about that.
+        before = &[];
+    }
     let vector_bytes = count.wrapping_add(2).wrapping_mul(8);
-    let string_bytes =
-        (VARIABLE.len() as u64).wrapping_add(preload.len() as u64).wrapping_add(existing_bytes).wrapping_add(2);
+    let string_bytes = (VARIABLE.len() as u64)
+        .wrapping_add(existing_bytes)
+        .wrapping_add(b"::".len() as u64)
+        .wrapping_add(before.len() as u64)
+        .wrapping_add(preload.len() as u64)
+        .wrapping_add(1);
     let memory = exec_memory(vector_bytes.wrapping_add(string_bytes))?;
     let string = memory.wrapping_add(vector_bytes);
-    let mut at = string;
-    for part in [VARIABLE, preload] {
+    poke(string, VARIABLE);
+    let mut at = string.wrapping_add(VARIABLE.len() as u64);
+    if existing != 0 {
+        copy(pid, existing, at, existing_bytes);
+        at = at.wrapping_add(existing_bytes);
+        poke(at, b"::");
+        at = at.wrapping_add(2);
+    }
+    for part in [before, preload, b"\0"] {
         poke(at, part);
         at = at.wrapping_add(part.len() as u64);
     }
-    if existing_bytes > 0 {
-        poke(at, b":");
-        at = at.wrapping_add(1);
-        copy(pid, existing, at, existing_bytes);
-        at = at.wrapping_add(existing_bytes);
-    }
-    poke(at, b"\0");
     let mut to = memory;
-    poke(to, &string.to_le_bytes());
-    to = to.wrapping_add(8);
     for index in 0..count {
         let from = read_word(pid, environment.wrapping_add(index.wrapping_mul(8)))?;
-        if existing != 0 && from == existing.wrapping_sub(VARIABLE.len() as u64) {
-            continue;
-        }
-        poke(to, &from.to_le_bytes());
+        let is_ours = existing != 0 && from == existing.wrapping_sub(VARIABLE.len() as u64);
+        let entry = if is_ours { string } else { from };
+        poke(to, &entry.to_le_bytes());
+        to = to.wrapping_add(8);
+    }
+    if existing == 0 {
+        poke(to, &string.to_le_bytes());
         to = to.wrapping_add(8);
     }
     poke(to, &[0; 8]);

@@ -5,6 +5,7 @@
 //! started with, not those that Rust's runtime set up for us.
 #![allow(unsafe_code, reason = "fork, exec, wait, signal dispositions")]
 
+use crate::run::sanitizer::{self, Way};
 use std::ffi::{CString, OsStr, OsString};
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
@@ -84,27 +85,36 @@ fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
     Ok(unsafe { (OwnedFd::from_raw_fd(ends[0]), OwnedFd::from_raw_fd(ends[1])) })
 }
 
-/// Forks a child that will execute `program` with `arguments` (its own name first) when the gate opens. `preload` goes in
-/// front of LD_PRELOAD. Must be called while this process has one thread.
+/// Forks a child that will execute `program` with `arguments` (its own name first) when the gate opens. `preload`
+/// goes to the end of LD_PRELOAD. Must be called while this process has one thread.
 pub fn fork(program: &Path, arguments: &[OsString], preload: Option<&str>) -> io::Result<Waiting> {
     let path = c_string(program.as_os_str())?;
     let arguments = arguments.iter().map(|argument| c_string(argument)).collect::<io::Result<Vec<_>>>()?;
+    let before =
+        match preload.map(|_| sanitizer::way_into_file(program, std::env::var_os("LD_LIBRARY_PATH").as_deref())) {
+            Some(Way::Behind(before)) => before,
+            Some(Way::Barred(_)) | None => Vec::new(),
+        };
     let mut environment = Vec::new();
     let mut preloaded = false;
     for (name, value) in std::env::vars_os() {
         let mut entry = name.clone();
         entry.push("=");
-        if let (Some(preload), true) = (preload, name == "LD_PRELOAD") {
-            // In its place: what is left when the agent has taken its entry out is what was there.
-            preloaded = true;
-            entry.push(preload);
-            entry.push(":");
+        match preload {
+            // In its place: what is left when the agent has taken its part out is what was there.
+            Some(preload) if name == "LD_PRELOAD" => {
+                preloaded = true;
+                entry.push(OsStr::from_bytes(&sanitizer::preload_value(Some(&value), &before, preload)));
+            }
+            _ => entry.push(value),
         }
-        entry.push(value);
         environment.push(c_string(&entry)?);
     }
+    // Last: zeros are left of it, which readers of /proc/PID/environ take for its end.
     if let (Some(preload), false) = (preload, preloaded) {
-        environment.push(c_string(&OsString::from(format!("LD_PRELOAD={preload}")))?);
+        let mut entry = OsString::from("LD_PRELOAD=");
+        entry.push(OsStr::from_bytes(&sanitizer::preload_value(None, &before, preload)));
+        environment.push(c_string(&entry)?);
     }
     let vector = |strings: &[CString]| -> Vec<*const libc::c_char> {
         strings.iter().map(|string| string.as_ptr()).chain([std::ptr::null()]).collect()

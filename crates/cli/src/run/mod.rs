@@ -16,6 +16,7 @@ pub mod near;
 pub mod neighbours;
 pub mod plan;
 pub mod program;
+pub mod sanitizer;
 pub mod serve;
 pub mod sources;
 pub mod trace_file;

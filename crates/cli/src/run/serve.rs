@@ -4,6 +4,7 @@
 //! nothing of the kind happens inside the target.
 
 use crate::run::plan::{self, Loaded, Outcome, Request};
+use crate::run::sanitizer::{self, Way};
 use crate::run::trace_file::{self, TraceFile};
 use crate::run::watch::Watching;
 use arenascope_event::{HookFact, HookStatus, Module, Watched};
@@ -11,9 +12,11 @@ use arenascope_plan::{Done, Failure, HelloReader, MESSAGE_LIMIT, Placed, Plan, P
 use arenascope_symbols::Image;
 use std::cell::RefCell;
 use std::collections::HashMap;
+use std::ffi::OsStr;
 use std::io::{self, IoSlice, Read, Write};
 use std::os::fd::AsFd;
 use std::os::linux::net::SocketAddrExt;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::{SocketAddr, UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
@@ -21,6 +24,9 @@ use std::time::Duration;
 
 /// Return addresses kept per site.
 const FRAMES: u32 = 8;
+/// Why blocks of malloc are not seen in a program with a sanitizer: its reports show who called malloc and free.
+const SANITIZED: &str =
+    "malloc is not watched: the program is built with a sanitizer, whose reports would show us as malloc's caller";
 /// How long an agent may take over a message.
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -183,6 +189,7 @@ impl Server {
             Purpose::Start => self.start(stream, &hello, program, &modules)?,
             Purpose::NewModules => self.new_modules(stream, &hello, &modules)?,
             Purpose::ForkChild => self.fork_child(stream, &hello, &modules)?,
+            Purpose::Exec => self.before_exec(stream, &hello)?,
         }
         Ok(true)
     }
@@ -206,13 +213,14 @@ impl Server {
         let roles = self.settings.watching.roles_for(image.as_deref());
         let maps = std::fs::read_to_string(format!("/proc/{}/maps", hello.pid)).unwrap_or_default();
         let fresh: Vec<usize> = (0..modules.len()).collect();
+        let sanitized = modules.iter().filter_map(|module| module.image.as_deref()).any(sanitizer::replaces_malloc);
         let outcome = plan::make(&Request {
             modules,
             fresh: &fresh,
             decls: &roles.decls,
             libc: &hello.libc,
             record: self.settings.watching.late,
-            heap: true,
+            heap: !sanitized,
             next_hook: hello.next_hook,
             around: hello.around,
             before: hello.before,
@@ -227,6 +235,9 @@ impl Server {
             watched: roles.watched,
             ..Seen::default()
         };
+        if sanitized && record {
+            seen.remarks.push(SANITIZED.into());
+        }
         let mut trace = None;
         if record {
             match self.trace_for(hello, &program, 0) {
@@ -236,6 +247,42 @@ impl Server {
         }
         let ids: Vec<Vec<u8>> = seen.modules.iter().map(|module| module.build_id.clone()).collect();
         self.tell(stream, outcome, record, trace, &ids, seen)
+    }
+
+    /// A process is about to execute something: the way in. Its paths are its own: another folder, another root.
+    fn before_exec(&mut self, stream: &UnixStream, hello: &arenascope_plan::Hello<'_>) -> io::Result<()> {
+        let process = PathBuf::from(format!("/proc/{}", hello.pid));
+        let named = Path::new(OsStr::from_bytes(hello.program));
+        let path = match named.strip_prefix("/proc/self") {
+            Ok(rest) => process.join(rest),
+            Err(_) if named.is_absolute() => {
+                // Through the link only where it leads elsewhere: libraries beside the program are named by its path.
+                let root = process.join("root");
+                let moved = std::fs::read_link(&root).is_ok_and(|target| target != Path::new("/"));
+                if moved { root.join(named.strip_prefix("/").unwrap_or(named)) } else { named.to_owned() }
+            }
+            Err(_) => std::fs::read_link(process.join("cwd")).unwrap_or_default().join(named),
+        };
+        // The new environment is not known here; the launcher's own is what it mostly descends from.
+        let way = sanitizer::way_into_file(&path, std::env::var_os("LD_LIBRARY_PATH").as_deref());
+        let (wanted, before) = match &way {
+            Way::Behind(before) => (true, before.as_slice()),
+            Way::Barred(reason) => {
+                let remarks = vec![format!("{} was executed and not watched: {reason}", named.display())];
+                self.seen.push(Seen {
+                    pid: hello.pid,
+                    program: named.display().to_string(),
+                    remarks,
+                    ..Seen::default()
+                });
+                (false, &[][..])
+            }
+        };
+        let mut buffer = vec![0u8; before.len() + 64];
+        let mut writer = arenascope_plan::Writer::new(&mut buffer);
+        arenascope_plan::Preload { wanted, before }.write(&mut writer);
+        let used = writer.finish().unwrap_or(0);
+        write_message(stream, buffer.get(..used).unwrap_or(&[]), None)
     }
 
     fn new_modules(

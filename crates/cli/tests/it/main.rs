@@ -12,6 +12,7 @@ mod hooks;
 mod permissions;
 mod processes;
 mod roles;
+mod sanitizers;
 mod seed;
 mod shapes;
 mod sight;

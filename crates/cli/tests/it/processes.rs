@@ -188,3 +188,40 @@ fn limits_of_every_kind() {
         let _ = std::fs::remove_file(log);
     }
 }
+
+#[test]
+fn the_kernel_s_copy_of_the_environment_does_not_name_us_either() {
+    let place = Place::new();
+    let script = "tr '\\0' '\\n' </proc/self/environ; exec cat /proc/self/environ";
+    for preload in [None, Some(""), Some("/lib/x86_64-linux-gnu/libm.so.6")] {
+        let run = |command: &mut std::process::Command| {
+            let command = command.env_clear().env("PATH", "/usr/bin:/bin");
+            place.outcome(preload.into_iter().fold(command, |command, value| command.env("LD_PRELOAD", value)))
+        };
+        let plain = run(std::process::Command::new("/bin/sh").args(["-c", script]));
+        let arguments = [
+            "run",
+            "--late",
+            "--alloc",
+            "nowhere(arena, size) -> block",
+            "--log",
+            "words",
+            "--",
+            "/bin/sh",
+            "-c",
+            script,
+        ];
+        let watched = run(std::process::Command::new(env!("CARGO_BIN_EXE_arenascope")).args(arguments));
+        // Zeros and, of `tr`, empty lines are left where our part stood.
+        let settled = |outcome: &crate::harness::Outcome| {
+            outcome.stdout.replace("\n\n", "\n").replace('\0', "\n").trim_end().to_owned()
+        };
+        let sorted = |text: String| {
+            let mut lines: Vec<String> = text.lines().filter(|line| !line.is_empty()).map(str::to_owned).collect();
+            lines.sort();
+            lines
+        };
+        assert_eq!(sorted(settled(&plain)), sorted(settled(&watched)), "LD_PRELOAD {preload:?}");
+        assert!(!watched.stdout.contains("/proc/"), "{watched:?}");
+    }
+}
