@@ -186,7 +186,11 @@ pub fn read(file: &TraceFile, trace: &Trace<'_>, moment: Option<u64>) -> Reading
     for event in trace.events() {
         let effect: Effect = replay.apply(&event);
         gatherer.observe(&event, &effect, replay.state());
-        watch.observe(&event, &effect, replay.state());
+        let captured = match event.kind {
+            EventKind::Capture { bytes, .. } => trace.blob(bytes),
+            _ => None,
+        };
+        watch.observe(&event, &effect, replay.state(), captured.as_deref().unwrap_or_default());
         if moment == Some(event.number.0) {
             state = Some(replay.state().clone());
         }

@@ -11,6 +11,7 @@
 
 extern crate alloc;
 
+mod contents;
 mod finding;
 mod never_stored;
 mod never_unmapped;

@@ -1,11 +1,26 @@
-//! `never-stored`: the allocator's result was thrown away.
+//! `never-stored`: the allocator's result was thrown away, and nobody came to use the block.
 //!
-//! Evidence: the caller's machine code after the call, decoded once per site by the launcher (`SiteFacts::fate`).
-//! Only `Dropped` accuses: on every path the result is overwritten or abandoned before anything reads it. What is
-//! read, returned to unknown callers, or not decoded for sure is silent. So is every alloc function that hands the
-//! block out through a pointer, for its result is not the block; events do not say which function they came from, so
-//! one such function among the watched silences the rule. Grouped by the chain of calls up to the one that drops.
+//! Evidence, both parts needed for a finding:
+//! 1. The caller's machine code after the call, decoded once per site by the launcher (`SiteFacts::fate`): on every path
+//!    the result is overwritten or abandoned before anything reads it. What is read, returned to unknown callers, or not
+//!    decoded for sure is silent. So is every alloc function that hands the block out through a pointer, for its result
+//!    is not the block; events do not say which function they came from, so one such function among the watched
+//!    silences the rule.
+//! 2. The block's own bytes when its arena was captured: still all zero. A result may be thrown away in a correct
+//!    program that reaches the block by other means: an array that grows by consecutive calls, an object that is built
+//!    step by step, an allocator that also keeps the pointer in its own struct. Such a block gets written. So:
+//!
+//! | bytes of the call's blocks | said |
+//! |---|---|
+//! | one of them written, in memory that was not used before | nothing: it is in use |
+//! | some zero, none other | finding, certain; likely where the calls gave block after block without a gap |
+//! | the same, blocks as small as numbers and pointers: that may be an array of zeros | note, possible |
+//! | not captured, or only memory that had been used before | note, possible |
+//!
+//! Zeros prove nothing when the blocks of all other calls hold zeros too: somebody may have wiped the arena.
+//! Grouped by the chain of calls up to the one that drops.
 
+use crate::contents::{Contents, contents};
 use crate::finding::{BlockRef, Certainty, Class, Finding, SiteRole};
 use crate::watch::Rule;
 use crate::wording;
@@ -16,9 +31,12 @@ use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 use arenascope_event::{
-    Address, Argument, Event, EventNumber, FateKind, ProcessFacts, Role, SiteFacts, SiteId, ThreadNumber,
+    Address, Argument, Event, EventKind, EventNumber, FateKind, ProcessFacts, Role, SiteFacts, SiteId, ThreadNumber,
 };
-use arenascope_replay::{ArenaId, Effect, State, What};
+use arenascope_replay::{Arena, ArenaId, Block, Effect, State, What};
+
+/// Blocks up to this size are single elements: two numbers or pointers.
+const ELEMENT_BYTES: u64 = 16;
 
 /// The first block of a site.
 #[derive(Clone, Copy, Debug)]
@@ -28,6 +46,24 @@ struct First {
     block: BlockRef,
 }
 
+/// Where the last block of a site ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct Edge {
+    arena: ArenaId,
+    end: Address,
+}
+
+/// What captures showed of the blocks of one site.
+#[derive(Clone, Copy, Debug, Default)]
+struct Seen {
+    /// Captured, and all zero.
+    zero: u64,
+    /// Captured in memory that was not used before, with bytes in them.
+    written: u64,
+    /// Captured, but what lies there may be older than the block, or a pattern.
+    unclear: u64,
+}
+
 /// Blocks allocated at one site.
 #[derive(Clone, Debug, Default)]
 struct Tally {
@@ -35,6 +71,12 @@ struct Tally {
     count: u64,
     bytes: u64,
     threads: BTreeSet<ThreadNumber>,
+    seen: Seen,
+    /// The first block whose captured bytes were all zero, and the capture.
+    untouched: Option<(First, EventNumber)>,
+    last: Option<Edge>,
+    /// Blocks that began where the site's last one had ended.
+    contiguous: u64,
 }
 
 impl Tally {
@@ -47,13 +89,59 @@ impl Tally {
         self.count = self.count.saturating_add(other.count);
         self.bytes = self.bytes.saturating_add(other.bytes);
         self.threads.extend(other.threads);
+        self.seen.zero = self.seen.zero.saturating_add(other.seen.zero);
+        self.seen.written = self.seen.written.saturating_add(other.seen.written);
+        self.seen.unclear = self.seen.unclear.saturating_add(other.seen.unclear);
+        self.untouched = match (self.untouched, other.untouched) {
+            (Some(one), Some(two)) => Some(if earlier(&one.0, &two.0) { one } else { two }),
+            (one, two) => one.or(two),
+        };
+        self.contiguous = self.contiguous.saturating_add(other.contiguous);
     }
+
+    /// What may be said of these blocks; `None` where they are in use.
+    fn verdict(&self) -> Option<Verdict> {
+        match self.seen {
+            Seen { written: 1.., .. } => None,
+            Seen { zero: 1.., unclear: 0, .. } => {
+                let (first, capture) = self.untouched?;
+                let array = self.contiguous > 0;
+                if array && first.block.size <= ELEMENT_BYTES {
+                    return Some(Verdict::Unproved {
+                        first,
+                        because: "; all of these blocks hold zeros, and they lie side by side: they may be an array",
+                    });
+                }
+                Some(Verdict::Untouched { first, capture, array })
+            }
+            Seen { unclear, .. } => {
+                let because = if unclear > 0 {
+                    "; whether the block is used through another pointer cannot be told from its bytes: the memory was \
+                     used before, or all of it holds one value"
+                } else {
+                    "; whether the block is used through another pointer is not known: its bytes were not captured"
+                };
+                Some(Verdict::Unproved { first: self.first?, because })
+            }
+        }
+    }
+}
+
+/// How much the rule may say.
+#[derive(Clone, Copy, Debug)]
+enum Verdict {
+    /// The bytes stayed zero; `array`: but block lies after block.
+    Untouched { first: First, capture: EventNumber, array: bool },
+    /// Nothing shows whether the block was used.
+    Unproved { first: First, because: &'static str },
 }
 
 /// The rule.
 #[derive(Clone, Debug, Default)]
 pub struct NeverStored {
     sites: BTreeMap<SiteId, Tally>,
+    /// When an arena first took memory back: later blocks may lie where others lay.
+    reclaimed: BTreeMap<ArenaId, EventNumber>,
 }
 
 impl NeverStored {
@@ -66,12 +154,55 @@ impl NeverStored {
     }
 }
 
+impl NeverStored {
+    /// Files what a capture shows of each living block under the block's site.
+    fn look(&mut self, moment: EventNumber, arena: Option<&Arena>, base: Address, captured: &[u8]) {
+        let Some(arena) = arena.filter(|_| !captured.is_empty()) else { return };
+        let reclaimed = self.reclaimed.get(&arena.id).copied();
+        let blocks: Vec<(&Block, Contents)> = arena
+            .blocks()
+            .into_iter()
+            .map(|block| (block, contents(block, base, captured)))
+            .filter(|(_, contents)| *contents != Contents::Unknown)
+            .collect();
+        let mut sites = blocks.iter().map(|(block, _)| block.site);
+        let of_one_site = sites.next().is_none_or(|first| sites.all(|site| site == first));
+        let wiped = !of_one_site && blocks.iter().all(|(_, contents)| *contents == Contents::Zero);
+        for (block, contents) in blocks {
+            let Some(site) = block.site.filter(|_| !block.inherited) else { continue };
+            let Some(tally) = self.sites.get_mut(&site) else { continue };
+            let count = match contents {
+                Contents::Zero if !wiped => &mut tally.seen.zero,
+                Contents::Written if reclaimed.is_none_or(|since| block.born < since) => &mut tally.seen.written,
+                _ => &mut tally.seen.unclear,
+            };
+            *count = count.saturating_add(1);
+            if contents == Contents::Zero && !wiped && tally.untouched.is_none() {
+                let place = arena.place(block);
+                let block_ref =
+                    BlockRef { number: block.number, extent: place.extent, offset: place.offset, size: block.size };
+                let first = First { moment: block.born, arena: arena.id, block: block_ref };
+                tally.untouched = Some((first, moment));
+            }
+        }
+    }
+}
+
 impl Rule for NeverStored {
-    fn observe(&mut self, event: &Event, effect: &Effect, _: &State) {
+    fn observe(&mut self, event: &Event, effect: &Effect, state: &State, captured: &[u8]) {
+        if let EventKind::Capture { base, .. } = event.kind {
+            self.look(event.number, effect.arena.and_then(|id| state.arena(id)), base, captured);
+            return;
+        }
+        if let (What::Freed | What::Rewound | What::Reset | What::Resized { .. }, Some(arena)) =
+            (effect.what, effect.arena)
+        {
+            self.reclaimed.entry(arena).or_insert(event.number);
+        }
         let (Some(arena), Some(block), Some(place)) = (effect.arena, &effect.block, effect.place) else { return };
         match effect.what {
             // A resize of nothing, or of an unknown block, is an effect of the same kind, but its result is not ours.
-            What::Allocated if matches!(event.kind, arenascope_event::EventKind::Alloc { .. }) => {}
+            What::Allocated if matches!(event.kind, EventKind::Alloc { .. }) => {}
             What::HandedOn { from } => {
                 // The inner function's block is its outer caller's: what became of the inner result says nothing.
                 if let Some(tally) = from.and_then(|from| self.sites.get_mut(&from)) {
@@ -82,7 +213,7 @@ impl Rule for NeverStored {
                         tally.first = None;
                     }
                 }
-                if !matches!(event.kind, arenascope_event::EventKind::Alloc { .. }) {
+                if !matches!(event.kind, EventKind::Alloc { .. }) {
                     return;
                 }
             }
@@ -90,6 +221,9 @@ impl Rule for NeverStored {
         }
         let Some(site) = event.site else { return };
         let tally = self.sites.entry(site).or_default();
+        let start = Edge { arena, end: block.address };
+        tally.contiguous = tally.contiguous.saturating_add(u64::from(tally.last == Some(start) && block.size > 0));
+        tally.last = Some(Edge { arena, end: block.end() });
         let block = BlockRef { number: block.number, extent: place.extent, offset: place.offset, size: block.size };
         tally.first.get_or_insert(First { moment: event.number, arena, block });
         tally.count = tally.count.saturating_add(1);
@@ -152,11 +286,11 @@ fn hands_out_through_a_pointer(facts: &ProcessFacts) -> bool {
 }
 
 fn accuse(state: &State, facts: &ProcessFacts, site: SiteId, tally: &Tally) -> Option<Finding> {
-    let first = tally.first?;
+    let verdict = tally.verdict()?;
+    let (Verdict::Untouched { first, .. } | Verdict::Unproved { first, .. }) = verdict;
     let block = first.block;
     let arena = wording::arena_ref(state, facts, first.arena);
     let what = if block.size == 0 { "a block".to_owned() } else { wording::bytes(block.size) };
-    let them = if block.size > 1 { "them" } else { "it" };
     let chunk = if block.extent > 1 { format!(" of extent {}", block.extent) } else { String::new() };
     let more = match tally.count {
         0 | 1 => String::new(),
@@ -172,23 +306,40 @@ fn accuse(state: &State, facts: &ProcessFacts, site: SiteId, tally: &Tally) -> O
     if let Some(place) = dropped_at(known) {
         because.push_str(&place);
     }
+    let place = format!("{what} at +{}{chunk}, block {} of arena {}", block.offset, block.number, arena.id);
+    let (class, certainty, message) = match verdict {
+        Verdict::Untouched { capture, array, .. } => {
+            let them = if block.size > 1 { "them" } else { "it" };
+            let stayed = if block.size > 1 { "bytes are" } else { "byte is" };
+            because.push_str(&format!("; at #{} the block's {stayed} still zero", capture.0));
+            let certainty = if array { Certainty::Likely } else { Certainty::Certain };
+            (Class::Finding, certainty, format!("{place}: allocated, and nobody kept {them}{more}"))
+        }
+        Verdict::Unproved { because: why, .. } => {
+            because.push_str(why);
+            let message = format!("{place}: the result of the call was thrown away{more}");
+            (Class::Note, Certainty::Possible, message)
+        }
+    };
     Some(Finding {
         rule: NeverStored::NAME,
-        class: Class::Finding,
-        certainty: Certainty::Certain,
-        message: format!(
-            "{what} at +{}{chunk}, block {} of arena {}: allocated, and nobody kept {them}{more}",
-            block.offset, block.number, arena.id
-        ),
+        class,
+        certainty,
+        message,
         arena: Some(arena),
         block: Some(block),
         moment: first.moment,
         threads: tally.threads.iter().copied().collect(),
         sites: Vec::from([(SiteRole::Allocated, site)]),
         because,
-        disproof: "an instruction after the call that reads the result before it is overwritten, on any path"
+        disproof: "an instruction after the call that reads the result before it is overwritten, on any path; or another \
+                   pointer that reaches the block: an array that grows by consecutive calls, an allocator that keeps the \
+                   address in its own struct"
             .to_owned(),
-        next: "keep the pointer, or drop the call".to_owned(),
+        next: match class {
+            Class::Finding => "keep the pointer, or drop the call".to_owned(),
+            Class::Note => "nothing, if another pointer reaches the block; else keep this one, or drop the call".to_owned(),
+        },
         count: tally.count.max(1),
         bytes: tally.bytes,
     })

@@ -145,7 +145,11 @@ fn tell(facts: &ProcessFacts, events: &[Event], at: Option<u64>, selection: &Sel
     for event in events {
         let effect = replay.apply(event);
         gatherer.observe(event, &effect, replay.state());
-        watch.observe(event, &effect, replay.state());
+        let captured = match event.kind {
+            EventKind::Capture { bytes, .. } => blob(bytes),
+            _ => None,
+        };
+        watch.observe(event, &effect, replay.state(), captured.as_deref().unwrap_or_default());
         narrator.line(event, &effect, replay.state(), &mut log);
         lines.event(event, &effect, replay.state(), &mut json_log);
         if at == Some(event.number.0) {
@@ -189,7 +193,8 @@ fn the_first_screen_of_09b() {
             finding 1   never-stored   certain
               32 bytes at +64, block 3 of arena 1: allocated, and nobody kept them
                 allocated  main  09b.c:71   arena_alloc(&arena, BLOCK_SIZE);
-              because    after the call main calls puts, and the result is overwritten before anything reads it
+              because    after the call main calls puts, and the result is overwritten before anything reads it;
+                         at #8 the block's bytes are still zero
               next       keep the pointer, or drop the call
 
             1 finding, 0 notes · 11 events, 0 lost · trace 09b.4711.ascope
