@@ -9,8 +9,8 @@ use crate::narrate::{arena_name, hands_out_by_pointer, site_facts, site_view};
 use crate::pattern::ArenaPattern;
 use crate::place;
 use crate::view::{
-    ArenaGroup, ArenaView, Birth, BlockRef, BlockView, BytesView, ChildView, ChosenBy, Class, End, ExtentView,
-    FindingView, Outcome, Refusals, RunView, Sight, Site, WatchedFunction,
+    ArenaGroup, ArenaView, Birth, BlockRef, BlockView, BytesView, ChildFate, ChildView, ChosenBy, Class, End,
+    ExtentView, FindingView, Outcome, Refusals, RunView, Sight, Site, WatchedFunction,
 };
 use arenascope_event::{
     Address, Argument, BlobId, CaptureReason, Event, EventKind, FateKind, HookStatus, ProcessFacts, Result_, RoleDecl,
@@ -230,10 +230,13 @@ impl Gatherer {
                 .map(|&(pid, event, fork_id)| ChildView {
                     pid,
                     event,
+                    fork_id,
                     trace: (sources.child_trace)(pid, fork_id),
                     tally: String::new(),
+                    fate: ChildFate::Unknown,
                 })
                 .collect(),
+            executed: Vec::new(),
         }
     }
 }

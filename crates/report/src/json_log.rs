@@ -5,15 +5,16 @@
 
 use crate::json;
 use crate::narrate::{nobody_keeps, site_facts};
-use arenascope_event::{Address, Event, EventKind, ProcessFacts, SiteId};
+use arenascope_event::{Address, Event, EventKind, EventNumber, ProcessFacts, SiteId};
 use arenascope_replay::{ArenaId, Effect, State, What};
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::fmt::Write as _;
 
 /// Turns events into JSON lines.
 pub struct JsonLog<'a> {
     facts: &'a ProcessFacts,
     sites: HashMap<SiteId, String>,
+    failed_execs: BTreeSet<EventNumber>,
 }
 
 /// `,"key":number`
@@ -37,9 +38,9 @@ fn flag(out: &mut String, key: &str, value: bool) {
 }
 
 impl<'a> JsonLog<'a> {
-    /// Names come from `facts`.
-    pub fn new(facts: &'a ProcessFacts) -> JsonLog<'a> {
-        JsonLog { facts, sites: HashMap::new() }
+    /// Names come from `facts`; `failed_execs` are those of [`crate::narrate::failed_execs`].
+    pub fn new(facts: &'a ProcessFacts, failed_execs: BTreeSet<EventNumber>) -> JsonLog<'a> {
+        JsonLog { facts, sites: HashMap::new(), failed_execs }
     }
 
     /// The first line.
@@ -183,7 +184,12 @@ impl<'a> JsonLog<'a> {
                 // A 64-bit value that JSON readers with floating-point numbers would round.
                 let _ = write!(out, ",\"fork_id\":\"{fork_id:#x}\"");
             }
-            EventKind::Exec { path } => text(out, "path", path),
+            EventKind::Exec { path } => {
+                text(out, "path", path);
+                if self.failed_execs.contains(&event.number) {
+                    flag(out, "failed", true);
+                }
+            }
             EventKind::Exit { status } => {
                 let _ = write!(out, ",\"status\":{status}");
             }

@@ -10,9 +10,11 @@ use crate::place::FileNames;
 use crate::style::Style;
 use crate::view::Site;
 use crate::{arena, escape, quantity, screen};
-use arenascope_event::{Argument, Event, EventKind, FateKind, HookFact, ProcessFacts, Role, SiteFacts, SiteId};
+use arenascope_event::{
+    Argument, Event, EventKind, EventNumber, FateKind, HookFact, HookStatus, ProcessFacts, Role, SiteFacts, SiteId,
+};
 use arenascope_replay::{Arena, ArenaId, Effect, State, What};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
 /// Arenas that are created with less than this many bytes get the sign of a small, bounded arena: the seed's 256, not
@@ -27,6 +29,20 @@ pub struct Narrator<'a> {
     calls: [String; Role::ALL.len()],
     default_name: String,
     places: BTreeMap<SiteId, String>,
+    failed_execs: Option<BTreeSet<EventNumber>>,
+}
+
+/// The exec events after which their thread went on: these attempts failed. (A thread that succeeds has no later event
+/// in the trace, for the new program image has one of its own.) One pass, memory per attempt.
+pub fn failed_execs(events: impl Iterator<Item = Event>) -> BTreeSet<EventNumber> {
+    let (mut trying, mut failed) = (BTreeMap::new(), BTreeSet::new());
+    for event in events {
+        failed.extend(trying.remove(&event.thread));
+        if matches!(event.kind, EventKind::Exec { .. }) {
+            trying.insert(event.thread, event.number);
+        }
+    }
+    failed
 }
 
 /// Short names for every file in the sites of a trace.
@@ -75,7 +91,8 @@ impl<'a> Narrator<'a> {
     pub fn new(facts: &'a ProcessFacts, cwd: &str, style: Style) -> Narrator<'a> {
         // An event does not say which function it came from: a role with one function is called by its name.
         let calls = Role::ALL.map(|role| {
-            let mut names = facts.hooks.iter().filter(|hook| hook.decl.role == role);
+            let watched = |hook: &&HookFact| !matches!(hook.status, HookStatus::NotWatched(_));
+            let mut names = facts.hooks.iter().filter(|hook| hook.decl.role == role).filter(watched);
             match (names.next(), names.next()) {
                 (Some(hook), None) => escape::text(&hook.decl.function, style.plain).into_owned(),
                 _ => role.word().to_owned(),
@@ -88,7 +105,14 @@ impl<'a> Narrator<'a> {
             calls,
             default_name: arenascope_replay::default_name(&facts.hooks),
             places: BTreeMap::new(),
+            failed_execs: None,
         }
+    }
+
+    /// From now on attempts to execute a program are told with their outcome.
+    pub fn knowing(mut self, failed_execs: BTreeSet<EventNumber>) -> Narrator<'a> {
+        self.failed_execs = Some(failed_execs);
+        self
     }
 
     /// `   4  12.50 us  t1  ✅ arena_alloc(32) → 0x7f… (offset = 96)   block 3 of arena 1   main.c:71`, with newline.
@@ -285,7 +309,14 @@ impl<'a> Narrator<'a> {
             EventKind::Fork { child: 0, .. } => write!(out, "a child process begins its own trace"),
             EventKind::Fork { child, .. } => write!(out, "process {child} begins its own trace"),
             EventKind::Vfork => write!(out, "a child process borrows our memory until it executes a program"),
-            EventKind::Exec { path } => write!(out, "executes {}", escape::text(path, self.style.plain)),
+            EventKind::Exec { path } => {
+                let path = escape::text(path, self.style.plain);
+                match self.failed_execs.as_ref().map(|failed| failed.contains(&event.number)) {
+                    Some(true) => write!(out, "could not execute {path}"),
+                    Some(false) => write!(out, "executes {path}"),
+                    None => write!(out, "is about to execute {path}"),
+                }
+            }
             EventKind::Exit { status } => write!(out, "the process exits with status {status}"),
             EventKind::Fault { signal, address, synchronous, .. } => {
                 let name = screen::signal_name(*signal);

@@ -6,7 +6,7 @@
 use crate::arena::{self, Caps};
 use crate::place::FileNames;
 use crate::style::{Style, wrap};
-use crate::view::{ChosenBy, Class, Outcome, RunView, Sight};
+use crate::view::{ChildFate, ChildView, ChosenBy, Class, Outcome, RunView, Sight};
 use crate::{escape, finding, quantity};
 use arenascope_event::Lost;
 use std::fmt::{self, Write};
@@ -158,7 +158,7 @@ fn findings(out: &mut dyn Write, run: &RunView, names: &FileNames, style: &Style
     }
     let left = run.findings.get(MOST_FINDINGS..).unwrap_or_default();
     if !left.is_empty() {
-        let command = format!("arenascope findings {}", escape::shell_word(&run.trace));
+        let command = format!("arenascope findings {}", trace_word(&run.trace));
         writeln!(out, "\n{} and {} more:\n  {}", style.ellipsis(), finding::tally(left), safe(&command))?;
     }
     Ok(())
@@ -173,30 +173,61 @@ fn outcome(out: &mut dyn Write, run: &RunView, style: &Style) -> fmt::Result {
 }
 
 fn children(out: &mut dyn Write, run: &RunView, style: &Style) -> fmt::Result {
-    for child in run.children.iter().take(MOST_CHILDREN) {
+    let (idle, told): (Vec<&ChildView>, Vec<&ChildView>) =
+        run.children.iter().partition(|child| child.fate == ChildFate::Idle);
+    for child in told.iter().take(MOST_CHILDREN) {
         let who = if child.pid == 0 { "a process".to_owned() } else { format!("process {}", child.pid) };
         let when = if child.event == 0 { String::new() } else { format!(" at #{}", child.event) };
+        let runs = child.fate == ChildFate::Runs;
         let what = match &child.trace {
-            Some(trace) => {
-                let found = if child.tally.is_empty() { "" } else { style.dot() };
-                format!("{}{found}trace {}", child.tally, safe(&escape::shell_word(trace)))
-            }
-            None => "it left no trace".to_owned(),
+            Some(trace) => traced(trace, &child.tally, runs, style),
+            None if runs => "it still runs, and is not recorded".to_owned(),
+            None => "it was not recorded".to_owned(),
         };
         writeln!(out, "forked   {who}{when}{}{what}", style.dot())?;
     }
-    if run.children.len() > MOST_CHILDREN {
-        let rest = run.children.get(MOST_CHILDREN..).unwrap_or_default();
+    if let Some(rest) = told.get(MOST_CHILDREN..).filter(|rest| !rest.is_empty()) {
         let traces = rest.iter().filter(|child| child.trace.is_some()).count() as u64;
-        let beside = quantity::counted(traces, "trace");
-        writeln!(
-            out,
-            "forked   {} {} more, with {beside} beside this one",
-            style.ellipsis(),
-            quantity::count(rest.len() as u64)
-        )?;
+        more(out, "forked", rest.len(), traces, style)?;
     }
-    Ok(())
+    if !idle.is_empty() {
+        let who = match idle.as_slice() {
+            [only] if only.pid != 0 => format!("process {}{}it", only.pid, style.dot()),
+            [_] => format!("a process{}it", style.dot()),
+            _ => format!("{} processes{}they", quantity::count(idle.len() as u64), style.dot()),
+        };
+        writeln!(out, "forked   {who} did nothing in an arena, and left no trace")?;
+    }
+    for image in run.executed.iter().take(MOST_CHILDREN) {
+        let program = escape::text(&image.program, style.plain);
+        let who = if image.pid == run.pid { String::new() } else { format!(" in process {}", image.pid) };
+        let what = traced(&image.trace, &image.tally, image.runs, style);
+        writeln!(out, "executed {program}{who}{}{what}", style.dot())?;
+    }
+    let rest = run.executed.len().saturating_sub(MOST_CHILDREN);
+    if rest > 0 { more(out, "executed", rest, rest as u64, style) } else { Ok(()) }
+}
+
+/// What is said of another trace of the run.
+fn traced(trace: &str, tally: &str, runs: bool, style: &Style) -> String {
+    let trace = safe(&trace_word(trace));
+    match (runs, tally.is_empty()) {
+        (true, _) => format!("it still runs, names follow when it ends{}trace {trace}", style.dot()),
+        (false, true) => format!("trace {trace}"),
+        (false, false) => format!("{tally}{}trace {trace}", style.dot()),
+    }
+}
+
+fn more(out: &mut dyn Write, word: &str, count: usize, traces: u64, style: &Style) -> fmt::Result {
+    let beside = quantity::counted(traces, "trace");
+    let count = quantity::count(count as u64);
+    writeln!(out, "{word:<8} {} {count} more, with {beside} beside this one", style.ellipsis())
+}
+
+/// A trace's path as a word for a shell and for our own command line: never taken for a flag.
+fn trace_word(path: &str) -> String {
+    let path = if path.starts_with('-') { format!("./{path}") } else { path.to_owned() };
+    escape::shell_word(&path).into_owned()
 }
 
 /// Everything that could not be recorded, each kind in a sentence that says what it means.
@@ -245,7 +276,7 @@ fn safe(command: &str) -> String {
 }
 
 fn closing(out: &mut dyn Write, run: &RunView, style: &Style) -> fmt::Result {
-    let trace = safe(&escape::shell_word(&run.trace));
+    let trace = safe(&trace_word(&run.trace));
     let lost = run.lost.events();
     let lost_words = format!("{} lost", quantity::count(lost));
     let items = [
@@ -258,16 +289,20 @@ fn closing(out: &mut dyn Write, run: &RunView, style: &Style) -> fmt::Result {
         format!("trace {trace}"),
     ];
     writeln!(out, "{}", items.join(style.dot()))?;
-    let moment = run
-        .findings
-        .iter()
-        .find_map(|finding| finding.moment)
-        .or_else(|| run.arenas.first().map(|arena| arena.peak_event))
-        .filter(|&event| event > 0);
+    let moment = interesting_moment(run);
     match moment {
         Some(event) => writeln!(out, "  arenascope show {trace} --at '#{event}'"),
         None => writeln!(out, "  arenascope log {trace}"),
     }
+}
+
+/// The moment that the next command shows: what a finding is about, else the most there ever was in the first arena. A
+/// note's own moment is often the birth of an arena, where nothing is to be seen yet.
+fn interesting_moment(run: &RunView) -> Option<u64> {
+    let of = |class| run.findings.iter().filter(move |told| told.class == class).find_map(|told| told.moment);
+    // Of an inherited arena the peak may be one of the parent's events.
+    let peak = run.arenas.iter().find(|arena| !arena.birth.inherited).map(|arena| arena.peak_event);
+    of(Class::Finding).or(peak.filter(|&event| event > 0)).or_else(|| of(Class::Note)).filter(|&event| event > 0)
 }
 
 /// `SIGSEGV`, or `signal 77` for one without a name. Numbers as on Linux x86-64 (signal(7)).

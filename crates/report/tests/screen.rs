@@ -277,8 +277,25 @@ fn trouble_is_told_loudly() {
     run.lost = Lost { no_space: 1204, reentered: 1, capture_bytes: 8192, ..Lost::default() };
     run.damage = vec!["bytes 8192..8256: checksum of a segment does not match".into()];
     run.children = vec![
-        ChildView { pid: 4712, event: 5, trace: Some("x.4712.ascope".into()), tally: "1 finding, 0 notes".into() },
-        ChildView { pid: 4713, event: 6, trace: None, tally: String::new() },
+        ChildView {
+            pid: 4712,
+            event: 5,
+            fork_id: 0,
+            trace: Some("x.4712.ascope".into()),
+            tally: "1 finding, 0 notes".into(),
+            fate: ChildFate::Unknown,
+        },
+        ChildView { pid: 4713, event: 6, fork_id: 0, trace: None, tally: String::new(), fate: ChildFate::Unknown },
+        ChildView {
+            pid: 4714,
+            event: 7,
+            fork_id: 0,
+            trace: Some("x.4714.ascope".into()),
+            tally: "0 findings, 0 notes".into(),
+            fate: ChildFate::Runs,
+        },
+        ChildView { pid: 4715, event: 8, fork_id: 0, trace: None, tally: String::new(), fate: ChildFate::Idle },
+        ChildView { pid: 4716, event: 9, fork_id: 0, trace: None, tally: String::new(), fate: ChildFate::Idle },
     ];
     run.groups = vec![
         ArenaGroup { count: 4812, site: Some(site("serve", 12, "")), peak: 8192 },
@@ -313,7 +330,9 @@ fn trouble_is_told_loudly() {
 
             ended    killed by SIGSEGV
             forked   process 4712 at #5 · 1 finding, 0 notes · trace x.4712.ascope
-            forked   process 4713 at #6 · it left no trace
+            forked   process 4713 at #6 · it was not recorded
+            forked   process 4714 at #7 · it still runs, names follow when it ends · trace x.4714.ascope
+            forked   2 processes · they did nothing in an arena, and left no trace
             LOST  1,204 events: no space left for the trace; blocks, peaks and findings may be missing
             LOST  1 event: they came from signal handlers that interrupted the recorder
             LOST  8 KiB of memory not saved: beyond 1 MiB of one span or 256 MiB in all, or no space for the

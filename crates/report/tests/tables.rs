@@ -5,7 +5,7 @@ use arenascope_findings::Watch;
 use arenascope_replay::{Replay, State};
 use arenascope_report::gather::{Gatherer, Selection, Sources, finding_view};
 use arenascope_report::json_log::JsonLog;
-use arenascope_report::narrate::Narrator;
+use arenascope_report::narrate::{Narrator, failed_execs};
 use arenascope_report::pattern::ArenaPattern;
 use arenascope_report::style::Style;
 use arenascope_report::view::{Moment, RunView};
@@ -137,8 +137,9 @@ fn tell(facts: &ProcessFacts, events: &[Event], at: Option<u64>, selection: &Sel
     let mut replay = Replay::new(facts);
     let mut watch = Watch::new();
     let mut gatherer = Gatherer::new(at.unwrap_or(u64::MAX));
-    let mut narrator = Narrator::new(facts, "/src", style);
-    let mut lines = JsonLog::new(facts);
+    let failed = failed_execs(events.iter().cloned());
+    let mut narrator = Narrator::new(facts, "/src", style).knowing(failed.clone());
+    let mut lines = JsonLog::new(facts, failed);
     let (mut log, mut json_log) = (String::new(), String::new());
     lines.head("t.ascope", &mut json_log);
     let mut state: State = replay.state().clone();
@@ -253,10 +254,10 @@ fn the_log_in_symbols_and_in_words() {
             #1   12.50 us  t1  ·  an arena object at 0x7ffc00001000 came into sight
             #2   25.00 us  t1  ·  mmap: 4 KiB at 0x7f0000000000   main  09b.c:61
             #3   37.50 us  t1  🎯 arena_init(256) → arena 1 "arena"   main  09b.c:61
-            #4   50.00 us  t1  ✅ arena_alloc(32) → 0x7f0000000000 (offset = 32)   block 1 of arena 1   main  09b.c:64
-            #5   62.50 us  t1  ✅ arena_alloc(32) → 0x7f0000000020 (offset = 64)   block 2 of arena 1   main  09b.c:65
+            #4   50.00 us  t1  ✅ arena_alloc(32) → 0x7f0000000000 (offset = 32)   block 1 at +0 of arena 1   main  09b.c:64
+            #5   62.50 us  t1  ✅ arena_alloc(32) → 0x7f0000000020 (offset = 64)   block 2 at +32 of arena 1   main  09b.c:65
             #6   75.00 us  t1  ⚠️  arena_alloc(32) → 0x7f0000000040 (offset = 96): 32 bytes at +64: nobody keeps them   block 3 of arena 1   main  09b.c:71
-            #7   87.50 us  t1  ✅ arena_alloc(32) → 0x7f0000000060 (offset = 128)   block 4 of arena 1   main  09b.c:75
+            #7   87.50 us  t1  ✅ arena_alloc(32) → 0x7f0000000060 (offset = 128)   block 4 at +96 of arena 1   main  09b.c:75
             #8  100.00 us  t1  🧠 4,096 bytes at 0x7f0000000000 of arena 1 "arena" saved before it was destroyed   main  09b.c:84
             #9  112.50 us  t1  🧹 arena_free: arena 1 "arena" destroyed, 4 blocks of 128 B gone   main  09b.c:84
            #10  125.00 us  t1  ·  munmap: 4 KiB at 0x7f0000000000   main  09b.c:84
@@ -269,10 +270,10 @@ fn the_log_in_symbols_and_in_words() {
             #1   12.50 us  t1  arena-seen an arena object at 0x7ffc00001000 came into sight
             #2   25.00 us  t1  map        mmap: 4 KiB at 0x7f0000000000   main  09b.c:61
             #3   37.50 us  t1  created    arena_init(256) -> arena 1 "arena"   main  09b.c:61
-            #4   50.00 us  t1  alloc      arena_alloc(32) -> 0x7f0000000000 (offset = 32)   block 1 of arena 1   main  09b.c:64
-            #5   62.50 us  t1  alloc      arena_alloc(32) -> 0x7f0000000020 (offset = 64)   block 2 of arena 1   main  09b.c:65
+            #4   50.00 us  t1  alloc      arena_alloc(32) -> 0x7f0000000000 (offset = 32)   block 1 at +0 of arena 1   main  09b.c:64
+            #5   62.50 us  t1  alloc      arena_alloc(32) -> 0x7f0000000020 (offset = 64)   block 2 at +32 of arena 1   main  09b.c:65
             #6   75.00 us  t1  nobody's   arena_alloc(32) -> 0x7f0000000040 (offset = 96): 32 bytes at +64: nobody keeps them   block 3 of arena 1   main  09b.c:71
-            #7   87.50 us  t1  alloc      arena_alloc(32) -> 0x7f0000000060 (offset = 128)   block 4 of arena 1   main  09b.c:75
+            #7   87.50 us  t1  alloc      arena_alloc(32) -> 0x7f0000000060 (offset = 128)   block 4 at +96 of arena 1   main  09b.c:75
             #8  100.00 us  t1  dump       4,096 bytes at 0x7f0000000000 of arena 1 "arena" saved before it was destroyed   main  09b.c:84
             #9  112.50 us  t1  destroyed  arena_free: arena 1 "arena" destroyed, 4 blocks of 128 B gone   main  09b.c:84
            #10  125.00 us  t1  unmap      munmap: 4 KiB at 0x7f0000000000   main  09b.c:84
@@ -353,15 +354,15 @@ fn every_kind_of_event_has_a_line_that_no_terminal_obeys() {
             #5   62.50 us  t1  ·  an arena object at 0x7ffc00001000 came into sight
             #6   75.00 us  t1  ·  mmap: 4 KiB at 0x7f0000000000, already there
             #7   87.50 us  t1  📦 arena_init(4096) → arena 1 "evil\x1b[31m\n"name\u{202e}"   main  09b.c:61
-            #8  100.00 us  t1  ✅ arena_alloc(100) → 0x7f0000000000 (offset = 100)   block 1 of arena 1   main  09b.c:64
-            #9  112.50 us  t1  ✅ arena_alloc(8) → 0x7f0000000070 (offset = 120)   block 2 of arena 1   main  09b.c:65
+            #8  100.00 us  t1  ✅ arena_alloc(100) → 0x7f0000000000 (offset = 100)   block 1 at +0 of arena 1   main  09b.c:64
+            #9  112.50 us  t1  ✅ arena_alloc(8) → 0x7f0000000070 (offset = 120)   block 2 at +112 of arena 1   main  09b.c:65
            #10  125.00 us  t1  ❌ arena_alloc(18446744073709551615) → NULL   in arena 1   main  09b.c:71
-           #11  137.50 us  t1  ✅ resize(0x7f0000000070, 16) → 0x7f0000000070 (offset = 128)   block 2 of arena 1
+           #11  137.50 us  t1  ✅ resize(0x7f0000000070, 16) → 0x7f0000000070 (offset = 128)   block 2 at +112 of arena 1
            #12  150.00 us  t1  ❌ resize(0x7f0000000070, 1099511627776) → NULL   in arena 1
            #13  162.50 us  t1  ·  mark() → 0x7f0000000080   of arena 1
-           #14  175.00 us  t1  ✅ arena_alloc(32) → 0x7f0000000080 (offset = 160)   block 3 of arena 1
+           #14  175.00 us  t1  ✅ arena_alloc(32) → 0x7f0000000080 (offset = 160)   block 3 at +128 of arena 1
            #15  187.50 us  t1  🧹 rewind(0x7f0000000080): arena 1 "evil\x1b[31m\n"name\u{202e}", 1 block of 32 B gone
-           #16  200.00 us  t1  🧹 free(0x7f0000000000)   block 1 of arena 1
+           #16  200.00 us  t1  🧹 free(0x7f0000000000)   block 1 at +0 of arena 1
            #17  212.50 us  t1  🧹 free(0x1234)   no such block of arena 1
            #18  225.00 us  t1  🧠 128 bytes at 0x7f0000000000 of arena 1 "evil\x1b[31m\n"name\u{202e}" saved before a reset
            #19  237.50 us  t1  🧹 reset: arena 1 "evil\x1b[31m\n"name\u{202e}" emptied, 1 block of 16 B gone
@@ -373,7 +374,7 @@ fn every_kind_of_event_has_a_line_that_no_terminal_obeys() {
            #25  312.50 us  t1  ·  a child process borrows our memory until it executes a program
            #26  325.00 us  t1  🧹 munmap: 4 KiB at 0x7f0000000000; arena 1 "evil\x1b[31m\n"name\u{202e}" ended
            #27  337.50 us  t1  ·  thread 1 ends
-           #28  350.00 us  t1  ·  executes /bin/\x07sh
+           #28  350.00 us  t1  ·  could not execute /bin/\x07sh
            #29  362.50 us  t1  ❌ SIGSEGV at address 0x8
            #30  375.00 us  t1  ❌ SIGTERM was sent
            #31  387.50 us  t1  ·  the process exits with status -1
@@ -469,9 +470,11 @@ fn findings_in_full_tell_the_callers_and_what_would_disprove_them() {
               32 bytes at +64, block 3 of arena 1: allocated, and nobody kept them
                 allocated  main  09b.c:71   arena_alloc(&arena, BLOCK_SIZE);
                            __libc_start_main  09b 0x7f1100000000
-              because    after the call main calls puts, and the result is overwritten before anything reads it
+              because    after the call main calls puts, and the result is overwritten before anything reads it;
+                         at #8 the block's bytes are still zero
               disproof   an instruction after the call that reads the result before it is overwritten, on any
-                         path
+                         path; or another pointer that reaches the block: an array that grows by consecutive
+                         calls, an allocator that keeps the address in its own struct
               next       keep the pointer, or drop the call
 
             1 finding, 0 notes
@@ -537,10 +540,10 @@ fn narration_tells_what_happens_to_arenas_and_nothing_else() {
     }
     expect![[r#"
         🎯 arena_init(256) → arena 1 "arena"
-        ✅ arena_alloc(32) → 0x7f0000000000 (offset = 32)   block 1 of arena 1
-        ✅ arena_alloc(32) → 0x7f0000000020 (offset = 64)   block 2 of arena 1
+        ✅ arena_alloc(32) → 0x7f0000000000 (offset = 32)   block 1 at +0 of arena 1
+        ✅ arena_alloc(32) → 0x7f0000000020 (offset = 64)   block 2 at +32 of arena 1
         ⚠️  arena_alloc(32) → 0x7f0000000040 (offset = 96): 32 bytes at +64: nobody keeps them   block 3 of arena 1
-        ✅ arena_alloc(32) → 0x7f0000000060 (offset = 128)   block 4 of arena 1
+        ✅ arena_alloc(32) → 0x7f0000000060 (offset = 128)   block 4 at +96 of arena 1
         🧠 4,096 bytes at 0x7f0000000000 of arena 1 "arena" saved before it was destroyed
         🧹 arena_free: arena 1 "arena" destroyed, 4 blocks of 128 B gone
     "#]]

@@ -10,6 +10,7 @@ use crate::run::compile::{self, Compiled};
 use crate::run::finish;
 use crate::run::launch::{self, End};
 use crate::run::narrate;
+use crate::run::outlive;
 use crate::run::program::{self, Program};
 use crate::run::serve::{self, Naming, Seen, Settings};
 use crate::run::trace_file;
@@ -17,7 +18,7 @@ use crate::run::watch::{self, Watching};
 use arenascope_event::EventKind;
 use arenascope_report::gather::Selection;
 use arenascope_report::style::Style;
-use arenascope_report::view::RunView;
+use arenascope_report::view::{ChildFate, ExecutedView, RunView};
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::Write;
@@ -96,6 +97,7 @@ fn shell(word: &OsString) -> String {
 pub fn run(args: RunArgs) -> Result<ExitCode, CliError> {
     launch::survive_file_size_limit();
     let fail_on = FailOn::parse(&args.fail_on)?;
+    names_a_file(args.output.as_deref())?;
     let mut words = Words::new(&args)?;
     let job = job(&args)?;
     if args.mode == Mode::Off {
@@ -112,6 +114,18 @@ pub fn run(args: RunArgs) -> Result<ExitCode, CliError> {
     let decision = watch::decide(&args, job.program.image.as_ref(), &job.command)?;
     words.say(&decision.explanation);
     watched(&args, &fail_on, &mut words, &job, decision.watching, &decision.notes)
+}
+
+/// `-o` must name a file: a folder would be found out too late, and `folder/` would become a file of that name.
+fn names_a_file(output: Option<&Path>) -> Result<(), CliError> {
+    let Some(path) = output else { return Ok(()) };
+    let shown = path.to_string_lossy();
+    if shown.ends_with('/') || path.file_name().is_none() || path.is_dir() {
+        let inside = arenascope_report::escape::shell_word(&path.join("NAME.ascope").to_string_lossy()).into_owned();
+        return Err(CliError::usage(format!("-o {shown} names a folder, and the trace is a file"))
+            .hint(format!("-o {inside}, or no -o inside that folder")));
+    }
+    Ok(())
 }
 
 fn sentence(text: &str, style: &Style) -> String {
@@ -224,13 +238,14 @@ fn finish_all(
     notes: &[String],
 ) -> Result<ExitCode, CliError> {
     let mut remarks: Vec<String> = Vec::new();
-    let mut still_running = Vec::new();
+    let mut still_running: Vec<Seen> = Vec::new();
     for process in &seen {
         remarks.extend(process.remarks.iter().cloned());
         let Some(trace) = &process.trace else { continue };
         let main = process.pid == main_pid;
-        if !main && launch::is_alive(process.pid) {
-            still_running.push(format!("process {} still runs and writes {}", process.pid, trace.display()));
+        if !main && outlive::runs(process.pid) {
+            let trace = std::path::absolute(trace).ok();
+            still_running.push(Seen { trace, ..process.clone() });
             continue;
         }
         let arguments: Vec<String> = if main {
@@ -245,12 +260,11 @@ fn finish_all(
             ));
         }
     }
-    // A program that was only on the way (a shell, `env`, `timeout`) leaves no trace: nothing happened in it.
+    let runs = |process: &Seen| still_running.iter().any(|other| other.pid == process.pid);
+    let kept = worth_keeping(&seen, main_pid, args.late, &runs);
     let mut recorded: Vec<&Seen> = Vec::new();
-    for process in seen.iter().filter(|process| process.trace.is_some()) {
-        // A child inherits the arenas of a parent that has some; its parent was seen before it.
-        let inherits = process.fork_id != 0 && recorded.iter().any(|parent| parent.pid == process.parent_pid);
-        if inherits || process.pid == main_pid && !args.late || has_arenas(process) {
+    for (process, kept) in seen.iter().zip(&kept).filter(|(process, _)| process.trace.is_some()) {
+        if *kept {
             recorded.push(process);
         } else if let Some(trace) = &process.trace {
             let _ = std::fs::remove_file(trace);
@@ -260,7 +274,7 @@ fn finish_all(
         let _ = std::fs::remove_file(main_path);
     }
     let mut findings = Vec::new();
-    let mut tallies: Vec<(PathBuf, String)> = Vec::new();
+    let mut tallies: Vec<(&Seen, String)> = Vec::new();
     if recorded.is_empty() {
         words.say(&nothing_watched(&seen, job, notes, &remarks, &words.style));
     } else {
@@ -268,38 +282,31 @@ fn finish_all(
         // The main one last: its screen tells what was found in the others.
         let others = (0..recorded.len()).filter(|index| *index != main);
         for index in others.chain([main]) {
-            let Some(trace_path) = recorded.get(index).and_then(|process| process.trace.as_ref()) else { continue };
-            let file = reading::TraceFile::open(trace_path)?;
+            let Some((process, trace_path)) =
+                recorded.get(index).and_then(|process| Some((*process, as_typed(process.trace.as_deref()?))))
+            else {
+                continue;
+            };
+            let file = reading::TraceFile::open(&trace_path)?;
             let trace = file.trace()?;
             let read = reading::read(&file, &trace, None);
             findings.extend(read.findings.iter().cloned());
             if index != main {
-                tallies.push((trace_path.clone(), arenascope_report::finding::tally(&read.findings)));
+                tallies.push((process, arenascope_report::finding::tally(&read.findings)));
                 continue;
             }
             let mut view: RunView = read.view(&file, &trace, &selection(args));
-            for child in &mut view.children {
-                let named = |path: &Path| {
-                    child.trace.as_ref().and_then(|trace| Path::new(trace).file_name()) == path.file_name()
-                };
-                if let Some((_, tally)) = tallies.iter().find(|(path, _)| named(path)) {
-                    child.tally.clone_from(tally);
-                }
-            }
+            tell_others(&mut view, &seen, &kept, &tallies, &runs);
             let mut text = String::from("\n");
             let _ = arenascope_report::screen::write(&mut text, &view, &reading::current_directory(), &words.style);
-            let of_children: Vec<&str> = view.children.iter().filter_map(|child| child.trace.as_deref()).collect();
-            for (path, tally) in &tallies {
-                let shown = path.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
-                if !of_children.iter().any(|child| child.ends_with(shown.as_str())) {
-                    text.push_str(&format!("also recorded   {}   {tally}\n", sentence(&shown, &words.style)));
-                }
-            }
-            for remark in remarks.iter().chain(&still_running) {
+            for remark in &remarks {
                 text.push_str(&format!("{}\n", sentence(remark, &words.style)));
             }
             words.say(&text);
         }
+    }
+    if !still_running.is_empty() && !outlive::seal_when_ended(&still_running) {
+        words.say("what still runs will leave its trace without names: no process could be started to add them\n");
     }
     if fail_on.hits(&findings) {
         return Ok(ExitCode::from(1));
@@ -311,11 +318,80 @@ fn selection(args: &RunArgs) -> Selection {
     Selection { pattern: args.only.as_deref().map(arenascope_report::pattern::ArenaPattern::new), ..Selection::GLANCE }
 }
 
-/// True when an arena was seen in the process; also when its trace cannot be read, which is then said elsewhere.
-fn has_arenas(process: &Seen) -> bool {
+/// A path of ours as the user would type it here.
+fn as_typed(path: &Path) -> PathBuf {
+    let here = std::env::current_dir().ok().and_then(|folder| path.strip_prefix(folder).ok());
+    here.unwrap_or(path).to_owned()
+}
+
+/// Which of the images' traces are kept. A program that was only on the way (a shell, `env`, `timeout`) leaves none: nothing
+/// happened in it. Nor does a forked child that did nothing in an arena, unless a trace that is kept begins in its own.
+fn worth_keeping(seen: &[Seen], main_pid: u32, late: bool, runs: &dyn Fn(&Seen) -> bool) -> Vec<bool> {
+    let mut kept: Vec<bool> = seen
+        .iter()
+        .map(|process| {
+            process.trace.is_some()
+                && (process.pid == main_pid && process.fork_id == 0 && !late
+                    || process.fork_id != 0 && runs(process)
+                    || did_something(process))
+        })
+        .collect();
+    // Children are seen after their parents: one way back reaches every parent of a parent.
+    for child in (0..seen.len()).rev() {
+        let Some(process) = seen.get(child).filter(|process| process.fork_id != 0) else { continue };
+        if kept.get(child) == Some(&true) {
+            let parents = seen.iter().zip(&mut kept).filter(|(parent, _)| parent.pid == process.parent_pid);
+            parents.filter(|(parent, _)| parent.trace.is_some()).for_each(|(_, kept)| *kept = true);
+        }
+    }
+    kept
+}
+
+/// True when the process did something in an arena, or a signal ended it; also when its trace cannot be read, which is then
+/// said elsewhere.
+fn did_something(process: &Seen) -> bool {
     let Some(Ok(file)) = process.trace.as_deref().map(reading::TraceFile::open) else { return true };
     let Ok(trace) = file.trace() else { return true };
-    trace.events().any(|event| matches!(event.kind, EventKind::ArenaSeen { .. }))
+    trace.events().any(|event| event.kind.arena_order().is_some() || matches!(event.kind, EventKind::Fault { .. }))
+}
+
+/// What is known of the other processes of the run, for the screen of the main one.
+fn tell_others(
+    view: &mut RunView,
+    seen: &[Seen],
+    kept: &[bool],
+    tallies: &[(&Seen, String)],
+    runs: &dyn Fn(&Seen) -> bool,
+) {
+    let mut told: Vec<&Seen> = Vec::new();
+    for child in &mut view.children {
+        let Some((process, kept)) =
+            seen.iter().zip(kept).find(|(process, _)| process.fork_id != 0 && process.fork_id == child.fork_id)
+        else {
+            continue;
+        };
+        told.push(process);
+        if let Some((_, tally)) = tallies.iter().find(|(other, _)| std::ptr::eq(*other, process)) {
+            child.tally.clone_from(tally);
+        }
+        child.fate = match kept {
+            _ if runs(process) => ChildFate::Runs,
+            false if process.trace.is_some() => ChildFate::Idle,
+            _ => ChildFate::Unknown,
+        };
+    }
+    let others = tallies.iter().filter(|(process, _)| !told.iter().any(|known| std::ptr::eq(*known, *process)));
+    view.executed = others
+        .filter_map(|(process, tally)| {
+            Some(ExecutedView {
+                pid: process.pid,
+                program: process.program.clone(),
+                trace: as_typed(process.trace.as_deref()?).to_string_lossy().into_owned(),
+                tally: tally.clone(),
+                runs: runs(process),
+            })
+        })
+        .collect();
 }
 
 /// The sentences for a run in which no arena function was watched.

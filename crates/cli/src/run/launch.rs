@@ -238,8 +238,38 @@ impl Running {
     }
 }
 
-/// True when a process with this pid exists.
-pub fn is_alive(pid: u32) -> bool {
-    // SAFETY: signal 0 only asks.
-    unsafe { libc::kill(pid as i32, 0) == 0 }
+/// Does `work` in a process of its own that belongs to nobody: no terminal, no descriptor of ours or of our parent, the
+/// root as its folder. Must be called while this process has one thread. Returns at once; an error means no process.
+pub fn in_background(work: impl FnOnce()) -> io::Result<()> {
+    // SAFETY: one thread exists (contract), so the child may do anything.
+    match unsafe { libc::fork() } {
+        -1 => return Err(io::Error::last_os_error()),
+        0 => {}
+        child => {
+            // SAFETY: waits for our own child, which ends as soon as it has forked.
+            unsafe { libc::waitpid(child, std::ptr::null_mut(), 0) };
+            return Ok(());
+        }
+    }
+    // SAFETY: system calls of a process with one thread. The second fork leaves a session without a leader, so that no
+    // terminal can ever become ours; every descriptor is closed, so that a pipe of our parent ends when we do; signals
+    // that `pass_on` took get their usual meaning back.
+    unsafe {
+        libc::setsid();
+        if libc::fork() != 0 {
+            libc::_exit(0);
+        }
+        libc::chdir(c"/".as_ptr());
+        let nothing = libc::open(c"/dev/null".as_ptr(), libc::O_RDWR);
+        for standard in 0..3 {
+            libc::dup2(nothing, standard);
+        }
+        libc::syscall(libc::SYS_close_range, 3, u32::MAX, 0);
+        for signal in [libc::SIGINT, libc::SIGQUIT, libc::SIGTERM, libc::SIGHUP, libc::SIGUSR1, libc::SIGUSR2] {
+            libc::signal(signal, libc::SIG_DFL);
+        }
+    }
+    work();
+    // SAFETY: ends this process without the handlers and buffers it inherited.
+    unsafe { libc::_exit(0) }
 }

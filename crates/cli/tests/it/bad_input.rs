@@ -214,3 +214,19 @@ fn the_program_s_path_is_searched_as_a_shell_would() {
     assert_eq!(outcome.status, 0, "{outcome:?}");
     assert_eq!(count(&place.log(&place.file("t.ascope")), "alloc"), 1000);
 }
+
+#[test]
+fn an_output_that_is_a_folder() {
+    let place = Place::new();
+    let program = place.cc("hello.c", &[]);
+    std::fs::create_dir(place.file("there")).expect("a folder");
+    let absolute = place.path().to_string_lossy().into_owned();
+    for output in ["there", "there/", "not-there/", ".", &absolute] {
+        let mut words = vec!["run".as_ref(), "-o".as_ref(), std::ffi::OsStr::new(output), "--".as_ref()];
+        words.push(program.as_os_str());
+        let said = place.arenascope(&words);
+        assert_eq!((said.status, said.stdout.as_str()), (2, ""), "{output}: {said:?}");
+        assert!(said.stderr.contains("names a folder") && said.stderr.contains("try: -o"), "{output}: {said:?}");
+        assert!(!place.file("not-there").exists() && place.traces().is_empty());
+    }
+}

@@ -225,3 +225,89 @@ fn the_kernel_s_copy_of_the_environment_does_not_name_us_either() {
         assert!(!watched.stdout.contains("/proc/"), "{watched:?}");
     }
 }
+
+const OUTLIVES: &str = "#include <stdio.h>\n#include <stdlib.h>\n#include <unistd.h>\n#include \"bump.h\"\n\
+    int main(void) { struct bump b; char go; int pipes[2]; if (bump_init(&b, 4096) || pipe(pipes)) return 1;\n\
+    *(char *)bump_alloc(&b, 32) = 'x';\n\
+    if (fork() == 0) { setsid(); freopen(\"/dev/null\", \"w\", stdout); freopen(\"/dev/null\", \"w\", stderr);\n\
+      *(char *)bump_alloc(&b, 16) = 'c'; write(pipes[1], \"g\", 1);\n\
+      while (access(\"end\", F_OK)) usleep(20000);\n\
+      *(char *)bump_alloc(&b, 8) = 'd'; _exit(0); }\n\
+    return read(pipes[0], &go, 1) != 1; }\n";
+
+fn own_program(place: &Place, name: &str, source: &str) -> std::path::PathBuf {
+    let header = std::fs::read_to_string(crate::harness::programs().join("bump.h")).expect("bump.h");
+    std::fs::write(place.file("bump.h"), header).expect("a file");
+    let path = place.file(&format!("{name}.c"));
+    std::fs::write(&path, source).expect("a file");
+    place.cc(&path.to_string_lossy(), &[])
+}
+
+#[test]
+fn a_daemon_keeps_nobody_waiting_and_its_trace_is_completed_when_it_ends() {
+    let place = Place::new();
+    let program = own_program(&place, "outlives", OUTLIVES);
+    let (outcome, screen) = place.watch(&BUMP, &program, &[]);
+    assert_eq!(outcome.status, 0, "{outcome:?}\n{screen}");
+    assert!(screen.contains("it still runs, names follow when it ends · trace outlives."), "{screen}");
+    let sparse = |trace: &Path| trace.metadata().expect("a trace").len() > 1 << 24;
+    let open: Vec<_> = place.traces().into_iter().filter(|trace| sparse(trace)).collect();
+    let [trace] = open.as_slice() else { panic!("one trace is still written: {:?}", place.traces()) };
+    std::fs::write(place.file("end"), "").expect("a file");
+    let sealed = (0..400).any(|_| {
+        std::thread::sleep(std::time::Duration::from_millis(25));
+        !sparse(trace)
+    });
+    assert!(sealed, "somebody completes the trace");
+    std::thread::sleep(std::time::Duration::from_millis(100));
+    let events = place.log(trace);
+    assert_eq!(count(&events, "alloc"), 2, "{events:?}");
+    let shown = place.arenascope(&["show".as_ref(), trace.as_os_str()]);
+    assert!(shown.stdout.contains("arena 1 \"bump\"") && shown.stdout.contains("outlives.c:8"), "{shown:?}");
+}
+
+#[test]
+fn children_that_do_nothing_in_an_arena_leave_no_trace() {
+    let place = Place::new();
+    let source = "#include <unistd.h>\n#include <sys/wait.h>\n#include \"bump.h\"\n\
+        int main(void) { struct bump b; if (bump_init(&b, 4096)) return 1; bump_alloc(&b, 32);\n\
+        for (int i = 0; i < 20; i++) { if (fork() == 0) { if (i == 7) bump_alloc(&b, 16);\n\
+          /* Its own child does something: the trace in between is needed. */\n\
+          if (i == 9 && fork() == 0) { bump_alloc(&b, 24); _exit(0); }\n\
+          if (i == 9) wait(0);\n\
+          _exit(0); } wait(0); }\n\
+        bump_destroy(&b); return 0; }\n";
+    let program = own_program(&place, "forks", source);
+    let (outcome, screen) = place.watch(&BUMP, &program, &[]);
+    assert_eq!(outcome.status, 0, "{outcome:?}\n{screen}");
+    let mut counts: Vec<usize> = place.traces().iter().map(|trace| count(&place.log(trace), "alloc")).collect();
+    counts.sort_unstable();
+    assert_eq!(counts, [0, 1, 1, 1], "{:?}\n{screen}", place.traces());
+    assert!(screen.contains("forked   18 processes · they did nothing in an arena, and left no trace"), "{screen}");
+}
+
+#[test]
+fn an_attempt_to_execute_that_failed_is_told_as_such_and_the_executed_program_s_trace_is_named() {
+    let place = Place::new();
+    let source = "#include <unistd.h>\n#include \"bump.h\"\n\
+        int main(int count, char **words) { struct bump b; if (bump_init(&b, 4096)) return 1; bump_alloc(&b, 32);\n\
+        if (count > 1) return 0;\n\
+        execl(\"/nonexistent/program\", \"program\", (char *)0); bump_alloc(&b, 8);\n\
+        execl(words[0], words[0], \"again\", (char *)0); return 3; }\n";
+    let program = own_program(&place, "execs", source);
+    let (outcome, screen) = place.watch(&BUMP, &program, &[]);
+    assert_eq!(outcome.status, 0, "{outcome:?}\n{screen}");
+    let traces = place.traces();
+    let second = traces.iter().find(|trace| trace.to_string_lossy().ends_with(".2.ascope")).expect("a second trace");
+    let name = second.file_name().expect("a name").to_string_lossy();
+    let told = screen.lines().position(|line| line.starts_with("executed ") && line.contains(&*name));
+    let closing = screen.lines().position(|line| line.contains("events, 0 lost"));
+    assert!(told.is_some() && told < closing, "{screen}");
+    let first = traces.iter().find(|trace| *trace != second).expect("a first trace");
+    let words = place.arenascope(&["log".as_ref(), first.as_os_str()]).stdout;
+    assert!(words.contains("could not execute /nonexistent/program"), "{words}");
+    assert!(words.contains(&format!("·  executes {}", program.display())), "{words}");
+    let events = place.log(first);
+    let outcomes: Vec<&Value> = events.iter().filter(|event| event["kind"] == "exec").collect();
+    assert!(outcomes.len() == 2 && outcomes[0]["failed"] == true && outcomes[1]["failed"].is_null(), "{outcomes:?}");
+}

@@ -144,3 +144,23 @@ fn the_program_stands_alone() {
     assert!(outcome.stderr.contains("bump_alloc"), "{outcome:?}");
     assert_eq!(place.traces().len(), 1);
 }
+
+/// The last line of the screen, as a shell takes it, shows the block that the screen is about.
+#[test]
+fn the_next_command_works_as_it_stands() {
+    for (trace, source) in [("a b.ascope", "finding"), ("-x.ascope", "finding"), ("it's.ascope", "none")] {
+        let place = Place::new();
+        let program = match source {
+            "finding" => place.cc(&lab("09b_arena_scope_leak_tracer.c").to_string_lossy(), &[]),
+            _ => place.cc("limits.c", &[]),
+        };
+        let (_, screen) = place.watch(&[&format!("-o{trace}")], &program, &[]);
+        let command = screen.lines().last().unwrap_or_default().trim().to_owned();
+        assert!(command.starts_with("arenascope show "), "{screen}");
+        let script = command.replacen("arenascope", "\"$0\"", 1);
+        let mut shell = std::process::Command::new("sh");
+        let shown = place.outcome(shell.args(["-c", &script, env!("CARGO_BIN_EXE_arenascope")]));
+        assert_eq!(shown.status, 0, "{command}: {shown:?}");
+        assert!(shown.stdout.contains("allocated\n"), "blocks are listed: {command}: {shown:?}");
+    }
+}
