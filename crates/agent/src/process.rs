@@ -52,6 +52,13 @@ pub fn child_without_notice() {
 /// In a forked child: asks for a trace of its own. Without one (the launcher is gone) the child goes on unrecorded.
 #[cold]
 fn child(fork_id: u64) {
+    // The parent's other threads may have been on these stacks; they are not in this process.
+    arenascope_record::only_this_thread();
+    arenascope_record::on_own_stack(|| child_here(fork_id));
+}
+
+#[inline(never)]
+fn child_here(fork_id: u64) {
     let Some(recorder) = state::recorder() else { return };
     if !recorder.enabled() {
         return;
@@ -145,6 +152,10 @@ pub fn preload_path() -> &'static [u8] {
 
 /// execve is entered: (path, arguments, environment).
 pub fn exec(frame: &mut Frame) {
+    arenascope_record::on_own_stack(|| exec_here(frame));
+}
+
+fn exec_here(frame: &mut Frame) {
     let pid = own_pid();
     let mut room = [0u8; 1024];
     let got = read_own_memory(pid, frame.rdi, &mut room);
@@ -155,6 +166,10 @@ pub fn exec(frame: &mut Frame) {
 
 /// fexecve is entered: (descriptor, arguments, environment).
 pub fn exec_descriptor(frame: &mut Frame) {
+    arenascope_record::on_own_stack(|| exec_descriptor_here(frame));
+}
+
+fn exec_descriptor_here(frame: &mut Frame) {
     let mut room = [0u8; 32];
     let mut out = Writer::new(&mut room);
     out.raw(b"/proc/self/fd/");

@@ -6,7 +6,7 @@
 use crate::ask::{self, Answer};
 use crate::{process, signals, state, stubs};
 use arenascope_plan::{Done, Failure, MESSAGE_LIMIT, Patch, Placed, PlanItem, Purpose};
-use arenascope_record::{RESERVE_BYTES, Recorder, Reserve, Start};
+use arenascope_record::{DEEP_BYTES, RESERVE_BYTES, Recorder, Reserve, Start};
 use core::ffi::{CStr, c_char};
 use rustix::mm::{MapFlags, MprotectFlags, ProtFlags, mmap_anonymous, mprotect};
 
@@ -17,12 +17,13 @@ const VARIABLE: &[u8] = b"LD_PRELOAD=";
 #[cfg_attr(not(arenascope_agent_so), expect(dead_code, reason = "called by the shared object's constructor"))]
 pub fn start(environment: *mut *mut c_char) {
     let Some((path, launcher)) = take_preload(environment) else { return };
-    let Some(mut reserve) = Reserve::new(RESERVE_BYTES + MESSAGE_LIMIT + (4 << 20)) else { return };
+    let Some(mut reserve) = Reserve::new(RESERVE_BYTES + DEEP_BYTES + MESSAGE_LIMIT + (4 << 20)) else { return };
     let (Some(buffer), Some(rows), Some(nodes)) =
         (reserve.take(MESSAGE_LIMIT), reserve.take(state::HOOKS), reserve.take(process::NODES))
     else {
         return;
     };
+    arenascope_record::prepare_stacks(&mut reserve);
     process::remember_preload(path);
     ask::set_launcher(launcher, buffer);
     state::set_table(rows);
@@ -63,6 +64,10 @@ fn first_facts(recorder: &'static Recorder, answer: &Answer) {
 
 /// After dlopen: asks about the modules that are mapped now. `stack_pointer` is the hook's.
 pub fn new_modules(stack_pointer: u64) {
+    arenascope_record::on_own_stack(|| new_modules_here(stack_pointer));
+}
+
+fn new_modules_here(stack_pointer: u64) {
     let Some(answer) = ask::ask(Purpose::NewModules, 0) else { return };
     let missing = place_all(&answer);
     // The launcher answers with the build ids of exactly those modules that it had not been told of, in our order, and

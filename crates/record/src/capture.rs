@@ -6,6 +6,7 @@
 use crate::arenas::Entry;
 use crate::checksum::crc32c;
 use crate::clock::ticks;
+use crate::deep;
 use crate::recorder::{Recorder, SCRATCH_BYTES};
 use crate::space;
 use crate::system::{monotonic_ns, read_own_memory};
@@ -21,7 +22,12 @@ const TOTAL_LIMIT: u64 = 256 << 20;
 
 impl Recorder {
     /// Saves the bytes of all spans of `entry`.
+    #[cold]
     pub fn capture(&self, thread: &mut Thread, entry: &Entry, reason: CaptureReason) {
+        deep::run(|| self.capture_here(thread, entry, reason));
+    }
+
+    fn capture_here(&self, thread: &mut Thread, entry: &Entry, reason: CaptureReason) {
         for (low, high) in entry.spans() {
             self.capture_span(thread, entry.key.load(Relaxed), reason, low, high);
         }
@@ -29,9 +35,11 @@ impl Recorder {
 
     /// Saves the bytes of all arenas.
     pub fn capture_all(&self, thread: &mut Thread, reason: CaptureReason) {
-        for entry in self.arenas().all() {
-            self.capture(thread, entry, reason);
-        }
+        deep::run(|| {
+            for entry in self.arenas().all() {
+                self.capture_here(thread, entry, reason);
+            }
+        });
     }
 
     /// `start..end` is going away: saves what arenas have there and forgets those spans. O(arenas) when the page filter
@@ -40,6 +48,10 @@ impl Recorder {
         if !self.arenas().pages().may_hold(start, end) {
             return;
         }
+        deep::run(|| self.capture_range(thread, start, end));
+    }
+
+    fn capture_range(&self, thread: &mut Thread, start: u64, end: u64) {
         for entry in self.arenas().all() {
             for (low, high) in entry.spans() {
                 if low < end && start < high {

@@ -7,6 +7,7 @@
 use crate::arenas::{ARENA_SLOTS, ArenaTable, Entry, Grown, PageFilter};
 use crate::checksum::{self, crc32c};
 use crate::clock::ticks;
+use crate::deep;
 use crate::heap::{self, HeapSet};
 use crate::reserve::{Reserve, Zeroed, page_wiped_on_fork};
 use crate::sites::{CACHE_SLOTS, CallFrame, CodeRanges, FRAMES_MAX, SITE_SLOTS, SiteTable, StubFrame, walk};
@@ -170,6 +171,7 @@ impl Recorder {
     /// In a forked child, with one thread: writes go to `space` from now on (`None`: nowhere). What the parent's trace
     /// knew (sites, arenas) is defined anew when next met.
     pub fn renew(&self, space: Option<Space>, pid: u32, only: Option<&mut Thread>) {
+        deep::only_this_thread();
         self.enabled.store(false, Relaxed);
         // SAFETY: the child of a fork has one thread, which is here (contract), and no reference into the old value
         // is held across this call.
@@ -235,6 +237,10 @@ impl Recorder {
     /// O(threads ever alive at once). `None` when the table is full.
     #[cold]
     pub fn thread_begin(&self, parent: u32) -> Option<&'static mut Thread> {
+        deep::run(|| self.thread_begin_here(parent))
+    }
+
+    fn thread_begin_here(&self, parent: u32) -> Option<&'static mut Thread> {
         let left = self.rows.iter().take(self.rows_used.load(Relaxed) as usize).position(|row| {
             row.state.load(Relaxed) == ROW_LEFT
                 // Acquire: pairs with the Release in `thread_end`; the next owner sees what the last one wrote.
@@ -287,6 +293,10 @@ impl Recorder {
 
     /// The thread is gone; its segment and caches go to the next one.
     pub fn thread_end(&self, thread: &'static mut Thread) {
+        deep::run(|| self.thread_end_here(thread));
+    }
+
+    fn thread_end_here(&self, thread: &'static mut Thread) {
         self.note(thread, None, &Record::ThreadExit);
         let writer = thread.writer as usize;
         if let Some(row) = self.rows.get(writer) {
@@ -352,6 +362,10 @@ impl Recorder {
 
     #[cold]
     fn arena_slowly(&self, thread: &mut Thread, object: u64) -> Option<&'static Entry> {
+        deep::run(|| self.arena_slowly_here(thread, object))
+    }
+
+    fn arena_slowly_here(&self, thread: &mut Thread, object: u64) -> Option<&'static Entry> {
         let Some(entry) = self.arenas.entry(object) else {
             self.lost_table_full();
             return None;
@@ -378,6 +392,10 @@ impl Recorder {
 
     #[cold]
     fn site_slowly(&self, thread: &mut Thread, hash: u64, count: usize) -> u32 {
+        deep::run(|| self.site_slowly_here(thread, hash, count))
+    }
+
+    fn site_slowly_here(&self, thread: &mut Thread, hash: u64, count: usize) -> u32 {
         let (id, fresh) = self.sites.intern(hash);
         if fresh {
             let frames = thread.frames;
@@ -403,6 +421,11 @@ impl Recorder {
     /// Finds the mapping that holds the stack. A thread that hops between stacks too often keeps its callers only.
     #[cold]
     fn look_up_stack(&self, thread: &mut Thread, stack_pointer: u64) {
+        deep::run(|| self.look_up_stack_here(thread, stack_pointer));
+    }
+
+    #[inline(never)]
+    fn look_up_stack_here(&self, thread: &mut Thread, stack_pointer: u64) {
         thread.stack_low = stack_pointer;
         thread.stack_high = stack_pointer.wrapping_add(8);
         if thread.stack_looks > STACK_LOOKS {
@@ -428,6 +451,10 @@ impl Recorder {
     /// pointers alone would miss the caller.
     #[cold]
     pub fn note_fault(&self, thread: &mut Thread, frame: CallFrame, record: &Record<'_>) -> bool {
+        deep::run(|| self.note_fault_here(thread, frame, record))
+    }
+
+    fn note_fault_here(&self, thread: &mut Thread, frame: CallFrame, record: &Record<'_>) -> bool {
         self.look_up_stack_for(thread, frame.stack_pointer);
         let mut walked = [0u64; FRAMES_MAX];
         let (count, _) = walk(frame, thread.stack_high, self.stub, &self.code, self.frames, &mut walked);
@@ -505,11 +532,15 @@ impl Recorder {
     /// Begins a new segment for this thread. False when there is no room.
     #[cold]
     fn open_segment(&self, thread: &mut Thread, tsc: u64) -> bool {
-        let Some(space) = self.space() else { return false };
         if thread.segment.patience > 0 {
             thread.segment.patience = thread.segment.patience.wrapping_sub(1);
             return false;
         }
+        deep::run(|| self.open_segment_here(thread, tsc))
+    }
+
+    fn open_segment_here(&self, thread: &mut Thread, tsc: u64) -> bool {
+        let Some(space) = self.space() else { return false };
         let slot = match thread.segment.owed_slot {
             0 => space.take_slots(1),
             owed => owed.wrapping_sub(1),

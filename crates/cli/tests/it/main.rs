@@ -16,6 +16,7 @@ mod sanitizers;
 mod seed;
 mod shapes;
 mod sight;
+mod small_stacks;
 mod traces;
 mod untouched;
 mod views;
