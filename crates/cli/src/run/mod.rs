@@ -4,7 +4,7 @@
 //!   program   which file, what kind        launch   fork, exec, wait           trace_file  make it, finish it
 //!   compile   C files to a program         serve    answers the agents         finish      names, fates, the tail
 //!   watch     which roles                  plan     roles -> hooks -> bytes    near        where thunks can lie
-//!                                          neighbours   code that may jump behind a function's first instruction
+//!   outlive   processes that run on        neighbours   code that may jump behind a function's first instruction
 //! ```
 
 pub mod code_source;
@@ -14,6 +14,7 @@ pub mod launch;
 pub mod narrate;
 pub mod near;
 pub mod neighbours;
+pub mod outlive;
 pub mod plan;
 pub mod program;
 pub mod sanitizer;
