@@ -15,6 +15,7 @@ pub mod narrate;
 pub mod near;
 pub mod neighbours;
 pub mod outlive;
+pub mod outlive;
 pub mod plan;
 pub mod program;
 pub mod sanitizer;
