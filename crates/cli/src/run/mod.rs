@@ -15,7 +15,6 @@ pub mod narrate;
 pub mod near;
 pub mod neighbours;
 pub mod outlive;
-pub mod outlive;
 pub mod plan;
 pub mod program;
 pub mod sanitizer;
