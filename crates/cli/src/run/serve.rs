@@ -214,7 +214,7 @@ impl Server {
         let maps = std::fs::read_to_string(format!("/proc/{}/maps", hello.pid)).unwrap_or_default();
         let fresh: Vec<usize> = (0..modules.len()).collect();
         let sanitized = modules.iter().filter_map(|module| module.image.as_deref()).any(sanitizer::replaces_malloc);
-        let outcome = plan::make(&Request {
+        let mut outcome = plan::make(&Request {
             modules,
             fresh: &fresh,
             decls: &roles.decls,
@@ -226,6 +226,13 @@ impl Server {
             before: hello.before,
             maps: &maps,
         });
+        let program_path = modules.first().map_or("", |module| module.path.as_str());
+        outcome.facts.extend(roles.unwatched.into_iter().map(|(decl, why)| HookFact {
+            decl,
+            module: program_path.to_owned(),
+            address: arenascope_event::Address::NULL,
+            status: HookStatus::NotWatched(why),
+        }));
         let record = self.settings.watching.late || plan::sees_arenas(&outcome.facts);
         let mut seen = Seen {
             pid: hello.pid,

@@ -6,7 +6,7 @@
 use crate::args::{RoleText, RunArgs};
 use crate::error::CliError;
 use arenascope_event::{Role, RoleDecl, Watched};
-use arenascope_shapes::{Candidates, Reading};
+use arenascope_shapes::{Candidates, Reading, Unwatched};
 use arenascope_symbols::Image;
 use std::collections::HashMap;
 use std::fmt::Write as _;
@@ -19,6 +19,8 @@ pub struct Roles {
     pub decls: Vec<RoleDecl>,
     /// Where they come from.
     pub watched: Watched,
+    /// Functions that were found and are not watched, each with a sentence for the screen.
+    pub unwatched: Vec<(RoleDecl, String)>,
 }
 
 /// The decision, for the program and whatever it executes.
@@ -37,7 +39,7 @@ impl Watching {
     /// The roles for a program image.
     pub fn roles_for(&mut self, image: Option<&Image>) -> Roles {
         if !self.by_shape {
-            return Roles { decls: self.given.clone(), watched: Watched::Given };
+            return Roles { decls: self.given.clone(), watched: Watched::Given, unwatched: Vec::new() };
         }
         let Some(image) = image else { return Roles::default() };
         self.shapes.entry(image.path().to_owned()).or_insert_with(|| by_shape(image).0).clone()
@@ -49,7 +51,11 @@ fn by_shape(image: &Image) -> (Roles, Candidates) {
     let candidates = arenascope_shapes::find(image.bytes(), image.debug_bytes())
         .unwrap_or_else(|error| Candidates { notes: vec![error.to_string()], ..Candidates::default() });
     let roles = match candidates.readings.as_slice() {
-        [reading] => Roles { decls: reading.decls.clone(), watched: Watched::FoundByShape },
+        [reading] => Roles {
+            decls: reading.decls.clone(),
+            watched: Watched::FoundByShape,
+            unwatched: candidates.unwatched.iter().map(|unwatched| not_seen(reading, unwatched)).collect(),
+        },
         _ => Roles::default(),
     };
     (roles, candidates)
@@ -167,6 +173,18 @@ fn all_exist(decls: &[RoleDecl], program: &Image) -> Result<(), CliError> {
             .hint("the name as `nm` shows it; --late if a library loaded later or another program it starts has it"));
     }
     Ok(())
+}
+
+/// A function that is not watched, and what to say of it: roles that are given replace those found, so the flags that
+/// watch it too name them all.
+fn not_seen(reading: &Reading, unwatched: &Unwatched) -> (RoleDecl, String) {
+    let mut why = unwatched.why.clone();
+    if !unwatched.decl.arguments.is_empty() {
+        let decls = reading.decls.iter().chain([&unwatched.decl]).cloned().collect();
+        let all = Reading { decls, ..reading.clone() };
+        let _ = write!(why, "; to watch it too: {}", flags(&all).trim_end());
+    }
+    (unwatched.decl.clone(), why)
 }
 
 /// Flags that say a reading on the command line.
