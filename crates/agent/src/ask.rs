@@ -122,6 +122,9 @@ pub fn ask(purpose: Purpose, fork_id: u64) -> Option<Answer> {
 }
 
 fn ask_about(purpose: Purpose, fork_id: u64, program: &[u8]) -> Option<Answer> {
+    if arenascope_record::quiet::is_on() {
+        return None;
+    }
     let buffer = Lent::take()?;
     let pid = rustix::process::getpid().as_raw_nonzero().get() as u32;
     let parent_pid = rustix::process::getppid().map_or(0, |parent| parent.as_raw_nonzero().get() as u32);

@@ -8,7 +8,7 @@ use crate::ask;
 use crate::state::{self, Inside};
 use crate::stubs::{self, Frame};
 use arenascope_plan::{Purpose, Writer};
-use arenascope_record::{Record, Thread, Zeroed, for_each_mapping, read_own_memory};
+use arenascope_record::{Record, Thread, Zeroed, for_each_mapping, quiet, read_own_memory};
 use core::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use rustix::mm::{MapFlags, ProtFlags, mmap_anonymous, munmap};
 
@@ -17,6 +17,9 @@ use rustix::mm::{MapFlags, ProtFlags, mmap_anonymous, munmap};
 static FORKS: AtomicU64 = AtomicU64::new(0);
 
 fn own_pid() -> u32 {
+    if let (true, Some(recorder)) = (quiet::is_on(), state::recorder()) {
+        return recorder.pid();
+    }
     rustix::process::getpid().as_raw_nonzero().get() as u32
 }
 
@@ -199,7 +202,7 @@ const VARIABLE: &[u8] = b"LD_PRELOAD=";
 /// The copy lives in a mapping that exec discards; after a failed exec the next one reuses it.
 fn with_preload(environment: u64, program: &[u8]) -> Option<u64> {
     let preload = preload_path();
-    if preload.is_empty() || !launcher_is_there() {
+    if preload.is_empty() || quiet::is_on() || !launcher_is_there() {
         return None;
     }
     // Another thread may be asking something: then the new program is taken for an ordinary one.

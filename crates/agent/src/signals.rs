@@ -106,6 +106,16 @@ pub fn install() {
     }
 }
 
+/// Takes our handlers away again.
+pub fn uninstall() {
+    for signal in FATAL {
+        let mut old = Action::default();
+        if set_action(signal, None, Some(&mut old)) && old.handler == handler_address() as u64 {
+            set_action(signal, Some(&Action::default()), None);
+        }
+    }
+}
+
 /// Sends `signal` to this thread.
 fn raise(signal: c_int) {
     let (pid, tid) = (rustix::process::getpid(), rustix::thread::gettid());

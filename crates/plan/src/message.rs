@@ -31,11 +31,13 @@ pub enum LibcFunction {
     Signal,
     PosixSpawn,
     PosixSpawnp,
+    Prctl,
+    Syscall,
 }
 
 impl LibcFunction {
     /// How many there are.
-    pub const COUNT: usize = 21;
+    pub const COUNT: usize = 23;
 
     /// In message order, with the dynamic symbol's name.
     pub const ALL: [(LibcFunction, &'static core::ffi::CStr); LibcFunction::COUNT] = [
@@ -60,6 +62,8 @@ impl LibcFunction {
         (LibcFunction::Signal, c"signal"),
         (LibcFunction::PosixSpawn, c"posix_spawn"),
         (LibcFunction::PosixSpawnp, c"posix_spawnp"),
+        (LibcFunction::Prctl, c"prctl"),
+        (LibcFunction::Syscall, c"syscall"),
     ];
 }
 

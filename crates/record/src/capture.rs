@@ -7,6 +7,7 @@ use crate::arenas::Entry;
 use crate::checksum::crc32c;
 use crate::clock::ticks;
 use crate::deep;
+use crate::quiet;
 use crate::recorder::{Recorder, SCRATCH_BYTES};
 use crate::space;
 use crate::system::{monotonic_ns, read_own_memory};
@@ -68,6 +69,10 @@ impl Recorder {
             return;
         }
         let len = high.saturating_sub(base);
+        if quiet::is_on() {
+            self.lost_capture(len);
+            return;
+        }
         let taken = len.min(SPAN_LIMIT);
         let before = self.captured_bytes.fetch_add(taken, Relaxed);
         if before.saturating_add(taken) > TOTAL_LIMIT {

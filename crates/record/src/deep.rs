@@ -7,7 +7,7 @@
 //! Relied on: no handler of the host ever runs on a stack of ours (signals are blocked while we are on one), so a stack is
 //! given back before its thread does anything else, and neither longjmp nor an exception crosses it. Costs two system calls
 //! and a compare-and-swap, some 200 ns: nothing that happens at every event goes through here. Deliberately absent: waiting.
-//! With all stacks lent the work is done where it is called, as it is before [`prepare`].
+//! With all stacks lent, and where system calls are forbidden, the work is done where it is called, as it is before [`prepare`].
 #![allow(unsafe_code, reason = "changes the stack pointer and the signal mask")]
 
 use crate::reserve::{Reserve, Zeroed};
@@ -175,7 +175,7 @@ pub fn run<R, F: FnOnce() -> R>(work: F) -> R {
         // (no code here does), and no handler of the host runs on a stack of ours (the mask below).
         unsafe { ascope_on_stack((&raw mut work).cast(), function as usize as u64, top) }
     };
-    if pool == 0 || bit_under(pool).is_some() {
+    if pool == 0 || bit_under(pool).is_some() || crate::quiet::is_on() {
         perform_on(0);
     } else {
         let mask = mask_signals(ALL_SIGNALS);

@@ -9,6 +9,7 @@ use crate::checksum::{self, crc32c};
 use crate::clock::ticks;
 use crate::deep;
 use crate::heap::{self, HeapSet};
+use crate::quiet;
 use crate::reserve::{Reserve, Zeroed, page_wiped_on_fork};
 use crate::sites::{CACHE_SLOTS, CallFrame, CodeRanges, FRAMES_MAX, SITE_SLOTS, SiteTable, StubFrame, walk};
 use crate::space::{self, Space};
@@ -148,6 +149,21 @@ impl Recorder {
         self.live.load(Relaxed) != 0
     }
 
+    /// From now on the kernel may end this process for a system call: makes none any more, and with `strict` reads no
+    /// time stamp counter either. Space for some MiB of events is made first; what no longer fits is counted as lost, and
+    /// captures are not taken.
+    pub fn go_quiet(&self, strict: bool) {
+        deep::run(|| {
+            if let Some(space) = self.space() {
+                quiet::prepare(space);
+                // The pair that later segments will begin with.
+                space.word(layout::live::LATEST_TSC).store(ticks(), Relaxed);
+                space.word(layout::live::LATEST_NS).store(monotonic_ns(), Relaxed);
+            }
+        });
+        quiet::begin(strict);
+    }
+
     /// The process this recorder writes for.
     pub fn pid(&self) -> u32 {
         self.pid.load(Relaxed)
@@ -282,7 +298,7 @@ impl Recorder {
     /// Gives the state a number of its own and says so in the trace.
     fn name_thread(&self, thread: &mut Thread, parent: u32) {
         thread.number = self.thread_numbers.fetch_add(1, Relaxed).wrapping_add(1);
-        thread.tid = gettid();
+        thread.tid = if quiet::is_on() { 0 } else { gettid() };
         thread.epoch = self.epoch.load(Relaxed);
         let number = thread.number;
         if thread.segment.payload != 0 {
@@ -392,23 +408,22 @@ impl Recorder {
 
     #[cold]
     fn site_slowly(&self, thread: &mut Thread, hash: u64, count: usize) -> u32 {
-        deep::run(|| self.site_slowly_here(thread, hash, count))
-    }
-
-    fn site_slowly_here(&self, thread: &mut Thread, hash: u64, count: usize) -> u32 {
         let (id, fresh) = self.sites.intern(hash);
-        if fresh {
-            let frames = thread.frames;
-            let addresses = frames.get(..count).unwrap_or(&[]);
-            if !self.write(thread, ticks(), NO_SITE, &Record::Site { id, addresses }) {
-                return NO_SITE;
-            }
+        // Only what is new goes the long way: two sites that share a line of the cache come here by turns.
+        if fresh && !deep::run(|| self.define_site(thread, id, count)) {
+            return NO_SITE;
         }
         if let Some(cached) = thread.cached_site(hash) {
             cached.hash = hash;
             cached.id = id;
         }
         id
+    }
+
+    fn define_site(&self, thread: &mut Thread, id: u32, count: usize) -> bool {
+        let frames = thread.frames;
+        let addresses = frames.get(..count).unwrap_or(&[]);
+        self.write(thread, ticks(), NO_SITE, &Record::Site { id, addresses })
     }
 
     #[inline]
@@ -428,7 +443,7 @@ impl Recorder {
     fn look_up_stack_here(&self, thread: &mut Thread, stack_pointer: u64) {
         thread.stack_low = stack_pointer;
         thread.stack_high = stack_pointer.wrapping_add(8);
-        if thread.stack_looks > STACK_LOOKS {
+        if thread.stack_looks > STACK_LOOKS || quiet::is_on() {
             return;
         }
         thread.stack_looks = thread.stack_looks.wrapping_add(1);
@@ -542,18 +557,27 @@ impl Recorder {
     fn open_segment_here(&self, thread: &mut Thread, tsc: u64) -> bool {
         let Some(space) = self.space() else { return false };
         let slot = match thread.segment.owed_slot {
+            _ if quiet::is_on() => 0,
             0 => space.take_slots(1),
             owed => owed.wrapping_sub(1),
         };
-        let Some(address) = space.ready(slot, 1) else {
-            thread.segment.owed_slot = slot.wrapping_add(1);
+        let ready = if quiet::is_on() { quiet::next_segment() } else { space.ready(slot, 1) };
+        let Some(address) = ready else {
+            thread.segment.owed_slot = if quiet::is_on() { 0 } else { slot.wrapping_add(1) };
             thread.segment.patience = PATIENCE;
             thread.segment.payload = 0;
             return false;
         };
-        let at = ClockPair { tsc, ns: monotonic_ns() };
-        space.word(layout::live::LATEST_TSC).store(at.tsc, Relaxed);
-        space.word(layout::live::LATEST_NS).store(at.ns, Relaxed);
+        let at = if quiet::is_on() {
+            // The last reading of both clocks, as a pair.
+            let word = |offset| space.word(offset).load(Relaxed);
+            ClockPair { tsc: word(layout::live::LATEST_TSC), ns: word(layout::live::LATEST_NS) }
+        } else {
+            let at = ClockPair { tsc, ns: monotonic_ns() };
+            space.word(layout::live::LATEST_TSC).store(at.tsc, Relaxed);
+            space.word(layout::live::LATEST_NS).store(at.ns, Relaxed);
+            at
+        };
         let sequence = thread.segment.sequence;
         space::put(address, 0, &layout::segment_header(SegmentKind::Events, thread.writer, sequence, at));
         thread.segment = Segment { payload: address, sequence: sequence.wrapping_add(1), ..Segment::default() };

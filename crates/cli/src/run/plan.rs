@@ -222,7 +222,7 @@ fn names_module(library: &str, path: &str) -> bool {
 }
 
 /// Functions of the C library that are hooked, how, and whether only recording needs them.
-const LIBC: [(LibcFunction, HookKind, Shape, bool); 21] = [
+const LIBC: [(LibcFunction, HookKind, Shape, bool); 23] = [
     (LibcFunction::Mmap, HookKind::Mmap, Shape::Around, true),
     (LibcFunction::Munmap, HookKind::Munmap, Shape::Around, true),
     (LibcFunction::Mremap, HookKind::Mremap, Shape::Around, true),
@@ -244,6 +244,8 @@ const LIBC: [(LibcFunction, HookKind, Shape, bool); 21] = [
     (LibcFunction::Signal, HookKind::Signal, Shape::Around, true),
     (LibcFunction::PosixSpawn, HookKind::Spawn, Shape::Before, true),
     (LibcFunction::PosixSpawnp, HookKind::Spawn, Shape::Before, true),
+    (LibcFunction::Prctl, HookKind::Prctl, Shape::Around, true),
+    (LibcFunction::Syscall, HookKind::Syscall, Shape::Before, true),
 ];
 
 fn libc_wishes(request: &Request<'_>, blind: &mut Vec<String>) -> Vec<Wish> {

@@ -13,6 +13,7 @@ mod permissions;
 mod processes;
 mod roles;
 mod sanitizers;
+mod seccomp;
 mod seed;
 mod shapes;
 mod sight;
