@@ -235,7 +235,7 @@ impl Rule for NeverStored {
         if hands_out_through_a_pointer(facts) {
             return Vec::new();
         }
-        let mut groups: BTreeMap<Vec<Address>, (SiteId, Tally)> = BTreeMap::new();
+        let mut groups: BTreeMap<Vec<Address>, (SiteId, Vec<SiteId>, Tally)> = BTreeMap::new();
         for (site, tally) in self.sites {
             let known = usize::try_from(site.0).ok().and_then(|index| facts.sites.get(index));
             let Some(known) = known.filter(|known| known.fate.kind == FateKind::Dropped) else { continue };
@@ -244,10 +244,11 @@ impl Rule for NeverStored {
             }
             match groups.entry(chain(known)) {
                 alloc::collections::btree_map::Entry::Vacant(entry) => {
-                    entry.insert((site, tally));
+                    entry.insert((site, Vec::from([site]), tally));
                 }
                 alloc::collections::btree_map::Entry::Occupied(mut entry) => {
-                    let (first_site, joined) = entry.get_mut();
+                    let (first_site, calls, joined) = entry.get_mut();
+                    calls.push(site);
                     let before = joined.first.map(|first| first.moment);
                     joined.join(tally);
                     if joined.first.map(|first| first.moment) != before {
@@ -256,8 +257,10 @@ impl Rule for NeverStored {
                 }
             }
         }
-        let mut findings: Vec<Finding> =
-            groups.into_values().filter_map(|(site, tally)| accuse(state, facts, site, &tally)).collect();
+        let mut findings: Vec<Finding> = groups
+            .into_values()
+            .filter_map(|(site, calls, tally)| accuse(state, facts, site, &calls, &tally))
+            .collect();
         findings.sort_by_key(|finding| finding.moment);
         findings
     }
@@ -285,7 +288,13 @@ fn hands_out_through_a_pointer(facts: &ProcessFacts) -> bool {
     arguments.any(|argument| *argument == Argument::BlockOut)
 }
 
-fn accuse(state: &State, facts: &ProcessFacts, site: SiteId, tally: &Tally) -> Option<Finding> {
+/// The sites whose blocks `findings` say nobody kept: bugs, not notes.
+pub fn never_kept(findings: &[Finding]) -> BTreeSet<SiteId> {
+    let accused = findings.iter().filter(|one| one.rule == NeverStored::NAME && one.class == Class::Finding);
+    accused.flat_map(|one| one.calls.iter().copied()).collect()
+}
+
+fn accuse(state: &State, facts: &ProcessFacts, site: SiteId, calls: &[SiteId], tally: &Tally) -> Option<Finding> {
     let verdict = tally.verdict()?;
     let (Verdict::Untouched { first, .. } | Verdict::Unproved { first, .. }) = verdict;
     let block = first.block;
@@ -331,6 +340,7 @@ fn accuse(state: &State, facts: &ProcessFacts, site: SiteId, tally: &Tally) -> O
         moment: first.moment,
         threads: tally.threads.iter().copied().collect(),
         sites: Vec::from([(SiteRole::Allocated, site)]),
+        calls: calls.to_vec(),
         because,
         disproof: "an instruction after the call that reads the result before it is overwritten, on any path; or another \
                    pointer that reaches the block: an array that grows by consecutive calls, an allocator that keeps the \

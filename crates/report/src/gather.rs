@@ -5,7 +5,7 @@
 //! then makes the models. Bytes are fetched through a function handed in, so that nothing here reads a trace.
 //! Absent: text, judging (findings come in ready-made).
 
-use crate::narrate::{arena_name, hands_out_by_pointer, site_facts, site_view};
+use crate::narrate::{arena_name, site_facts, site_view};
 use crate::pattern::ArenaPattern;
 use crate::place;
 use crate::view::{
@@ -13,8 +13,8 @@ use crate::view::{
     ExtentView, FindingView, Outcome, Refusals, RunView, Sight, Site, WatchedFunction,
 };
 use arenascope_event::{
-    Address, Argument, BlobId, CaptureReason, Event, EventKind, FateKind, HookStatus, ProcessFacts, Result_, RoleDecl,
-    SiteId, Watched,
+    Address, Argument, BlobId, CaptureReason, Event, EventKind, HookStatus, ProcessFacts, Result_, RoleDecl, SiteId,
+    Watched,
 };
 use arenascope_findings::Finding;
 use arenascope_replay::{Arena, ArenaId, Effect, Ending, ExtentKind, ProcessEnd, State, default_name};
@@ -64,6 +64,8 @@ pub struct Sources<'a> {
     /// Facts of the process whose arenas this one inherited, if all of them come from the same: sites of inherited arenas
     /// and blocks are its sites.
     pub parent: Option<&'a ProcessFacts>,
+    /// Sites whose blocks nobody kept: [`arenascope_findings::never_kept`].
+    pub never_kept: &'a BTreeSet<SiteId>,
     /// The bytes of a capture.
     pub blob: &'a dyn Fn(BlobId) -> Option<Vec<u8>>,
     /// The trace of a forked process, by pid and fork id.
@@ -181,12 +183,7 @@ impl Gatherer {
             }
         }
         let (shown, rest) = arenas.split_at(arenas.len().min(most));
-        let mut maker = Maker {
-            sources,
-            default_name: &default_name,
-            by_pointer: hands_out_by_pointer(&facts.hooks),
-            sites: BTreeMap::new(),
-        };
+        let mut maker = Maker { sources, default_name: &default_name, sites: BTreeMap::new() };
         let moment = state.moment.0;
         let shown = shown.iter().map(|arena| maker.arena(arena, moment, self.captures.get(&arena.id))).collect();
         RunView {
@@ -297,7 +294,6 @@ pub fn declaration(decl: &RoleDecl) -> String {
 struct Maker<'a> {
     sources: &'a Sources<'a>,
     default_name: &'a str,
-    by_pointer: bool,
     /// By whether the site is one of the parent process.
     sites: BTreeMap<(bool, SiteId), Option<Arc<Site>>>,
 }
@@ -340,8 +336,7 @@ impl Maker<'_> {
         let mut blocks: Vec<BlockView> = Vec::new();
         for block in arena.blocks() {
             let place = arena.place(block);
-            let site = self.facts_of(block.inherited).and_then(|facts| site_facts(facts, block.site));
-            let dropped = site.is_some_and(|site| site.fate.kind == FateKind::Dropped);
+            let lost = |site| !block.inherited && self.sources.never_kept.contains(&site);
             blocks.push(BlockView {
                 number: block.number,
                 address: block.address.0,
@@ -351,7 +346,7 @@ impl Maker<'_> {
                 site: self.site(block.site, block.inherited),
                 born: block.born.0,
                 inherited: block.inherited,
-                flag: (dropped && !self.by_pointer).then_some("nobody's"),
+                flag: block.site.is_some_and(lost).then_some("nobody's"),
             });
         }
         blocks.sort_by_key(|block| (block.extent, block.offset, block.number));

@@ -3,18 +3,19 @@
 //! docs/json.md describes the fields. May be relied on: each line is one object that parses alone; the first line is the
 //! head; memory is one text per site. A million events take seconds, which is why no value tree is built here.
 
+use crate::hindsight::Hindsight;
 use crate::json;
-use crate::narrate::{nobody_keeps, site_facts};
-use arenascope_event::{Address, Event, EventKind, EventNumber, ProcessFacts, SiteId};
+use crate::narrate::site_facts;
+use arenascope_event::{Address, Event, EventKind, ProcessFacts, SiteId};
 use arenascope_replay::{ArenaId, Effect, State, What};
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 use std::fmt::Write as _;
 
 /// Turns events into JSON lines.
 pub struct JsonLog<'a> {
     facts: &'a ProcessFacts,
     sites: HashMap<SiteId, String>,
-    failed_execs: BTreeSet<EventNumber>,
+    hindsight: Hindsight,
 }
 
 /// `,"key":number`
@@ -38,9 +39,9 @@ fn flag(out: &mut String, key: &str, value: bool) {
 }
 
 impl<'a> JsonLog<'a> {
-    /// Names come from `facts`; `failed_execs` are those of [`crate::narrate::failed_execs`].
-    pub fn new(facts: &'a ProcessFacts, failed_execs: BTreeSet<EventNumber>) -> JsonLog<'a> {
-        JsonLog { facts, sites: HashMap::new(), failed_execs }
+    /// Names come from `facts`; `hindsight` is that of the same trace.
+    pub fn new(facts: &'a ProcessFacts, hindsight: Hindsight) -> JsonLog<'a> {
+        JsonLog { facts, sites: HashMap::new(), hindsight }
     }
 
     /// The first line.
@@ -129,7 +130,7 @@ impl<'a> JsonLog<'a> {
                 if matches!(effect.what, What::HandedOn { .. }) {
                     flag(out, "handed_on", true);
                 }
-                if nobody_keeps(self.facts, event) {
+                if self.hindsight.nobody_keeps(event) {
                     flag(out, "nobody_keeps", true);
                 }
             }
@@ -186,7 +187,7 @@ impl<'a> JsonLog<'a> {
             }
             EventKind::Exec { path } => {
                 text(out, "path", path);
-                if self.failed_execs.contains(&event.number) {
+                if self.hindsight.failed(event) {
                     flag(out, "failed", true);
                 }
             }

@@ -6,15 +6,14 @@
 //! A line needs the event, what it did (`Effect`) and the state after it; all names come from the facts of the process,
 //! and where those are not known yet (live narration) the words do without. Absent: JSON (`json_log`), filtering.
 
+use crate::hindsight::Hindsight;
 use crate::place::FileNames;
 use crate::style::Style;
 use crate::view::Site;
 use crate::{arena, escape, quantity, screen};
-use arenascope_event::{
-    Argument, Event, EventKind, EventNumber, FateKind, HookFact, HookStatus, ProcessFacts, Role, SiteFacts, SiteId,
-};
+use arenascope_event::{Event, EventKind, HookFact, HookStatus, ProcessFacts, Role, SiteFacts, SiteId};
 use arenascope_replay::{Arena, ArenaId, Effect, State, What};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 /// Arenas that are created with less than this many bytes get the sign of a small, bounded arena: the seed's 256, not
@@ -29,20 +28,7 @@ pub struct Narrator<'a> {
     calls: [String; Role::ALL.len()],
     default_name: String,
     places: BTreeMap<SiteId, String>,
-    failed_execs: Option<BTreeSet<EventNumber>>,
-}
-
-/// The exec events after which their thread went on: these attempts failed. (A thread that succeeds has no later event
-/// in the trace, for the new program image has one of its own.) One pass, memory per attempt.
-pub fn failed_execs(events: impl Iterator<Item = Event>) -> BTreeSet<EventNumber> {
-    let (mut trying, mut failed) = (BTreeMap::new(), BTreeSet::new());
-    for event in events {
-        failed.extend(trying.remove(&event.thread));
-        if matches!(event.kind, EventKind::Exec { .. }) {
-            trying.insert(event.thread, event.number);
-        }
-    }
-    failed
+    hindsight: Option<Hindsight>,
 }
 
 /// Short names for every file in the sites of a trace.
@@ -72,20 +58,6 @@ pub fn arena_name<'s>(arena: &'s Arena, default_name: &'s str) -> &'s str {
     if arena.name.is_empty() { default_name } else { &arena.name }
 }
 
-/// True when the block that this alloc event handed out was thrown away, as the code after the call says. The rule
-/// `never-stored` says the same with its evidence; a test keeps the two in step.
-pub fn nobody_keeps(facts: &ProcessFacts, event: &Event) -> bool {
-    let EventKind::Alloc { block, .. } = &event.kind else { return false };
-    if block.is_null() || hands_out_by_pointer(&facts.hooks) {
-        return false;
-    }
-    site_facts(facts, event.site).is_some_and(|site| site.fate.kind == FateKind::Dropped)
-}
-
-pub(crate) fn hands_out_by_pointer(hooks: &[HookFact]) -> bool {
-    hooks.iter().any(|hook| hook.decl.role == Role::Alloc && hook.decl.arguments.contains(&Argument::BlockOut))
-}
-
 impl<'a> Narrator<'a> {
     /// `cwd` is the current directory for file names, or empty.
     pub fn new(facts: &'a ProcessFacts, cwd: &str, style: Style) -> Narrator<'a> {
@@ -105,14 +77,18 @@ impl<'a> Narrator<'a> {
             calls,
             default_name: arenascope_replay::default_name(&facts.hooks),
             places: BTreeMap::new(),
-            failed_execs: None,
+            hindsight: None,
         }
     }
 
-    /// From now on attempts to execute a program are told with their outcome.
-    pub fn knowing(mut self, failed_execs: BTreeSet<EventNumber>) -> Narrator<'a> {
-        self.failed_execs = Some(failed_execs);
+    /// From now on events are told with what became of them.
+    pub fn knowing(mut self, hindsight: Hindsight) -> Narrator<'a> {
+        self.hindsight = Some(hindsight);
         self
+    }
+
+    fn nobody_keeps(&self, event: &Event) -> bool {
+        self.hindsight.as_ref().is_some_and(|hindsight| hindsight.nobody_keeps(event))
     }
 
     /// `   4  12.50 us  t1  ✅ arena_alloc(32) → 0x7f… (offset = 96)   block 3 of arena 1   main.c:71`, with newline.
@@ -179,7 +155,7 @@ impl<'a> Narrator<'a> {
         match &event.kind {
             EventKind::Create { size: Some(size), .. } if *size < SMALL_BYTES => ("🎯", "created"),
             EventKind::Create { .. } => ("📦", "created"),
-            EventKind::Alloc { .. } if nobody_keeps(self.facts, event) => ("⚠️", "nobody's"),
+            EventKind::Alloc { .. } if self.nobody_keeps(event) => ("⚠️", "nobody's"),
             EventKind::Alloc { block, .. } if block.is_null() => ("❌", "refused"),
             EventKind::Resize { new, .. } if new.is_null() => ("❌", "refused"),
             EventKind::Alloc { .. } => ("✅", "alloc"),
@@ -252,7 +228,7 @@ impl<'a> Narrator<'a> {
                 let call = self.call(Role::Alloc);
                 let handed_on = if matches!(effect.what, What::HandedOn { .. }) { ", handed on" } else { "" };
                 let _ = write!(out, "{call}({size}) {arrow} {address}{}{handed_on}", self.offset(effect, state));
-                match block.filter(|_| nobody_keeps(self.facts, event)) {
+                match block.filter(|_| self.nobody_keeps(event)) {
                     Some(block) => {
                         let bytes = quantity::counted(*size, "byte");
                         write!(out, ": {bytes}{at}: nobody keeps them   block {}{of_arena}", block.number)
@@ -311,7 +287,7 @@ impl<'a> Narrator<'a> {
             EventKind::Vfork => write!(out, "a child process borrows our memory until it executes a program"),
             EventKind::Exec { path } => {
                 let path = escape::text(path, self.style.plain);
-                match self.failed_execs.as_ref().map(|failed| failed.contains(&event.number)) {
+                match self.hindsight.as_ref().map(|hindsight| hindsight.failed(event)) {
                     Some(true) => write!(out, "could not execute {path}"),
                     Some(false) => write!(out, "executes {path}"),
                     None => write!(out, "is about to execute {path}"),

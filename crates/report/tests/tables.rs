@@ -1,11 +1,12 @@
 //! Event tables through replay, rules and views: what the user reads of the seed's 09b and of what it does not have.
 
 use arenascope_event::*;
-use arenascope_findings::Watch;
+use arenascope_findings::{Watch, findings, never_kept};
 use arenascope_replay::{Replay, State};
 use arenascope_report::gather::{Gatherer, Selection, Sources, finding_view};
+use arenascope_report::hindsight::Hindsight;
 use arenascope_report::json_log::JsonLog;
-use arenascope_report::narrate::{Narrator, failed_execs};
+use arenascope_report::narrate::Narrator;
 use arenascope_report::pattern::ArenaPattern;
 use arenascope_report::style::Style;
 use arenascope_report::view::{Moment, RunView};
@@ -137,9 +138,10 @@ fn tell(facts: &ProcessFacts, events: &[Event], at: Option<u64>, selection: &Sel
     let mut replay = Replay::new(facts);
     let mut watch = Watch::new();
     let mut gatherer = Gatherer::new(at.unwrap_or(u64::MAX));
-    let failed = failed_execs(events.iter().cloned());
-    let mut narrator = Narrator::new(facts, "/src", style).knowing(failed.clone());
-    let mut lines = JsonLog::new(facts, failed);
+    let found = findings(facts, events.iter().cloned(), blob);
+    let hindsight = Hindsight::new(events.iter().cloned(), &found);
+    let mut narrator = Narrator::new(facts, "/src", style).knowing(hindsight.clone());
+    let mut lines = JsonLog::new(facts, hindsight);
     let (mut log, mut json_log) = (String::new(), String::new());
     lines.head("t.ascope", &mut json_log);
     let mut state: State = replay.state().clone();
@@ -160,9 +162,17 @@ fn tell(facts: &ProcessFacts, events: &[Event], at: Option<u64>, selection: &Sel
     if at.is_none() {
         state = replay.state().clone();
     }
-    let findings = watch.finish(replay.state(), facts).iter().map(|finding| finding_view(finding, facts)).collect();
-    let sources = Sources { trace: "09b.4711.ascope", facts, parent: None, blob: &blob, child_trace: &|_, _| None };
-    let view = gatherer.run_view(&state, findings, selection, &sources);
+    let told = watch.finish(replay.state(), facts).iter().map(|finding| finding_view(finding, facts)).collect();
+    let never_kept = never_kept(&found);
+    let sources = Sources {
+        trace: "09b.4711.ascope",
+        facts,
+        parent: None,
+        never_kept: &never_kept,
+        blob: &blob,
+        child_trace: &|_, _| None,
+    };
+    let view = gatherer.run_view(&state, told, selection, &sources);
     Told { view, moment: Moment { event: state.moment.0, time_ns: state.time_ns }, log, json_log }
 }
 
@@ -542,7 +552,7 @@ fn narration_tells_what_happens_to_arenas_and_nothing_else() {
         🎯 arena_init(256) → arena 1 "arena"
         ✅ arena_alloc(32) → 0x7f0000000000 (offset = 32)   block 1 at +0 of arena 1
         ✅ arena_alloc(32) → 0x7f0000000020 (offset = 64)   block 2 at +32 of arena 1
-        ⚠️  arena_alloc(32) → 0x7f0000000040 (offset = 96): 32 bytes at +64: nobody keeps them   block 3 of arena 1
+        ✅ arena_alloc(32) → 0x7f0000000040 (offset = 96)   block 3 at +64 of arena 1
         ✅ arena_alloc(32) → 0x7f0000000060 (offset = 128)   block 4 at +96 of arena 1
         🧠 4,096 bytes at 0x7f0000000000 of arena 1 "arena" saved before it was destroyed
         🧹 arena_free: arena 1 "arena" destroyed, 4 blocks of 128 B gone
@@ -576,7 +586,14 @@ fn inherited_blocks_are_told_by_the_parents_sites() {
         gatherer.observe(event, &effect, forked.state());
     }
     let view = |parent: Option<&ProcessFacts>| {
-        let sources = Sources { trace: "t", facts: &child, parent, blob: &blob, child_trace: &|_, _| None };
+        let sources = Sources {
+            trace: "t",
+            facts: &child,
+            parent,
+            never_kept: &Default::default(),
+            blob: &blob,
+            child_trace: &|_, _| None,
+        };
         gatherer.run_view(forked.state(), Vec::new(), &all(), &sources).arenas.remove(0)
     };
     let line = |block: &arenascope_report::view::BlockView| block.site.as_ref().map(|site| site.frames[0].line);
