@@ -131,6 +131,11 @@ fn unmatched(out: &mut dyn Write, run: &RunView, style: &Style) -> fmt::Result {
 fn no_arena(out: &mut dyn Write, run: &RunView, style: &Style) -> fmt::Result {
     writeln!(out)?;
     let seen = run.watched.iter().any(|function| !matches!(function.sight, Sight::None(_)));
+    if run.watched.iter().any(|function| matches!(function.sight, Sight::Partly(_))) {
+        // Another name would not help: the functions are right, and what was inlined calls none.
+        writeln!(out, "{}", style.yellow("no arena seen: no call reached the functions that are watched"))?;
+        return writeln!(out, "  compile without inlining, as said above, and run it again");
+    }
     let sentence = if seen {
         "no arena seen: none of the watched functions was called"
     } else {

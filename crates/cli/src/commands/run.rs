@@ -36,6 +36,8 @@ struct Job {
     _compiled: Option<Compiled>,
     /// The words after the flags, for messages that repeat the command line.
     command: String,
+    /// The C files and what follows them, as typed, and the compiler's flags; for programs that we compiled.
+    files: Option<(String, Option<String>)>,
 }
 
 /// Where our words go.
@@ -78,15 +80,23 @@ fn job(args: &RunArgs) -> Result<Job, CliError> {
                 .hint("arenascope run -- PROGRAM [arg]...\narenascope run FILE.c... [-- arg...]"));
         };
         let command = format!("-- {}", text(&args.after));
-        return Ok(Job { program: program::find(name)?, arguments: args.after.clone(), _compiled: None, command });
+        return Ok(Job {
+            program: program::find(name)?,
+            arguments: args.after.clone(),
+            _compiled: None,
+            command,
+            files: None,
+        });
     }
     let compiled = compile::compile(&args.files, args.cflags.as_deref())?;
     let mut arguments = vec![compiled.path.clone().into_os_string()];
     arguments.extend(args.after.iter().cloned());
     let after = if args.after.is_empty() { String::new() } else { format!(" -- {}", text(&args.after)) };
     let cflags = args.cflags.as_ref().map_or_else(String::new, |flags| format!("--cflags '{flags}' "));
-    let command = format!("{cflags}{}{after}", text(&args.files));
-    Ok(Job { program: program::find(compiled.path.as_os_str())?, arguments, _compiled: Some(compiled), command })
+    let files = format!("{}{after}", text(&args.files));
+    let command = format!("{cflags}{files}");
+    let files = Some((files, args.cflags.clone()));
+    Ok(Job { program: program::find(compiled.path.as_os_str())?, arguments, _compiled: Some(compiled), command, files })
 }
 
 fn shell(word: &OsString) -> String {
@@ -409,9 +419,55 @@ fn nothing_watched(seen: &[Seen], job: &Job, notes: &[String], remarks: &[String
         arenascope_event::HookStatus::NotWatched(reason) => Some(format!("{} {reason}", hook.decl.function)),
         _ => None,
     });
-    for sentence in not_watched.chain(notes.iter().cloned()).chain(remarks.iter().cloned()) {
+    let not_watched: Vec<String> = not_watched.collect();
+    let unseen_for_inlining =
+        not_watched.iter().chain(notes).any(|sentence| sentence.contains("is inlined everywhere"));
+    for sentence in not_watched.into_iter().chain(notes.iter().cloned()).chain(remarks.iter().cloned()) {
         say(&sentence);
     }
-    say(&format!("name its functions: arenascope run --alloc 'my_alloc(arena, size) -> block' {}", job.command));
+    if let Some(interpreter) = interpreter(&job.program.path) {
+        say(&format!(
+            "{interpreter} interprets the program: its functions never run where calls could be seen. Run the program itself"
+        ));
+        return text;
+    }
+    let starts_others =
+        job.program.image.is_none() || seen.len() > 1 || seen.iter().any(|image| is_shell(&image.program));
+    if starts_others {
+        say("a program that it starts is not seen when it is static or setuid");
+    }
+    // Naming does not help where there is no function to watch.
+    if unseen_for_inlining {
+        say(&format!("to see it: {}", without_inlining(job)));
+    } else {
+        let late = if starts_others { "--late " } else { "" };
+        let role = "--alloc 'my_alloc(arena, size) -> block'";
+        say(&format!("name its functions: arenascope run {late}{role} {}", job.command));
+    }
     text
+}
+
+/// How to build the program so that its calls can be seen.
+fn without_inlining(job: &Job) -> String {
+    match &job.files {
+        Some((files, flags)) => {
+            let flags = flags.as_deref().unwrap_or("");
+            let flags = arenascope_report::escape::shell_word(format!("{flags} -fno-inline").trim()).into_owned();
+            format!("arenascope run --cflags {flags} {files}")
+        }
+        None => format!("compile it with -fno-inline, and again arenascope run {}", job.command),
+    }
+}
+
+/// The name of a program that runs others in a machine of its own.
+fn interpreter(program: &Path) -> Option<String> {
+    let name = program.file_name()?.to_string_lossy().into_owned();
+    let known = name == "valgrind" || name.starts_with("qemu-") || name == "box64" || name == "drrun";
+    known.then_some(name)
+}
+
+/// Programs whose business is to start others.
+fn is_shell(program: &str) -> bool {
+    let name = program.rsplit('/').next().unwrap_or(program);
+    ["sh", "bash", "dash", "zsh", "env", "timeout", "nice", "xargs", "make", "time"].contains(&name)
 }

@@ -145,7 +145,9 @@ fn the_c_library_s_own_allocator_has_no_share_and_no_end() {
         let Some(found) = found else { continue };
         let roles = ["--alloc", "malloc(size) -> block", "--free", "free(block)", "--force", "-o", "d.ascope"];
         let (_, screen) = place.watch(&roles, &found, flags);
-        assert!(screen.contains("watched  malloc, free\n\narena 1") && !screen.contains('%'), "{name}: {screen}");
+        assert!(screen.contains("watched  malloc, free\n\narena 1 \"malloc\""), "{name}: {screen}");
+        let mut headings = screen.lines().filter(|line| line.starts_with("arena "));
+        assert!(headings.all(|line| !line.contains('%')), "{name}: {screen}");
         assert!(screen.contains("0 findings, 0 notes"), "{name}: {screen}");
     }
 }
@@ -161,4 +163,57 @@ fn a_pattern_that_means_no_arena_says_which_there_are() {
         "{said:?}"
     );
     assert!(!said.stderr.contains("was called"), "{said:?}");
+}
+
+/// Where there is no function to watch, another name would not help: what helps is another build.
+#[test]
+fn what_was_inlined_everywhere_says_how_to_build_it() {
+    let place = Place::new();
+    let source = lab("09b_arena_scope_leak_tracer.c");
+    let program = place.compile("clang", &source.to_string_lossy(), &["-O2"]);
+    let (_, screen) = place.watch(&[], &program, &[]);
+    assert!(screen.contains("to see it: compile it with -fno-inline") && !screen.contains("my_alloc"), "{screen}");
+    let all = ["--force", "-o", "t.ascope", "--alloc", "arena_alloc(arena, size) -> block"];
+    let (_, screen) = place.watch(&all, &program, &[]);
+    assert!(!screen.contains("my_alloc") && screen.contains("inlined"), "{screen}");
+    // A program that we compiled: the very command.
+    let script = "CC=clang \"$0\" run --cflags -O2 \"$1\"";
+    let run = |script: &str| {
+        let mut shell = std::process::Command::new("sh");
+        place.outcome(shell.args(["-c", script, env!("CARGO_BIN_EXE_arenascope")]).arg(&source))
+    };
+    let said = run(script).stderr;
+    let Some((_, command)) = said.split_once("to see it: ") else { panic!("{said}") };
+    let command = command.lines().next().unwrap_or_default().replacen("arenascope", "\"$0\"", 1);
+    let again = run(&format!("CC=clang {command}")).stderr;
+    assert!(again.contains("4 blocks") && again.contains("peak 128 B"), "{command}: {again}");
+}
+
+/// Programs that run others: what may be hidden is said.
+#[test]
+fn what_a_program_starts_may_be_hidden_and_that_is_said() {
+    let place = Place::new();
+    let program = place.cc("limits.c", &["-static"]);
+    let (_, screen) = place.watch(&[], Path::new("/bin/sh"), &["-c", &program.to_string_lossy()]);
+    assert!(screen.contains("not seen when it is static or setuid"), "{screen}");
+    assert!(screen.contains("--late --alloc 'my_alloc(arena, size) -> block' -- /bin/sh -c "), "{screen}");
+    // Stands for the real one, which need not be installed.
+    let valgrind = place.file("valgrind");
+    std::fs::write(&valgrind, "#!/bin/sh\nexec \"$@\"\n").expect("a file");
+    std::fs::set_permissions(&valgrind, std::os::unix::fs::PermissionsExt::from_mode(0o755)).expect("chmod");
+    let (_, screen) = place.watch(&[], &valgrind, &[&program.to_string_lossy()]);
+    assert!(screen.contains("valgrind interprets the program") && !screen.contains("my_alloc"), "{screen}");
+}
+
+/// A shell in between, with functions that only the program has.
+#[test]
+fn late_roles_reach_through_a_shell() {
+    let place = Place::new();
+    let program = place.cc("limits.c", &[]);
+    let roles = ["--late", "--alloc", "bump_alloc(arena, size) -> block"];
+    let script = format!("{}; true", program.display());
+    let (outcome, screen) = place.watch(&roles, Path::new("/bin/sh"), &["-c", &script]);
+    assert_eq!(outcome.status, 0, "{outcome:?}\n{screen}");
+    assert!(screen.contains("watched  bump_alloc\n") && screen.contains("trace limits."), "{screen}");
+    assert_eq!(place.traces().len(), 1, "the shell leaves none");
 }
