@@ -255,7 +255,8 @@ pub fn losses(out: &mut dyn Write, lost: &Lost, style: &Style) -> fmt::Result {
         (
             lost.capture_bytes,
             format!(
-                "LOST  {} of memory not saved: beyond 1 MiB of one span or 256 MiB in all, or no space for the trace",
+                "LOST  {} of memory not saved: beyond 1 MiB of one span or 256 MiB in all, no space for the trace, or seccomp \
+                 in the way",
                 quantity::bytes(lost.capture_bytes)
             ),
         ),
