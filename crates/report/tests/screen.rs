@@ -335,8 +335,8 @@ fn trouble_is_told_loudly() {
             forked   2 processes · they did nothing in an arena, and left no trace
             LOST  1,204 events: no space left for the trace; blocks, peaks and findings may be missing
             LOST  1 event: they came from signal handlers that interrupted the recorder
-            LOST  8 KiB of memory not saved: beyond 1 MiB of one span or 256 MiB in all, or no space for the
-            trace
+            LOST  8 KiB of memory not saved: beyond 1 MiB of one span or 256 MiB in all, no space for the trace,
+            or seccomp in the way
             DAMAGED  bytes 8192..8256: checksum of a segment does not match
             0 findings, 0 notes · 7 events, 1,205 lost · trace 09b_arena_scope_leak_tracer.4711.ascope
               arenascope show 09b_arena_scope_leak_tracer.4711.ascope --at '#5'
