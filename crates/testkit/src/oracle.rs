@@ -118,6 +118,12 @@ pub struct Model {
 }
 
 impl ModelArena {
+    /// An allocator like malloc: global, never created, rewound or reset, and emptied block by block.
+    pub(crate) fn outlives_memory(&self) -> bool {
+        let plain = !self.explicit && self.rewinds == 0 && self.resets == 0 && self.frees > 0;
+        self.object == 0 && plain && self.blocks.iter().all(|block| block.died.is_some())
+    }
+
     /// Blocks alive now, by address.
     pub fn living(&self) -> Vec<&ModelBlock> {
         let mut living: Vec<&ModelBlock> = self.blocks.iter().filter(|block| block.died.is_none()).collect();
