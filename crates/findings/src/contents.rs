@@ -13,6 +13,8 @@ pub(crate) enum Contents {
     Zero,
     /// Every byte has the same other value: the pattern of an allocator that fills, or a use.
     Fill,
+    /// One word at an end that points into the same captured memory, and zeros: the link of a free list.
+    Link,
     /// Different bytes: somebody wrote here.
     Written,
     /// Not captured to its end, and what was captured tells nothing; or a block of no bytes.
@@ -29,6 +31,7 @@ pub(crate) fn contents(block: &Block, base: Address, captured: &[u8]) -> Content
     let Some(&first) = seen.first() else { return Contents::Unknown };
     let uniform = seen.iter().all(|byte| *byte == first);
     match (uniform, first, seen.len() == size) {
+        (false, ..) if seen.len() == size && is_link(seen, base, captured.len()) => Contents::Link,
         (false, ..) => Contents::Written,
         (true, _, false) => Contents::Unknown,
         (true, 0, true) => Contents::Zero,
@@ -36,6 +39,17 @@ pub(crate) fn contents(block: &Block, base: Address, captured: &[u8]) -> Content
         (true, _, true) if size < 4 => Contents::Written,
         (true, _, true) => Contents::Fill,
     }
+}
+
+/// True for zeros but for one word at the start or the end, which is an address in the `len` bytes from `base`.
+fn is_link(bytes: &[u8], base: Address, len: usize) -> bool {
+    let points = |word: &[u8; 8]| {
+        let within = u64::from_le_bytes(*word).checked_sub(base.0);
+        within.is_some_and(|within| within < len as u64)
+    };
+    let zero = |rest: &[u8]| rest.iter().all(|byte| *byte == 0);
+    bytes.split_first_chunk().is_some_and(|(word, rest)| points(word) && zero(rest))
+        || bytes.split_last_chunk().is_some_and(|(rest, word)| points(word) && zero(rest))
 }
 
 #[cfg(test)]
@@ -74,7 +88,14 @@ mod tests {
             (0x1000, u64::MAX, &[0, 0], Contents::Unknown),
             (0x1000, 4, &[], Contents::Unknown),
         ];
-        for (address, size, captured, expected) in table {
+        let link = |word: u64| [&word.to_le_bytes()[..], &[0; 8]].concat();
+        let (inside, outside, last) = (link(0x1008), link(0x1010), [&[0; 8][..], &0x1000_u64.to_le_bytes()].concat());
+        let links: [(u64, u64, &[u8], Contents); 3] = [
+            (0x1000, 16, &inside, Contents::Link),
+            (0x1000, 16, &outside, Contents::Written),
+            (0x1000, 16, &last, Contents::Link),
+        ];
+        for (address, size, captured, expected) in table.into_iter().chain(links) {
             assert_eq!(contents(&block(address, size), Address(0x1000), captured), expected, "{address:#x} {size}");
         }
     }

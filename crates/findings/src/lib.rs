@@ -16,6 +16,7 @@ mod finding;
 mod never_stored;
 mod never_unmapped;
 mod null_used;
+mod usage;
 mod watch;
 mod wording;
 

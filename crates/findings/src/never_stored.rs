@@ -13,15 +13,14 @@
 //! | bytes of the call's blocks | said |
 //! |---|---|
 //! | one of them written, in memory that was not used before | nothing: it is in use |
-//! | some zero, none other | finding, certain; likely where the calls gave block after block without a gap |
+//! | some zero, none unclear | finding, certain; likely where there are several and each follows another block without a gap |
 //! | the same, blocks as small as numbers and pointers: that may be an array of zeros | note, possible |
-//! | not captured, or only memory that had been used before | note, possible |
+//! | not captured, unclear ones, or only memory that had been used before | note, possible |
 //!
-//! Zeros prove nothing when the blocks of all other calls hold zeros too: somebody may have wiped the arena.
-//! Grouped by the chain of calls up to the one that drops.
+//! What a capture says of one block is `usage`'s question. Grouped by the chain of calls up to the one that drops.
 
-use crate::contents::{Contents, contents};
 use crate::finding::{BlockRef, Certainty, Class, Finding, SiteRole};
+use crate::usage::{Usage, usages};
 use crate::watch::Rule;
 use crate::wording;
 use alloc::borrow::ToOwned;
@@ -46,11 +45,11 @@ struct First {
     block: BlockRef,
 }
 
-/// Where the last block of a site ended.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+/// Where an arena's newest block ends, and where the one before it did.
+#[derive(Clone, Copy, Debug, Default)]
 struct Edge {
-    arena: ArenaId,
     end: Address,
+    before: Address,
 }
 
 /// What captures showed of the blocks of one site.
@@ -60,8 +59,10 @@ struct Seen {
     zero: u64,
     /// Captured in memory that was not used before, with bytes in them.
     written: u64,
-    /// Captured, but what lies there may be older than the block, or a pattern.
+    /// Captured, and nothing can be told.
     unclear: u64,
+    /// Captured in memory that was used before: as if not captured, but for an array.
+    reused: u64,
 }
 
 /// Blocks allocated at one site.
@@ -74,8 +75,7 @@ struct Tally {
     seen: Seen,
     /// The first block whose captured bytes were all zero, and the capture.
     untouched: Option<(First, EventNumber)>,
-    last: Option<Edge>,
-    /// Blocks that began where the site's last one had ended.
+    /// Blocks that began where the arena's newest block ended.
     contiguous: u64,
 }
 
@@ -92,6 +92,7 @@ impl Tally {
         self.seen.zero = self.seen.zero.saturating_add(other.seen.zero);
         self.seen.written = self.seen.written.saturating_add(other.seen.written);
         self.seen.unclear = self.seen.unclear.saturating_add(other.seen.unclear);
+        self.seen.reused = self.seen.reused.saturating_add(other.seen.reused);
         self.untouched = match (self.untouched, other.untouched) {
             (Some(one), Some(two)) => Some(if earlier(&one.0, &two.0) { one } else { two }),
             (one, two) => one.or(two),
@@ -101,11 +102,11 @@ impl Tally {
 
     /// What may be said of these blocks; `None` where they are in use.
     fn verdict(&self) -> Option<Verdict> {
+        let array = self.count > 1 && self.contiguous.saturating_add(1) >= self.count;
         match self.seen {
             Seen { written: 1.., .. } => None,
-            Seen { zero: 1.., unclear: 0, .. } => {
+            Seen { zero: 1.., unclear: 0, reused, .. } if reused == 0 || !array => {
                 let (first, capture) = self.untouched?;
-                let array = self.contiguous > 0;
                 if array && first.block.size <= ELEMENT_BYTES {
                     return Some(Verdict::Unproved {
                         first,
@@ -114,10 +115,9 @@ impl Tally {
                 }
                 Some(Verdict::Untouched { first, capture, array })
             }
-            Seen { unclear, .. } => {
-                let because = if unclear > 0 {
-                    "; whether the block is used through another pointer cannot be told from its bytes: the memory was \
-                     used before, or all of it holds one value"
+            Seen { zero, unclear, reused, .. } => {
+                let because = if zero > 0 || unclear > 0 || reused > 0 {
+                    "; whether the block is used through another pointer cannot be told from its bytes"
                 } else {
                     "; whether the block is used through another pointer is not known: its bytes were not captured"
                 };
@@ -142,6 +142,9 @@ pub struct NeverStored {
     sites: BTreeMap<SiteId, Tally>,
     /// When an arena first took memory back: later blocks may lie where others lay.
     reclaimed: BTreeMap<ArenaId, EventNumber>,
+    edges: BTreeMap<ArenaId, Edge>,
+    /// The last fork: what the child did to a block is not seen here.
+    forked: Option<EventNumber>,
 }
 
 impl NeverStored {
@@ -156,43 +159,51 @@ impl NeverStored {
 
 impl NeverStored {
     /// Files what a capture shows of each living block under the block's site.
-    fn look(&mut self, moment: EventNumber, arena: Option<&Arena>, base: Address, captured: &[u8]) {
+    fn look(&mut self, event: &Event, arena: Option<&Arena>, captured: &[u8]) {
+        let EventKind::Capture { base, reason, .. } = event.kind else { return };
         let Some(arena) = arena.filter(|_| !captured.is_empty()) else { return };
         let reclaimed = self.reclaimed.get(&arena.id).copied();
-        let blocks: Vec<(&Block, Contents)> = arena
-            .blocks()
-            .into_iter()
-            .map(|block| (block, contents(block, base, captured)))
-            .filter(|(_, contents)| *contents != Contents::Unknown)
-            .collect();
-        let mut sites = blocks.iter().map(|(block, _)| block.site);
-        let of_one_site = sites.next().is_none_or(|first| sites.all(|site| site == first));
-        let wiped = !of_one_site && blocks.iter().all(|(_, contents)| *contents == Contents::Zero);
-        for (block, contents) in blocks {
+        for (block, usage) in usages(arena, reason, base, captured) {
             let Some(site) = block.site.filter(|_| !block.inherited) else { continue };
             let Some(tally) = self.sites.get_mut(&site) else { continue };
-            let count = match contents {
-                Contents::Zero if !wiped => &mut tally.seen.zero,
-                Contents::Written if reclaimed.is_none_or(|since| block.born < since) => &mut tally.seen.written,
-                _ => &mut tally.seen.unclear,
+            let reused = reclaimed.is_some_and(|since| block.born >= since);
+            let forked = self.forked.is_some_and(|fork| block.born < fork);
+            let untouched = usage == Usage::Untouched && !reused && !forked;
+            let count = match usage {
+                _ if reused => &mut tally.seen.reused,
+                Usage::Untouched if untouched => &mut tally.seen.zero,
+                Usage::Written => &mut tally.seen.written,
+                Usage::Untouched | Usage::Unclear => &mut tally.seen.unclear,
             };
             *count = count.saturating_add(1);
-            if contents == Contents::Zero && !wiped && tally.untouched.is_none() {
+            if untouched && tally.untouched.is_none() {
                 let place = arena.place(block);
                 let block_ref =
                     BlockRef { number: block.number, extent: place.extent, offset: place.offset, size: block.size };
                 let first = First { moment: block.born, arena: arena.id, block: block_ref };
-                tally.untouched = Some((first, moment));
+                tally.untouched = Some((first, event.number));
             }
         }
+    }
+
+    /// Whether `block`, just handed out, began where the arena's newest block had ended.
+    fn follows(&mut self, arena: ArenaId, block: &Block, handed_on: bool) -> bool {
+        let edge = self.edges.entry(arena).or_default();
+        if !handed_on {
+            *edge = Edge { end: block.end(), before: edge.end };
+        }
+        block.size > 0 && edge.before == block.address
     }
 }
 
 impl Rule for NeverStored {
     fn observe(&mut self, event: &Event, effect: &Effect, state: &State, captured: &[u8]) {
-        if let EventKind::Capture { base, .. } = event.kind {
-            self.look(event.number, effect.arena.and_then(|id| state.arena(id)), base, captured);
-            return;
+        match event.kind {
+            EventKind::Capture { .. } => {
+                return self.look(event, effect.arena.and_then(|id| state.arena(id)), captured);
+            }
+            EventKind::Fork { .. } => self.forked = Some(event.number),
+            _ => {}
         }
         if let (What::Freed | What::Rewound | What::Reset | What::Resized { .. }, Some(arena)) =
             (effect.what, effect.arena)
@@ -219,11 +230,10 @@ impl Rule for NeverStored {
             }
             _ => return,
         }
+        let follows = self.follows(arena, block, matches!(effect.what, What::HandedOn { .. }));
         let Some(site) = event.site else { return };
         let tally = self.sites.entry(site).or_default();
-        let start = Edge { arena, end: block.address };
-        tally.contiguous = tally.contiguous.saturating_add(u64::from(tally.last == Some(start) && block.size > 0));
-        tally.last = Some(Edge { arena, end: block.end() });
+        tally.contiguous = tally.contiguous.saturating_add(u64::from(follows));
         let block = BlockRef { number: block.number, extent: place.extent, offset: place.offset, size: block.size };
         tally.first.get_or_insert(First { moment: event.number, arena, block });
         tally.count = tally.count.saturating_add(1);
@@ -344,7 +354,7 @@ fn accuse(state: &State, facts: &ProcessFacts, site: SiteId, calls: &[SiteId], t
         because,
         disproof: "an instruction after the call that reads the result before it is overwritten, on any path; or another \
                    pointer that reaches the block: an array that grows by consecutive calls, an allocator that keeps the \
-                   address in its own struct"
+                   address in its own struct; or a use that left nothing but zeros"
             .to_owned(),
         next: match class {
             Class::Finding => "keep the pointer, or drop the call".to_owned(),

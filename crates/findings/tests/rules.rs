@@ -215,6 +215,58 @@ fn many_blocks_of_one_call_are_one_finding() {
     );
 }
 
+/// What never-stored says of 09b's third block when its story goes on as `change` says, with `bytes` captured.
+fn third(story: Table, bytes: &[u8]) -> Vec<(Class, Certainty)> {
+    let found = judge_with(&nine_b(dropped(BECAUSE)), story, bytes);
+    found.iter().filter(|one| one.rule == "never-stored").map(|one| (one.class, one.certainty)).collect()
+}
+
+const NOTE: [(Class, Certainty); 1] = [(Class::Note, Certainty::Possible)];
+
+#[test]
+fn a_block_that_a_child_may_have_used_is_only_noted() {
+    let story = Table::new().map(0x1000, 4096).at(0).alloc(0, 0x1000, 32).at(2).alloc(0, 0x1040, 32);
+    let forked = story.event(EventKind::Fork { child: 7, fork_id: 1 }).capture(0, CaptureReason::Exit, 0x1000, 128);
+    assert_eq!(third(forked, &nine_b_bytes()), NOTE);
+}
+
+#[test]
+fn the_link_of_a_free_list_is_no_use() {
+    let mut bytes = nine_b_bytes();
+    bytes[64..72].copy_from_slice(&0x1060_u64.to_le_bytes());
+    assert_eq!(third(nine_b_story(), &bytes), NOTE);
+    bytes[64..72].copy_from_slice(&0x9999_u64.to_le_bytes());
+    assert_eq!(third(nine_b_story(), &bytes), []);
+}
+
+#[test]
+fn calls_made_for_their_effect_are_only_noted() {
+    let kept = || Table::new().map(0x1000, 8192).at(0).alloc(0, 0x1000, 100);
+    let mut bytes = vec![0; 4096];
+    bytes[0] = 1;
+    // To the next page.
+    let padded = kept().at(2).alloc(0, 0x1064, 3996).capture(0, CaptureReason::Exit, 0x1000, 4096);
+    assert_eq!(third(padded, &bytes), NOTE);
+    // Brought in, and given back at once.
+    let warmed = kept().at(2).alloc(0, 0x1070, 1024).capture(0, CaptureReason::Reset, 0x1000, 4096).reset(0);
+    assert_eq!(third(warmed, &bytes), NOTE);
+    // A byte that is zero.
+    let small = kept().at(2).alloc(0, 0x1070, 1).capture(0, CaptureReason::Exit, 0x1000, 4096);
+    assert_eq!(third(small, &bytes), NOTE);
+    let neither = kept().at(2).alloc(0, 0x1070, 1024).capture(0, CaptureReason::Exit, 0x1000, 4096);
+    assert_eq!(third(neither, &bytes), [(Class::Finding, Certainty::Certain)]);
+}
+
+#[test]
+fn the_first_life_decides_and_later_ones_change_nothing() {
+    let mut story = Table::new().map(0x1000, 4096);
+    for _ in 0..4 {
+        story = story.at(0).alloc(0, 0x1000, 32).at(2).alloc(0, 0x1040, 32).at(3).alloc(0, 0x1060, 32);
+        story = story.nowhere().capture(0, CaptureReason::Reset, 0x1000, 128).reset(0);
+    }
+    assert_eq!(third(story, &nine_b_bytes()), [(Class::Finding, Certainty::Certain)]);
+}
+
 #[test]
 fn blocks_dropped_side_by_side_are_likely_found() {
     let facts = Facts::new()
