@@ -417,6 +417,12 @@ impl Arena {
         global && self.counts.frees > 0 && self.generation == 0 && self.living.len() == 0
     }
 
+    /// True when it was created, got memory then, and no event was its own since.
+    pub(crate) fn is_unused(&self) -> bool {
+        let created = self.created.is_some_and(|created| created.moment == self.last_event);
+        created && self.counts.allocs == 0 && self.extents.values().any(|extent| extent.presumed)
+    }
+
     /// What the peak is a share of: the capacity, or the bytes of its memory. `None` where such a share says nothing:
     /// blocks in memory of unknown bounds, memory given up on the way (what stands now is not what stood at the peak),
     /// more blocks than fit (then they did not all lie in it).
