@@ -111,14 +111,16 @@ impl Recorder {
         let Some(space) = self.blob_space() else { return };
         let count = taken.div_ceil(layout::SEGMENT_PAYLOAD) as u32;
         let first_segment = space.take_slots(count);
-        let Some(address) = space.ready(first_segment, count) else {
-            self.lost_capture(taken as u64);
-            return;
-        };
         let at = ClockPair { tsc: ticks(), ns: monotonic_ns() };
         let mut done = 0usize;
         for piece in 0..count {
-            let segment = address.wrapping_add(u64::from(piece).wrapping_mul(layout::SEGMENT_BYTES as u64));
+            let Some(segment) = space.ready(first_segment.wrapping_add(piece)) else {
+                self.lost_capture(taken.saturating_sub(done) as u64);
+                if piece == 0 {
+                    return;
+                }
+                break;
+            };
             space::put(segment, 0, &layout::segment_header(SegmentKind::Blob, thread.writer_number(), piece, at));
             let want = taken.saturating_sub(done).min(layout::SEGMENT_PAYLOAD);
             let room = space::payload(segment, 0);

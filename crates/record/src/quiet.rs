@@ -7,14 +7,14 @@
 
 use crate::space::Space;
 use arenascope_trace::layout;
-use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
+use core::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
 
-/// Segments made ready: 16 MiB of the file, and half, a quarter, ... of that where the disk is full.
+/// Segments made ready: 16 MiB of the file, less where the disk is full.
 const SEGMENTS: u32 = (16 << 20) / layout::SEGMENT_BYTES as u32;
 
 static ON: AtomicBool = AtomicBool::new(false);
-/// Address of the first segment made ready.
-static FIRST: AtomicU64 = AtomicU64::new(0);
+/// Slot of the first segment made ready.
+static FIRST: AtomicU32 = AtomicU32::new(0);
 /// How many there are, and how many of them are taken.
 static COUNT: AtomicU32 = AtomicU32::new(0);
 static TAKEN: AtomicU32 = AtomicU32::new(0);
@@ -30,26 +30,21 @@ pub(crate) fn prepare(space: &Space) {
     if TAKEN.load(Relaxed) < COUNT.load(Relaxed) {
         return;
     }
-    let mut count = SEGMENTS;
-    while count > 0 {
-        if let Some(address) = space.ready(space.take_slots(count), count) {
-            FIRST.store(address, Relaxed);
-            TAKEN.store(0, Relaxed);
-            COUNT.store(count, Relaxed);
-            return;
-        }
-        count /= 2;
-    }
+    let first = space.take_slots(SEGMENTS);
+    let have = (0..SEGMENTS).take_while(|index| space.ready(first.wrapping_add(*index)).is_some()).count();
+    FIRST.store(first, Relaxed);
+    TAKEN.store(0, Relaxed);
+    COUNT.store(have as u32, Relaxed);
 }
 
 /// The next segment that was made ready.
-pub(crate) fn next_segment() -> Option<u64> {
+pub(crate) fn next_segment(space: &Space) -> Option<u64> {
     let index = TAKEN.fetch_add(1, Relaxed);
-    let left = index < COUNT.load(Relaxed);
-    if !left {
-        TAKEN.store(u32::MAX / 2, Relaxed);
+    if index < COUNT.load(Relaxed) {
+        return space.address(FIRST.load(Relaxed).wrapping_add(index));
     }
-    left.then(|| FIRST.load(Relaxed).wrapping_add(u64::from(index).wrapping_mul(layout::SEGMENT_BYTES as u64)))
+    TAKEN.store(u32::MAX / 2, Relaxed);
+    None
 }
 
 /// From here on no system call.

@@ -222,7 +222,7 @@ impl Recorder {
         unsafe { (*self.space.get()).as_ref() }
     }
 
-    fn count_lost(&self, word: usize, amount: u64) {
+    fn count(&self, word: usize, amount: u64) {
         if let Some(space) = self.space() {
             space.word(word).fetch_add(amount, Relaxed);
         }
@@ -231,22 +231,32 @@ impl Recorder {
     /// An event came while its thread was inside the recorder.
     #[cold]
     pub fn lost_reentered(&self) {
-        self.count_lost(layout::live::LOST_REENTERED, 1);
+        self.count(layout::live::LOST_REENTERED, 1);
     }
 
     /// An event found a table full.
     #[cold]
     pub fn lost_table_full(&self) {
-        self.count_lost(layout::live::LOST_TABLE_FULL, 1);
+        self.count(layout::live::LOST_TABLE_FULL, 1);
     }
 
     /// A small malloc block was not recorded.
     pub fn skipped_heap(&self) {
-        self.count_lost(layout::live::LOST_HEAP_SKIPPED, 1);
+        self.count(layout::live::LOST_HEAP_SKIPPED, 1);
+    }
+
+    /// The process is about to fork: the launcher will wait for the child, even when the parent has ended before it asks.
+    pub fn fork_begins(&self) {
+        self.count(layout::live::FORKS, 1);
+    }
+
+    /// No child came of it.
+    pub fn fork_failed(&self) {
+        self.count(layout::live::FORKS, u64::MAX);
     }
 
     pub(crate) fn lost_capture(&self, bytes: u64) {
-        self.count_lost(layout::live::LOST_CAPTURE_BYTES, bytes);
+        self.count(layout::live::LOST_CAPTURE_BYTES, bytes);
     }
 
     /// A state for the calling thread. `parent` is the number of the thread that created it, 0 when unknown.
@@ -344,7 +354,7 @@ impl Recorder {
         if (thread.segment.used as usize + MAX_RECORD_BYTES > layout::SEGMENT_PAYLOAD || thread.segment.payload == 0)
             && !self.open_segment(thread, tsc)
         {
-            self.count_lost(layout::live::LOST_NO_SPACE, 1);
+            self.count(layout::live::LOST_NO_SPACE, 1);
             return;
         }
         let room = space::payload(thread.segment.payload, thread.segment.used as usize);
@@ -524,7 +534,7 @@ impl Recorder {
             && !self.open_segment(thread, tsc)
         {
             if !matches!(record, Record::Site { .. } | Record::Thread { .. }) {
-                self.count_lost(layout::live::LOST_NO_SPACE, 1);
+                self.count(layout::live::LOST_NO_SPACE, 1);
             }
             return false;
         }
@@ -561,7 +571,7 @@ impl Recorder {
             0 => space.take_slots(1),
             owed => owed.wrapping_sub(1),
         };
-        let ready = if quiet::is_on() { quiet::next_segment() } else { space.ready(slot, 1) };
+        let ready = if quiet::is_on() { quiet::next_segment(space) } else { space.ready(slot) };
         let Some(address) = ready else {
             thread.segment.owed_slot = if quiet::is_on() { 0 } else { slot.wrapping_add(1) };
             thread.segment.patience = PATIENCE;

@@ -190,6 +190,18 @@ fn limits_of_every_kind() {
 }
 
 #[test]
+fn limits_that_the_program_sets_itself_leave_it_the_room_that_it_has_without_us() {
+    let place = Place::new();
+    let program = place.cc("rlimits.c", &[]);
+    for what in ["as", "data", "lock"] {
+        let plain = place.plain(&program, &[what]);
+        let (outcome, screen) = place.watch(&[&BUMP[..], &["--force", "-o", "t.ascope"]].concat(), &program, &[what]);
+        assert_eq!(outcome, plain, "{what}: {screen}");
+        assert_eq!(count(&place.log(&place.file("t.ascope")), "alloc"), 30_000, "{what}: {screen}");
+    }
+}
+
+#[test]
 fn the_kernel_s_copy_of_the_environment_does_not_name_us_either() {
     let place = Place::new();
     let script = "tr '\\0' '\\n' </proc/self/environ; exec cat /proc/self/environ";
