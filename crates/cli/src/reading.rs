@@ -12,7 +12,7 @@ use arenascope_report::gather::{Gatherer, Selection, Sources, finding_view};
 use arenascope_report::hindsight::Hindsight;
 use arenascope_report::pattern::ArenaPattern;
 use arenascope_report::view::{FindingView, RunView};
-use arenascope_trace::{OpenError, Trace};
+use arenascope_trace::{Damage, DamageKind, OpenError, Trace};
 use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::fs::{self, File};
@@ -199,7 +199,7 @@ pub fn read(file: &TraceFile, trace: &Trace<'_>, moment: Option<u64>) -> Reading
     let found = watch.finish(replay.state(), &facts);
     let never_kept = never_kept(&found);
     let findings = found.iter().map(|finding| finding_view(finding, &facts)).collect();
-    let damage = trace.check().iter().map(ToString::to_string).collect();
+    let damage = trace.check().iter().map(|damage| told(damage, file.bytes.len())).collect();
     Reading {
         state: state.unwrap_or_else(|| replay.state().clone()),
         facts,
@@ -209,6 +209,18 @@ pub fn read(file: &TraceFile, trace: &Trace<'_>, moment: Option<u64>) -> Reading
         never_kept,
         damage,
     }
+}
+
+/// Damage in a sentence; of a file of `bytes` bytes whose end is missing, with what that means.
+fn told(damage: &Damage, bytes: usize) -> String {
+    if damage.what == DamageKind::Tail && damage.bytes.start >= bytes as u64 {
+        return format!(
+            "the file ends at byte {bytes} of at least {}: the events behind that are lost, and with the tail the names of \
+             functions and lines",
+            damage.bytes.end
+        );
+    }
+    damage.to_string()
 }
 
 /// What became of the events of a trace. Judging them takes a pass of its own, which is left out where no caller's code
