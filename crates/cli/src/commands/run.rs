@@ -8,14 +8,16 @@ use crate::output;
 use crate::reading;
 use crate::run::compile::{self, Compiled};
 use crate::run::finish;
+use crate::run::given;
 use crate::run::launch::{self, End};
 use crate::run::narrate;
 use crate::run::outlive;
 use crate::run::program::{self, Program};
+use crate::run::remarks;
 use crate::run::serve::{self, Naming, Seen, Settings};
 use crate::run::trace_file;
 use crate::run::watch::{self, Watching};
-use arenascope_event::EventKind;
+use arenascope_event::{EventKind, RoleDecl};
 use arenascope_report::gather::Selection;
 use arenascope_report::style::Style;
 use arenascope_report::view::{ChildFate, ExecutedView, RunView};
@@ -55,6 +57,12 @@ impl Words {
                 Ok(Words { out: Box::new(stderr), style })
             }
             Some(path) => {
+                // An empty file, as mktemp leaves it, is nobody's loss; nor is a device.
+                let holds_something = std::fs::metadata(path).is_ok_and(|data| data.is_file() && data.len() > 0);
+                if holds_something && !args.force {
+                    return Err(CliError::usage(format!("--log {}: it exists already", path.display()))
+                        .hint("--force to overwrite it, or another name"));
+                }
                 let file = File::create(path).map_err(|error| {
                     CliError::usage(format!("cannot write our words to {}: {error}", path.display()))
                         .hint("--log FILE in a folder that you may write to")
@@ -112,11 +120,11 @@ pub fn run(args: RunArgs) -> Result<ExitCode, CliError> {
     let job = job(&args)?;
     if args.mode == Mode::Off {
         // Roles are still read, so that a typo does not wait for the day the watching is switched on.
-        watch::given(&args)?;
+        given::given(&args)?;
         return run_unwatched(&job);
     }
     if !job.program.unseen.is_empty() {
-        watch::given(&args)?;
+        given::given(&args)?;
         let status = run_unwatched(&job)?;
         words.say(&format!("\nnot watched: {}\n", sentence(&job.program.unseen, &words.style)));
         return Ok(status);
@@ -179,6 +187,7 @@ fn watched(
     notes: &[String],
 ) -> Result<ExitCode, CliError> {
     let decls = watching.roles_for(job.program.image.as_ref()).decls;
+    let given = watching.given.clone();
     let launcher = std::process::id();
     let (_agent, preload) = agent_file()?;
     let listener =
@@ -195,6 +204,7 @@ fn watched(
     let path = naming.path(&name, main_pid, true);
     // Shown and stored as the user would type it: relative to the current folder.
     let path = path.strip_prefix(&naming.folder).map(Path::to_owned).unwrap_or(path);
+    let _before = args.force.then(|| Before::put_aside(&path)).flatten();
     let main_trace = match trace_file::begin(&path, args.force, main_pid, launcher, 0, name.as_bytes()) {
         Ok(trace) => trace,
         Err(error) => {
@@ -231,7 +241,46 @@ fn watched(
             return Err(error);
         }
     };
-    finish_all(args, fail_on, words, job, &path, main_pid, end, seen, notes)
+    let decided = Decided { given: &given, notes };
+    finish_all(args, fail_on, words, job, &path, main_pid, end, seen, &decided)
+}
+
+/// A trace that is to be overwritten, kept beside it until there is another: a run that leaves no trace leaves the old one.
+struct Before {
+    aside: PathBuf,
+    path: PathBuf,
+}
+
+impl Before {
+    /// `None` when there is nothing to keep, or no way to.
+    fn put_aside(path: &Path) -> Option<Before> {
+        std::fs::symlink_metadata(path).ok().filter(std::fs::Metadata::is_file)?;
+        let mut name = path.file_name()?.to_owned();
+        name.push(".before");
+        let aside = path.with_file_name(name);
+        if std::fs::symlink_metadata(&aside).is_ok() {
+            return None;
+        }
+        std::fs::rename(path, &aside).ok()?;
+        Some(Before { aside, path: path.to_owned() })
+    }
+}
+
+impl Drop for Before {
+    fn drop(&mut self) {
+        let _ = match self.path.exists() {
+            true => std::fs::remove_file(&self.aside),
+            false => std::fs::rename(&self.aside, &self.path),
+        };
+    }
+}
+
+/// What was decided before the start, for the sentences after the end.
+struct Decided<'a> {
+    /// Roles that the user gave.
+    given: &'a [RoleDecl],
+    /// Why nothing was found by shape.
+    notes: &'a [String],
 }
 
 /// Seals every trace, shows the first screen of the main one, decides the exit status.
@@ -244,10 +293,12 @@ fn finish_all(
     main_path: &Path,
     main_pid: u32,
     end: End,
-    seen: Vec<Seen>,
-    notes: &[String],
+    mut seen: Vec<Seen>,
+    decided: &Decided<'_>,
 ) -> Result<ExitCode, CliError> {
-    let mut remarks: Vec<String> = Vec::new();
+    let mut remarks: Vec<String> = remarks::no_alloc(decided.given).into_iter().collect();
+    remarks.extend(remarks::never_turned_up(decided.given, &seen));
+    remarks.extend(remarks::not_patched(&seen));
     let mut still_running: Vec<Seen> = Vec::new();
     for process in &seen {
         remarks.extend(process.remarks.iter().cloned());
@@ -272,21 +323,38 @@ fn finish_all(
     }
     let runs = |process: &Seen| still_running.iter().any(|other| other.pid == process.pid);
     let kept = worth_keeping(&seen, main_pid, args.late, &runs);
-    let mut recorded: Vec<&Seen> = Vec::new();
-    for (process, kept) in seen.iter().zip(&kept).filter(|(process, _)| process.trace.is_some()) {
-        if *kept {
-            recorded.push(process);
-        } else if let Some(trace) = &process.trace {
+    for (process, _) in seen.iter().zip(&kept).filter(|(_, kept)| !**kept) {
+        if let Some(trace) = &process.trace {
             let _ = std::fs::remove_file(trace);
         }
     }
-    if !recorded.iter().any(|process| process.trace.as_deref() == Some(main_path)) {
+    let has_trace = |(process, kept): &(&Seen, &bool)| **kept && process.trace.is_some();
+    let is_main = |process: &Seen| process.trace.as_deref() == Some(main_path);
+    if !seen.iter().zip(&kept).filter(has_trace).any(|(process, _)| is_main(process)) {
         let _ = std::fs::remove_file(main_path);
+        // The only trace of a run gets the name that was asked for, whoever left it.
+        let mut others = seen.iter().zip(&kept).enumerate().filter(|(_, pair)| has_trace(pair)).map(|(index, _)| index);
+        if let (Some(_), Some(only), None) = (&args.output, others.next(), others.next())
+            && let Some(process) = seen.get_mut(only).filter(|process| !runs(process))
+            && let Some(trace) = &process.trace
+            && std::fs::rename(trace, main_path).is_ok()
+        {
+            process.trace = Some(main_path.to_owned());
+        }
+    }
+    let recorded: Vec<&Seen> = seen.iter().zip(&kept).filter(has_trace).map(|(process, _)| process).collect();
+    if let (Some(output), true) = (&args.output, recorded.len() > 1 && !recorded.iter().any(|process| is_main(process)))
+    {
+        remarks.push(format!(
+            "{} was not written: no arena was seen in {}, and each program that it executed has a trace of its own",
+            output.display(),
+            job.program.path.display()
+        ));
     }
     let mut findings = Vec::new();
     let mut tallies: Vec<(&Seen, String)> = Vec::new();
     if recorded.is_empty() {
-        words.say(&nothing_watched(&seen, job, notes, &remarks, &words.style));
+        words.say(&nothing_watched(&seen, job, decided.notes, &remarks, &words.style));
     } else {
         let main = recorded.iter().position(|process| process.trace.as_deref() == Some(main_path)).unwrap_or(0);
         // The main one last: its screen tells what was found in the others.
@@ -308,6 +376,11 @@ fn finish_all(
             let mut view: RunView = read.view(&file, &trace, &selection(args));
             tell_others(&mut view, &seen, &kept, &tallies, &runs);
             let mut text = String::from("\n");
+            if !view.executed.is_empty() {
+                // Arenas are numbered anew in every program.
+                let whose = format!("what follows is {}, process {}", process.program, process.pid);
+                text.push_str(&format!("{}\n\n", sentence(&whose, &words.style)));
+            }
             let _ = arenascope_report::screen::write(&mut text, &view, &reading::current_directory(), &words.style);
             for remark in &remarks {
                 text.push_str(&format!("{}\n", sentence(remark, &words.style)));
@@ -422,7 +495,13 @@ fn nothing_watched(seen: &[Seen], job: &Job, notes: &[String], remarks: &[String
     let not_watched: Vec<String> = not_watched.collect();
     let unseen_for_inlining =
         not_watched.iter().chain(notes).any(|sentence| sentence.contains("is inlined everywhere"));
-    for sentence in not_watched.into_iter().chain(notes.iter().cloned()).chain(remarks.iter().cloned()) {
+    let stripped = job.program.image.as_ref().filter(|image| image.is_stripped() && !image.has_debug_info());
+    let notes = match stripped {
+        // What the search for shapes misses went with the symbols.
+        Some(image) if !notes.is_empty() => vec![given::stripped(image), given::with_symbols(image)],
+        _ => notes.to_vec(),
+    };
+    for sentence in not_watched.into_iter().chain(notes).chain(remarks.iter().cloned()) {
         say(&sentence);
     }
     if let Some(interpreter) = interpreter(&job.program.path) {
@@ -442,7 +521,8 @@ fn nothing_watched(seen: &[Seen], job: &Job, notes: &[String], remarks: &[String
     } else {
         let late = if starts_others { "--late " } else { "" };
         let role = "--alloc 'my_alloc(arena, size) -> block'";
-        say(&format!("name its functions: arenascope run {late}{role} {}", job.command));
+        let which = if stripped.is_some() { "or name functions that it exports" } else { "name its functions" };
+        say(&format!("{which}: arenascope run {late}{role} {}", job.command));
     }
     text
 }

@@ -4,12 +4,15 @@
 //!   program   which file, what kind        launch   fork, exec, wait           trace_file  make it, finish it
 //!   compile   C files to a program         serve    answers the agents         finish      names, fates, the tail
 //!   watch     which roles                  plan     roles -> hooks -> bytes    near        where thunks can lie
+//!   given     roles that the user wrote    fits    roles against signatures    remarks   what those roles left out
 //!   outlive   processes that run on        neighbours   code that may jump behind a function's first instruction
 //! ```
 
 pub mod code_source;
 pub mod compile;
 pub mod finish;
+pub mod fits;
+pub mod given;
 pub mod launch;
 pub mod narrate;
 pub mod near;
@@ -17,6 +20,7 @@ pub mod neighbours;
 pub mod outlive;
 pub mod plan;
 pub mod program;
+pub mod remarks;
 pub mod sanitizer;
 pub mod serve;
 pub mod sources;

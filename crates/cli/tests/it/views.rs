@@ -164,3 +164,32 @@ fn the_next_command_works_as_it_stands() {
         assert!(shown.stdout.contains("allocated\n"), "blocks are listed: {command}: {shown:?}");
     }
 }
+
+#[test]
+fn the_trace_s_name_when_others_than_the_program_itself_leave_one() {
+    use std::os::unix::fs::PermissionsExt;
+    let place = Place::new();
+    place.cc("limits.c", &[]);
+    let script = |text: &str| {
+        std::fs::write(place.file("script"), format!("#!/bin/sh\n{text}\n")).expect("a script");
+        std::fs::set_permissions(place.file("script"), std::fs::Permissions::from_mode(0o755)).expect("chmod");
+        place.file("script")
+    };
+    let names = || -> Vec<String> {
+        let traces = place.traces();
+        traces.iter().filter_map(|path| Some(path.file_name()?.to_string_lossy().into_owned())).collect()
+    };
+    let flags = ["--force", "-o", "x.ascope"];
+    let (_, screen) = place.watch(&flags, &script("./limits; true"), &[]);
+    assert_eq!(names(), ["x.ascope"], "the only one: {screen}");
+    assert!(screen.contains("trace x.ascope"), "{screen}");
+    let old = std::fs::read(place.file("x.ascope")).expect("the trace");
+    let (_, screen) = place.watch(&flags, &script("true; true"), &[]);
+    assert_eq!(names(), ["x.ascope"], "{screen}");
+    assert!(std::fs::read(place.file("x.ascope")).expect("the trace") == old, "nothing new, so the old one stays");
+    let (_, screen) = place.watch(&flags, &script("./limits; ./limits; true"), &[]);
+    assert_eq!(names().iter().filter(|name| *name != "x.ascope").count(), 2, "{screen}");
+    assert!(screen.contains("x.ascope was not written"), "{screen}");
+    assert!(screen.contains("what follows is ") && screen.contains("limits, process "), "whose arena 1: {screen}");
+    assert!(!place.file("x.ascope.before").exists());
+}
