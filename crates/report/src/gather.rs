@@ -13,23 +13,40 @@ use crate::view::{
     ExtentView, FindingView, Outcome, Refusals, RunView, Sight, Site, WatchedFunction,
 };
 use arenascope_event::{
-    Address, Argument, BlobId, CaptureReason, Event, EventKind, HookStatus, ProcessFacts, Result_, RoleDecl, SiteId,
-    Watched,
+    Address, ArenaKey, Argument, BlobId, CaptureReason, Event, EventKind, HookStatus, ProcessFacts, Result_, RoleDecl,
+    SiteId, Watched,
 };
 use arenascope_findings::Finding;
-use arenascope_replay::{Arena, ArenaId, Effect, Ending, ExtentKind, ProcessEnd, State, default_name};
+use arenascope_replay::{Arena, ArenaId, Effect, Ending, Extent, ExtentKind, ProcessEnd, State, default_name};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-/// One saved range.
+/// One saved range, or the part of it that lies in one extent.
 #[derive(Clone, Copy, Debug)]
 struct Span {
     base: Address,
     len: u64,
     bytes: BlobId,
+    /// Saved bytes before it.
+    skipped: u64,
 }
 
-/// Ranges saved together: one capture event per range, with no event of the arena between them.
+impl Span {
+    /// What lies in `start..end`.
+    fn part(self, start: u64, end: u64) -> Option<Span> {
+        let low = start.max(self.base.0);
+        let high = end.min(self.base.plus(self.len).0);
+        let before = low.checked_sub(self.base.0)?;
+        (low < high).then(|| Span {
+            base: Address(low),
+            len: high - low,
+            skipped: self.skipped.saturating_add(before),
+            ..self
+        })
+    }
+}
+
+/// Ranges saved together: by capture events with no event of the arena between them.
 #[derive(Clone, Debug)]
 struct Batch {
     event: u64,
@@ -108,8 +125,9 @@ impl Gatherer {
         self.events = self.events.max(event.number.0);
         match &event.kind {
             EventKind::Capture { arena, reason, base, len, bytes } => {
-                if let Some(arena) = state.arena_of_key(*arena) {
-                    self.capture(arena.id, event.number.0, *reason, Span { base: *base, len: *len, bytes: *bytes });
+                let span = Span { base: *base, len: *len, bytes: *bytes, skipped: 0 };
+                for (id, part) in shares(*arena, span, state) {
+                    self.capture(id, event.number.0, *reason, part);
                 }
             }
             EventKind::Fork { child, fork_id } => self.forks.push((*child, event.number.0, *fork_id)),
@@ -236,6 +254,34 @@ impl Gatherer {
             executed: Vec::new(),
         }
     }
+}
+
+/// A saved range, cut by the extents that it touches. What the arena behind `key` does not have belongs to an arena that
+/// was replaced under this key and whose memory still stands: the recorder knows objects, not arenas. What nobody has
+/// (memory that no block was seen in) goes to the arena behind the key when nothing else of the range does.
+fn shares(key: ArenaKey, span: Span, state: &State) -> Vec<(ArenaId, Span)> {
+    let parts = |arena: &Arena| -> Vec<(ArenaId, Span)> {
+        let cut = |extent: &Extent| span.part(extent.start.0, extent.end().0);
+        arena.extents().filter_map(cut).map(|part| (arena.id, part)).collect()
+    };
+    let owner = state.arena_of_key(key);
+    let mut shares = owner.map(parts).unwrap_or_default();
+    let covered = shares.iter().fold(0u64, |sum, (_, part)| sum.saturating_add(part.len));
+    if covered < span.len {
+        let stands = |extent: &Extent| extent.region.is_some_and(|region| state.region(region).is_some());
+        for other in state.arenas().filter(|other| other.key == key && !other.is_alive() && other.extents().all(stands))
+        {
+            let taken = |part: &Span| {
+                shares.iter().any(|(_, share)| share.part(part.base.0, part.base.plus(part.len).0).is_some())
+            };
+            let more: Vec<_> = parts(other).into_iter().filter(|(_, part)| !taken(part)).collect();
+            shares.extend(more);
+        }
+    }
+    if shares.is_empty() {
+        shares.extend(owner.map(|owner| (owner.id, span)));
+    }
+    shares
 }
 
 fn outcome(facts: &ProcessFacts, state: &State) -> Outcome {
@@ -423,6 +469,9 @@ impl Maker<'_> {
             let top = holding.map_or(span.base.plus(span.len).0, |(_, _, top)| *top);
             let wanted = span.len.min(top.saturating_sub(span.base.0)).min(MOST_BYTES);
             let mut bytes = (self.sources.blob)(span.bytes).unwrap_or_default();
+            // Shorter than the range when the capture was.
+            let skipped = usize::try_from(span.skipped).unwrap_or(usize::MAX).min(bytes.len());
+            drop(bytes.drain(..skipped));
             bytes.truncate(usize::try_from(wanted).unwrap_or(usize::MAX));
             if wanted > 0 {
                 spans.push(BytesView { event: batch.event, reason: batch.reason, address: span.base.0, bytes, wanted });

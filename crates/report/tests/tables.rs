@@ -605,3 +605,49 @@ fn inherited_blocks_are_told_by_the_parents_sites() {
     let unknown = view(None);
     assert_eq!(unknown.blocks.iter().map(line).collect::<Vec<_>>(), [None, None, Some(200)]);
 }
+
+#[test]
+fn one_capture_over_several_extents_shows_the_bytes_of_each() {
+    let malloc = |address, size| (Some(0), EventKind::HeapAlloc { address: Address(address), size });
+    let events = events(vec![
+        (None, EventKind::ArenaSeen { arena: ARENA, object: Address(OBJECT) }),
+        malloc(BASE, 48),
+        (Some(1), alloc(0, BASE, 32)),
+        malloc(BASE + 64, 64),
+        (Some(2), alloc(1, BASE + 64, 40)),
+        (Some(5), capture(CaptureReason::Exit, BASE, 104)),
+    ]);
+    let told = tell(&facts(), &events, None, &all(), Style::PIPE);
+    let spans: Vec<_> = told.view.arenas[0].bytes.iter().map(|span| (span.address - BASE, span.wanted)).collect();
+    assert_eq!(spans, [(0, 32), (64, 40)]);
+    assert!(told.view.arenas[0].bytes[0].bytes.starts_with(b"First block ok."));
+    assert_eq!(&told.view.arenas[0].bytes[1].bytes[32..], b"This wil");
+}
+
+#[test]
+fn a_capture_over_adjacent_mappings_gives_each_arena_its_own_bytes() {
+    let map =
+        |address| EventKind::Map { address: Address(address), len: 4096, protection: 3, flags: 0x22, observed: false };
+    let create =
+        |order| EventKind::Create { arena: ARENA, order, size: Some(4096), parent: None, name: None, nested: 1 };
+    let events = events(vec![
+        (None, EventKind::ArenaSeen { arena: ARENA, object: Address(OBJECT) }),
+        (Some(0), map(BASE + 4096)),
+        (Some(0), create(0)),
+        (Some(1), alloc(1, BASE + 4096, 20)),
+        (Some(0), map(BASE)),
+        (Some(0), create(2)),
+        (Some(1), alloc(3, BASE, 15)),
+        (Some(5), capture(CaptureReason::Exit, BASE, 4096 + 20)),
+    ]);
+    let told = tell(&facts(), &events, None, &all(), Style::PIPE);
+    let of = |arena: usize| -> Vec<_> {
+        told.view.arenas[arena].bytes.iter().map(|span| (span.address - BASE, span.wanted)).collect()
+    };
+    assert_eq!(of(0), [(4096, 20)]);
+    assert_eq!(of(1), [(0, 15)]);
+}
+
+fn capture(reason: CaptureReason, base: u64, len: u64) -> EventKind {
+    EventKind::Capture { arena: ARENA, reason, base: Address(base), len, bytes: BlobId(0) }
+}
