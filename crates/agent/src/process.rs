@@ -27,15 +27,28 @@ fn own_pid() -> u32 {
 pub fn fork_enter(frame: &mut Frame) -> u32 {
     let pid = u64::from(own_pid());
     let fork_id = (pid << 32) | (FORKS.fetch_add(1, Relaxed).wrapping_add(1) & 0xffff_ffff);
-    frame.stash = [fork_id, 0, 0, 0, 0, 0, 0];
+    // A child that cannot ask (seccomp) is not waited for.
+    let announced = match state::recorder() {
+        Some(recorder) if recorder.enabled() && recorder.alive() && !quiet::is_on() => {
+            recorder.fork_begins();
+            1
+        }
+        _ => 0,
+    };
+    frame.stash = [fork_id, announced, 0, 0, 0, 0, 0];
     crate::hooks::CALL
 }
 
 /// `fork` returned, in one of the two processes.
 pub fn fork_exit(frame: &mut Frame) {
-    let [fork_id, ..] = frame.stash;
+    let [fork_id, announced, ..] = frame.stash;
     match frame.rax as u32 as i32 {
         0 => child(fork_id),
+        -1 if announced != 0 => {
+            if let Some(recorder) = state::recorder() {
+                recorder.fork_failed();
+            }
+        }
         child if child > 0 => {
             let Some(mut inside) = Inside::enter(frame.entry, false) else { return };
             let recorder = inside.recorder;

@@ -10,6 +10,8 @@ use crate::run::watch::Watching;
 use arenascope_event::{HookFact, HookStatus, Module, Watched};
 use arenascope_plan::{Done, Failure, HelloReader, MESSAGE_LIMIT, Placed, Plan, PlanWriter, Purpose};
 use arenascope_symbols::Image;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{Resource, getrlimit};
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::ffi::OsStr;
@@ -20,7 +22,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::{SocketAddr, UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Return addresses kept per site.
 const FRAMES: u32 = 8;
@@ -29,6 +31,13 @@ const SANITIZED: &str =
     "malloc is not watched: the program is built with a sanitizer, whose reports would show us as malloc's caller";
 /// How long an agent may take over a message.
 const PATIENCE: Duration = Duration::from_secs(20);
+/// How long children that were forked before the program's end may take to ask. One that was killed first is waited for
+/// in vain.
+const CHILD_PATIENCE: Duration = Duration::from_secs(1);
+/// Address space of an agent: its tables, and the beginning of a trace.
+const AGENT_BYTES: u64 = 120 << 20;
+/// Between two looks at whether any is left.
+const GLANCE: Timespec = Timespec { tv_sec: 0, tv_nsec: 20_000_000 };
 
 /// One program image that ran in one process.
 #[derive(Clone, Debug, Default)]
@@ -109,26 +118,58 @@ pub fn hang_up(launcher: u32) {
     }
 }
 
-/// Answers until [`hang_up`]. Returns everything that was seen.
+/// Answers until [`hang_up`], and then children that were forked before it. Returns everything that was seen.
 pub fn serve(listener: &UnixListener, settings: Settings) -> Vec<Seen> {
+    let main_pid = settings.main_pid;
     let mut server = Server { settings, seen: Vec::new(), images: RefCell::default() };
-    while let Ok((stream, _)) = listener.accept() {
+    let mut hung_up: Option<Instant> = None;
+    loop {
+        if let Some(since) = hung_up {
+            // The main process may end between the birth of its child and the child's question.
+            if since.elapsed() > CHILD_PATIENCE || !server.expects_children() {
+                break;
+            }
+            if !asked_within(listener, GLANCE) {
+                continue;
+            }
+        }
+        let Ok((stream, _)) = listener.accept() else { break };
         let _ = stream.set_read_timeout(Some(PATIENCE));
         let _ = stream.set_write_timeout(Some(PATIENCE));
         match server.answer(&stream) {
             Ok(true) => {}
-            Ok(false) => break,
+            Ok(false) => hung_up = Some(Instant::now()),
             // An agent that broke off (its process was killed) is its own affair.
             Err(_) => {}
         }
     }
+    server.seen.extend(no_room(server.seen.is_empty(), main_pid));
     server.seen
+}
+
+/// Why nobody has asked, when it is a limit on address space: an agent without room for its tables is silent.
+fn no_room(nobody: bool, pid: u32) -> Option<Seen> {
+    let limit = getrlimit(Resource::As).current.filter(|limit| nobody && *limit < AGENT_BYTES)?;
+    let (limit, need) = (limit >> 20, AGENT_BYTES >> 20);
+    let remark = format!("address space is limited to {limit} MiB (ulimit -v), and we alone need {need} MiB: raise it");
+    Some(Seen { pid, remarks: vec![remark], ..Seen::default() })
 }
 
 struct Server {
     settings: Settings,
     seen: Vec<Seen>,
-    images: RefCell<HashMap<String, Option<Rc<Image>>>>,
+    images: RefCell<HashMap<PathBuf, Option<Rc<Image>>>>,
+}
+
+/// True when somebody asks within that time.
+fn asked_within(listener: &UnixListener, time: Timespec) -> bool {
+    matches!(poll(&mut [PollFd::new(listener, PollFlags::IN)], Some(&time)), Ok(1..))
+}
+
+/// The memory map of a process. Paths in it may be any bytes; they are of no interest here.
+fn maps_of(pid: u32) -> String {
+    let bytes = std::fs::read(format!("/proc/{pid}/maps")).unwrap_or_default();
+    String::from_utf8_lossy(&bytes).into_owned()
 }
 
 fn read_message(mut stream: &UnixStream) -> io::Result<Vec<u8>> {
@@ -159,6 +200,22 @@ fn write_message(mut stream: &UnixStream, bytes: &[u8], file: Option<&TraceFile>
 }
 
 impl Server {
+    /// True while a process has forked more children than have asked for a trace.
+    fn expects_children(&self) -> bool {
+        // By process: forks begun less children seen.
+        let mut left: HashMap<u32, i64> = HashMap::new();
+        for seen in &self.seen {
+            if let Some(trace) = &seen.trace {
+                let begun = trace_file::forks_begun(trace).unwrap_or(0);
+                *left.entry(seen.pid).or_default() += i64::try_from(begun).unwrap_or(0);
+            }
+            if seen.fork_id != 0 {
+                *left.entry((seen.fork_id >> 32) as u32).or_default() -= 1;
+            }
+        }
+        left.into_values().any(|left| left > 0)
+    }
+
     /// False: it was the hang-up.
     fn answer(&mut self, stream: &UnixStream) -> io::Result<bool> {
         let question = read_message(stream)?;
@@ -176,12 +233,9 @@ impl Server {
         let modules: Vec<Loaded> = reader
             .enumerate()
             .map(|(index, entry)| {
-                let path = if index == 0 && entry.path.is_empty() {
-                    program.clone()
-                } else {
-                    String::from_utf8_lossy(entry.path).into_owned()
-                };
-                let image = self.image(&path);
+                let path = if index == 0 && entry.path.is_empty() { hello.program } else { entry.path };
+                let image = self.image(path);
+                let path = String::from_utf8_lossy(path).into_owned();
                 Loaded { bias: entry.bias, start: entry.start, end: entry.end, path, image, is_program: index == 0 }
             })
             .collect();
@@ -194,12 +248,10 @@ impl Server {
         Ok(true)
     }
 
-    fn image(&self, path: &str) -> Option<Rc<Image>> {
-        self.images
-            .borrow_mut()
-            .entry(path.to_owned())
-            .or_insert_with(|| Image::open(Path::new(path)).ok().map(Rc::new))
-            .clone()
+    /// The file behind a path, which may be any bytes.
+    fn image(&self, path: &[u8]) -> Option<Rc<Image>> {
+        let path = Path::new(OsStr::from_bytes(path));
+        self.images.borrow_mut().entry(path.to_owned()).or_insert_with(|| Image::open(path).ok().map(Rc::new)).clone()
     }
 
     fn start(
@@ -211,7 +263,7 @@ impl Server {
     ) -> io::Result<()> {
         let image = modules.first().and_then(|module| module.image.clone());
         let roles = self.settings.watching.roles_for(image.as_deref());
-        let maps = std::fs::read_to_string(format!("/proc/{}/maps", hello.pid)).unwrap_or_default();
+        let maps = maps_of(hello.pid);
         let fresh: Vec<usize> = (0..modules.len()).collect();
         let sanitized = modules.iter().filter_map(|module| module.image.as_deref()).any(sanitizer::replaces_malloc);
         let mut outcome = plan::make(&Request {
@@ -308,7 +360,7 @@ impl Server {
         let fresh: Vec<usize> =
             modules.iter().enumerate().filter(|(_, module)| !known(module)).map(|(index, _)| index).collect();
         let decls = self.settings.watching.given.clone();
-        let maps = std::fs::read_to_string(format!("/proc/{}/maps", hello.pid)).unwrap_or_default();
+        let maps = maps_of(hello.pid);
         let mut outcome = plan::make(&Request {
             modules,
             fresh: &fresh,

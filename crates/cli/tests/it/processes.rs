@@ -190,6 +190,48 @@ fn limits_of_every_kind() {
 }
 
 #[test]
+fn without_room_for_us_the_screen_names_the_limit() {
+    let place = Place::new();
+    let program = place.cc("limits.c", &[]);
+    let mut shell = std::process::Command::new("bash");
+    shell.args(["-c", "ulimit -v 50000 && exec \"$@\"", "bash", env!("CARGO_BIN_EXE_arenascope"), "run"]).args(BUMP);
+    let outcome = place.outcome(shell.args(["--log", "words", "--"]).arg(&program));
+    assert_eq!(outcome, place.plain(&program, &[]));
+    let screen = std::fs::read_to_string(place.file("words")).expect("our words");
+    assert!(screen.contains("limited to 48 MiB (ulimit -v)"), "{screen}");
+    assert!(!screen.contains("static"), "{screen}");
+}
+
+#[test]
+fn a_child_whose_parent_has_ended_before_it_asked_is_recorded() {
+    let place = Place::new();
+    let source = "#include <unistd.h>\n#include \"bump.h\"\n\
+        int main(void) { struct bump b; if (bump_init(&b, 4096)) return 1; *(char *)bump_alloc(&b, 32) = 'x';\n\
+        if (daemon(1, 1)) return 2; *(char *)bump_alloc(&b, 16) = 'c'; usleep(50000); return 0; }\n";
+    let program = own_program(&place, "leaves", source);
+    for round in 0..15 {
+        let (outcome, screen) = place.watch(&[&BUMP[..], &["--force"]].concat(), &program, &[]);
+        assert_eq!(outcome.status, 0, "round {round}: {outcome:?}\n{screen}");
+        assert!(!screen.contains("was not recorded"), "round {round}: {screen}");
+        assert_eq!(place.traces().len(), 2 * (round + 1), "round {round}: {screen}");
+    }
+}
+
+#[test]
+fn a_path_that_is_no_text_is_watched_all_the_same() {
+    use std::os::unix::ffi::OsStrExt;
+    let place = Place::new();
+    let program = place.cc("limits.c", &[]);
+    let folder = place.path().join(std::ffi::OsStr::from_bytes(b"d\xff"));
+    std::fs::create_dir(&folder).expect("a folder");
+    let moved = folder.join("limits");
+    std::fs::rename(&program, &moved).expect("moves");
+    let (outcome, screen) = place.watch(&[&BUMP[..], &["-o", "t.ascope"]].concat(), &moved, &[]);
+    assert_eq!(outcome.status, 0, "{outcome:?}\n{screen}");
+    assert_eq!(count(&place.log(&place.file("t.ascope")), "alloc"), 1000, "{screen}");
+}
+
+#[test]
 fn limits_that_the_program_sets_itself_leave_it_the_room_that_it_has_without_us() {
     let place = Place::new();
     let program = place.cc("rlimits.c", &[]);
@@ -223,6 +265,7 @@ fn the_kernel_s_copy_of_the_environment_does_not_name_us_either() {
             "-c",
             script,
         ];
+        let _ = std::fs::remove_file(place.file("words"));
         let watched = run(std::process::Command::new(env!("CARGO_BIN_EXE_arenascope")).args(arguments));
         // Zeros and, of `tr`, empty lines are left where our part stood.
         let settled = |outcome: &crate::harness::Outcome| {
