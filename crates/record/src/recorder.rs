@@ -32,7 +32,14 @@ const PATIENCE: u32 = 1024;
 const STACK_LOOKS: u32 = 64;
 
 /// Address space the recorder's tables need, bytes. Touched lazily: a small program touches well under 1 MiB.
-pub const RESERVE_BYTES: usize = 96 << 20;
+pub const RESERVE_BYTES: usize = SITE_SLOTS * (size_of::<AtomicU64>() + size_of::<AtomicU32>())
+    + ARENA_SLOTS * (size_of::<AtomicU64>() + size_of::<AtomicU32>() + size_of::<Entry>())
+    + PageFilter::WORDS * size_of::<AtomicU64>()
+    + THREADS * (size_of::<Row>() + CACHE_SLOTS * size_of::<crate::sites::CachedSite>() + SCRATCH_BYTES)
+    + heap::SLOTS * 2 * size_of::<AtomicU64>()
+    + size_of::<Recorder>()
+    // What aligning each of them may take.
+    + 4096;
 
 /// What a recorder is started with.
 pub struct Start {

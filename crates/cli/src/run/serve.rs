@@ -35,7 +35,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// in vain.
 const CHILD_PATIENCE: Duration = Duration::from_secs(1);
 /// Address space of an agent: its tables, and the beginning of a trace.
-const AGENT_BYTES: u64 = 120 << 20;
+const AGENT_BYTES: u64 = 88 << 20;
 /// Between two looks at whether any is left.
 const GLANCE: Timespec = Timespec { tv_sec: 0, tv_nsec: 20_000_000 };
 
