@@ -5,7 +5,7 @@
 
 use crate::arena::{self, Caps};
 use crate::place::FileNames;
-use crate::style::{Style, wrap};
+use crate::style::{Style, flow, wrap};
 use crate::view::{ChildFate, ChildView, ChosenBy, Class, Outcome, RunView, Sight};
 use crate::{escape, finding, quantity};
 use arenascope_event::Lost;
@@ -287,14 +287,13 @@ fn closing(out: &mut dyn Write, run: &RunView, style: &Style) -> fmt::Result {
     let lost_words = format!("{} lost", quantity::count(lost));
     let items = [
         finding::tally(&run.findings),
-        format!(
-            "{}, {}",
-            quantity::counted(run.events, "event"),
-            if lost > 0 { style.red(&lost_words) } else { lost_words }
-        ),
+        format!("{}, {lost_words}", quantity::counted(run.events, "event")),
         format!("trace {trace}"),
     ];
-    writeln!(out, "{}", items.join(style.dot()))?;
+    for line in flow(&items, style.dot(), style.columns()) {
+        let line = if lost > 0 { line.replace(&lost_words, &style.red(&lost_words)) } else { line };
+        writeln!(out, "{line}")?;
+    }
     let moment = interesting_moment(run);
     match moment {
         Some(event) => writeln!(out, "  arenascope show {trace} --at '#{event}'"),

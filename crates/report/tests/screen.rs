@@ -165,7 +165,8 @@ fn the_same_in_ascii_on_a_narrow_screen() {
         expect![[r#"
             watched  arena_init, arena_alloc, arena_free (found by shape)
 
-            arena 1 "arena"   256 B in a 4 KiB mapping   peak 128 B (50 %)   4 blocks
+            arena 1 "arena"   256 B in a 4 KiB mapping   peak 128 B (50 %)
+              4 blocks
               created    main  09b_arena_scope_leak_tracer.c:61
               destroyed  main  09b_arena_scope_leak_tracer.c:84
               +0 |1# 32 #|2# 32 #|3 nobody's |4# 32 #|... 128 free ...| +256
@@ -182,7 +183,8 @@ fn the_same_in_ascii_on_a_narrow_screen() {
                          overwritten before anything reads it
               next       keep the pointer, or drop the call
 
-            1 finding, 0 notes, 7 events, 0 lost, trace 09b_arena_scope_leak_tracer.4711.ascope
+            1 finding, 0 notes, 7 events, 0 lost
+              trace 09b_arena_scope_leak_tracer.4711.ascope
               arenascope show 09b_arena_scope_leak_tracer.4711.ascope --at '#4'
         "#]],
     );

@@ -484,7 +484,8 @@ fn findings_in_full_tell_the_callers_and_what_would_disprove_them() {
                          at #8 the block's bytes are still zero
               disproof   an instruction after the call that reads the result before it is overwritten, on any
                          path; or another pointer that reaches the block: an array that grows by consecutive
-                         calls, an allocator that keeps the address in its own struct
+                         calls, an allocator that keeps the address in its own struct; or a use that left
+                         nothing but zeros
               next       keep the pointer, or drop the call
 
             1 finding, 0 notes
@@ -650,4 +651,33 @@ fn a_capture_over_adjacent_mappings_gives_each_arena_its_own_bytes() {
 
 fn capture(reason: CaptureReason, base: u64, len: u64) -> EventKind {
     EventKind::Capture { arena: ARENA, reason, base: Address(base), len, bytes: BlobId(0) }
+}
+
+#[test]
+fn a_narrow_screen_wraps_the_head_the_life_and_the_closing() {
+    let narrow = Style { width: 40, ..Style::PIPE };
+    let told = tell(&facts(), &seed_09b(), None, &Selection::GLANCE, narrow);
+    let mut out = String::new();
+    screen::write(&mut out, &told.view, "/src", &narrow).expect("a String takes everything");
+    check(
+        |text| {
+            let kept = |line: &&str| {
+                ["arena 1", "  peak", "  4 bl", "  created", "1 finding,", "  trace"]
+                    .iter()
+                    .any(|head| line.starts_with(head))
+            };
+            out.lines().filter(kept).for_each(|line| {
+                text.push_str(line);
+                text.push('\n');
+            });
+        },
+        expect![[r#"
+            arena 1 "arena"
+              peak 128 B (50 %)   4 blocks
+              created    main  09b.c:61
+              4 blocks of 128 B in all: 4 x 32 B
+            1 finding, 0 notes · 11 events, 0 lost
+              trace 09b.4711.ascope
+        "#]],
+    );
 }
