@@ -498,9 +498,14 @@ fn nothing_watched(seen: &[Seen], job: &Job, notes: &[String], remarks: &[String
     let stripped = job.program.image.as_ref().filter(|image| image.is_stripped() && !image.has_debug_info());
     let notes = match stripped {
         // What the search for shapes misses went with the symbols.
-        Some(image) if !notes.is_empty() => vec![given::stripped(image), given::with_symbols(image)],
+        Some(image) if !notes.is_empty() => {
+            std::iter::once(given::stripped(image)).chain(given::with_symbols(image)).collect()
+        }
         _ => notes.to_vec(),
     };
+    // The search may have named the role of the function that comes nearest.
+    let told = notes.iter().find_map(|note| Some(note.split_once("--alloc '")?.1.split_once('\'')?.0.to_owned()));
+    let role = told.unwrap_or_else(|| "my_alloc(arena, size) -> block".to_owned());
     for sentence in not_watched.into_iter().chain(notes).chain(remarks.iter().cloned()) {
         say(&sentence);
     }
@@ -520,7 +525,7 @@ fn nothing_watched(seen: &[Seen], job: &Job, notes: &[String], remarks: &[String
         say(&format!("to see it: {}", without_inlining(job)));
     } else {
         let late = if starts_others { "--late " } else { "" };
-        let role = "--alloc 'my_alloc(arena, size) -> block'";
+        let role = format!("--alloc '{role}'");
         let which = if stripped.is_some() { "or name functions that it exports" } else { "name its functions" };
         say(&format!("{which}: arenascope run {late}{role} {}", job.command));
     }

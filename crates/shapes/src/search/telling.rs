@@ -104,12 +104,42 @@ impl Search<'_, '_, '_> {
         if self.notes.is_empty() {
             self.notes.push(if self.functions.is_empty() {
                 "the debug information describes no functions: compile with -g, or name the functions by role".into()
+            } else if let Some(nearest) = self.nearest() {
+                nearest
             } else {
                 "no function takes an arena and a size and hands out memory of that arena: if there is one, name it by role".into()
             });
         }
         self.note_damage();
         Candidates { notes: self.notes, considered, ..Candidates::default() }
+    }
+
+    /// What is said of the candidate that comes nearest to an alloc function: why it was not chosen, and its role ready to
+    /// be typed. One that nothing speaks against in so many words is not worth naming.
+    fn nearest(&self) -> Option<String> {
+        let reason = |candidate: &Candidate| {
+            let weakness = || candidate.verdict.because.iter().find(|because| because.contains(", not "));
+            candidate.verdict.objection.as_ref().or(candidate.dropped.as_ref()).or_else(weakness).cloned()
+        };
+        let ranked = self.candidates.iter().filter(|candidate| !candidate.unseen).filter_map(|candidate| {
+            let scored = self.alloc_scored(candidate).filter(|scored| scored.score > 0)?;
+            // What hands on another function's block is the second choice.
+            let rank = (candidate.dropped.is_none(), scored.score, std::cmp::Reverse(scored.decl.function));
+            Some((rank, reason(candidate)?, candidate))
+        });
+        let (_, reason, candidate) = ranked.max_by(|a, b| a.0.cmp(&b.0))?;
+        let decl = self.alloc_decl(candidate)?;
+        let arguments: Vec<&str> = decl.arguments.iter().map(|argument| argument.word()).collect();
+        let result = match decl.result {
+            Result_::Ignored => String::new(),
+            result => format!(" -> {}", result.word()),
+        };
+        let name = &decl.function;
+        let role = format!("{name}({}){result}", arguments.join(", "));
+        Some(format!(
+            "{name} looks like a function that hands out memory of an arena, but {reason}: if it is one, say --alloc '{role}' \
+             (--explain tells what was considered)"
+        ))
     }
 
     pub(super) fn note_damage(&mut self) {
