@@ -151,7 +151,7 @@ fn nowhere(role: &Given, library: Option<&str>, name: &str, program: &Image, lib
     const LATE: &str = "--late if a library loaded later or another program it starts has it";
     if program.is_stripped() {
         let _ = write!(error, "\n{}", stripped(program));
-        return CliError::usage(error).hint(format!("{}\n{LATE}", with_symbols(program)));
+        return CliError::usage(error).hint(format!("{}\n{LATE}", with_symbols(program).join("\n")));
     }
     CliError::usage(error).hint(format!("the name as `nm -C {}` shows it\n{LATE}", program.path().display()))
 }
@@ -174,15 +174,17 @@ pub fn stripped(program: &Image) -> String {
     format!("{} is stripped of its symbols: only the functions that it exports have names", program.path().display())
 }
 
-/// How to get the symbols of a stripped program back.
-pub fn with_symbols(program: &Image) -> String {
-    let mut at = String::new();
+/// How to get the symbols of a stripped program back: what to do, and where debug files are looked for.
+pub fn with_symbols(program: &Image) -> [String; 2] {
+    let mut by_id = String::new();
     if let Some((first, rest)) = program.build_id().split_first() {
         let rest: String = rest.iter().map(|byte| format!("{byte:02x}")).collect();
-        let _ = write!(at, "/usr/lib/debug/.build-id/{first:02x}/{rest}.debug, or ");
+        let _ = write!(by_id, "/usr/lib/debug/.build-id/{first:02x}/{rest}.debug, and ");
     }
-    format!(
-        "compile with -g and without -s (and no strip), or install its debug file: looked for at {at}under the name in its \
-         .gnu_debuglink beside the program, in .debug/ there, and below /usr/lib/debug"
-    )
+    [
+        "compile with -g and without -s (and no strip), or install its debug file".into(),
+        format!(
+            "it is looked for at {by_id}by the name in its .gnu_debuglink: beside the program, in .debug/ there, below /usr/lib/debug"
+        ),
+    ]
 }

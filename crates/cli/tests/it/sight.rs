@@ -21,7 +21,7 @@ fn golden(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/goldens").join(format!("09b-{name}.txt"))
 }
 
-/// Digits of the pid in `NAME.PID.ascope`, addresses and the folder are different in every run.
+/// Digits of the pid in `NAME.PID.ascope`, addresses, build ids and the folder are different in every run.
 fn normalised(screen: &str, place: &Place) -> String {
     let screen = screen.replace(&place.path().to_string_lossy().into_owned(), "FOLDER");
     let root = crate::harness::root();
@@ -35,7 +35,11 @@ fn normalised(screen: &str, place: &Place) -> String {
                     Some((name, pid)) if pid.chars().all(|c| c.is_ascii_digit()) => format!("{name}.PID.ascope{after}"),
                     _ => word.to_owned(),
                 },
-                None => word.to_owned(),
+                // Debug information knows the folder, and the build id hashes it.
+                None => match word.split_once(".build-id/") {
+                    Some((before, _)) => format!("{before}.build-id/ID"),
+                    None => word.to_owned(),
+                },
             })
             .collect();
         out.push_str(words.join(" ").trim_end());
