@@ -348,7 +348,7 @@ impl Model {
         let unused = |arena: &&mut ModelArena| {
             let presumed = |extent: &&ModelExtent| extent.presumed && extent.region == Some(region);
             let untouched = arena.explicit && arena.born == arena.last_event && arena.allocs == 0;
-            arena.ended.is_none() && untouched && arena.standing().iter().any(|extent| presumed(&extent))
+            arena.ended.is_none() && untouched && arena.standing().iter().any(presumed)
         };
         let arena = self.arenas.iter_mut().rev().find(unused)?;
         (arena.key, arena.object) = (Some(key), object);
