@@ -61,7 +61,7 @@ struct Seen {
     written: u64,
     /// Captured, and nothing can be told.
     unclear: u64,
-    /// Captured in memory that was used before: as if not captured, but for an array.
+    /// Captured in memory that was used before: as if not captured.
     reused: u64,
 }
 
@@ -105,7 +105,7 @@ impl Tally {
         let array = self.count > 1 && self.contiguous.saturating_add(1) >= self.count;
         match self.seen {
             Seen { written: 1.., .. } => None,
-            Seen { zero: 1.., unclear: 0, reused, .. } if reused == 0 || !array => {
+            Seen { zero: 1.., unclear: 0, .. } => {
                 let (first, capture) = self.untouched?;
                 if array && first.block.size <= ELEMENT_BYTES {
                     return Some(Verdict::Unproved {

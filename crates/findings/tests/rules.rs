@@ -265,6 +265,13 @@ fn the_first_life_decides_and_later_ones_change_nothing() {
         story = story.nowhere().capture(0, CaptureReason::Reset, 0x1000, 128).reset(0);
     }
     assert_eq!(third(story, &nine_b_bytes()), [(Class::Finding, Certainty::Certain)]);
+    // Each right behind another block: the bytes convict, and how sure is another question.
+    let mut story = Table::new().map(0x1000, 4096);
+    for _ in 0..4 {
+        story = story.at(0).alloc(0, 0x1000, 64).at(2).alloc(0, 0x1040, 32).at(3).alloc(0, 0x1060, 32);
+        story = story.nowhere().capture(0, CaptureReason::Reset, 0x1000, 128).reset(0);
+    }
+    assert_eq!(third(story, &nine_b_bytes()), [(Class::Finding, Certainty::Likely)]);
 }
 
 #[test]
