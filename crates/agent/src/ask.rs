@@ -5,7 +5,7 @@
 
 use crate::stubs;
 use arenascope_plan::{
-    Done, Failure, Hello, LibcFunction, MESSAGE_LIMIT, ModuleEntry, PlanReader, Purpose, Writer, write_done,
+    Done, Failure, Hello, LibcFunction, MESSAGE_LIMIT, ModuleEntry, PlanReader, Preload, Purpose, Writer, write_done,
     write_hello_head, write_module,
 };
 use arenascope_record::Space;
@@ -96,11 +96,36 @@ impl Answer {
     }
 }
 
+/// The answer before an exec, in the message buffer.
+pub struct ExecAnswer {
+    buffer: Lent,
+    used: usize,
+}
+
+impl ExecAnswer {
+    /// What it says.
+    pub fn preload(&self) -> Option<Preload<'_>> {
+        Preload::read(self.buffer.0.get(..self.used)?)
+    }
+}
+
+/// Asks how to get into `program`, which is about to be executed.
+pub fn ask_before_exec(program: &[u8]) -> Option<ExecAnswer> {
+    let Answer { buffer, used, .. } = ask_about(Purpose::Exec, 0, program)?;
+    Some(ExecAnswer { buffer, used })
+}
+
 /// Asks the launcher. `None`: it is gone, or it is not ours, or the message does not fit.
 pub fn ask(purpose: Purpose, fork_id: u64) -> Option<Answer> {
-    let buffer = Lent::take()?;
     let mut program = [0u8; 1024];
-    let program = program_path(&mut program);
+    ask_about(purpose, fork_id, program_path(&mut program))
+}
+
+fn ask_about(purpose: Purpose, fork_id: u64, program: &[u8]) -> Option<Answer> {
+    if arenascope_record::quiet::is_on() {
+        return None;
+    }
+    let buffer = Lent::take()?;
     let pid = rustix::process::getpid().as_raw_nonzero().get() as u32;
     let parent_pid = rustix::process::getppid().map_or(0, |parent| parent.as_raw_nonzero().get() as u32);
     let hello = Hello {
@@ -116,7 +141,9 @@ pub fn ask(purpose: Purpose, fork_id: u64) -> Option<Answer> {
     };
     let mut out = Writer::new(buffer.0);
     write_hello_head(&hello, &mut out);
-    for_each_module(&mut |module| write_module(&module, &mut out));
+    if purpose != Purpose::Exec {
+        for_each_module(&mut |module| write_module(&module, &mut out));
+    }
     let used = out.finish()?;
     let socket = reach_launcher()?;
     send_message(&socket, buffer.0.get(..used)?)?;
@@ -137,20 +164,7 @@ fn reach_launcher() -> Option<OwnedFd> {
 fn socket_name(pid: u32, name: &mut [u8; 32]) -> usize {
     let mut out = Writer::new(name);
     out.raw(b"arenascope.");
-    let mut digits = [0u8; 10];
-    let mut rest = pid;
-    let mut first = digits.len();
-    while first > 0 {
-        first = first.wrapping_sub(1);
-        if let Some(digit) = digits.get_mut(first) {
-            *digit = b'0'.wrapping_add((rest % 10) as u8);
-        }
-        rest /= 10;
-        if rest == 0 {
-            break;
-        }
-    }
-    out.raw(digits.get(first..).unwrap_or(&[]));
+    out.decimal(pid);
     out.finish().unwrap_or(0)
 }
 
@@ -227,9 +241,20 @@ fn libc_addresses() -> [u64; LibcFunction::COUNT] {
 pub fn for_each_module(each: &mut dyn FnMut(ModuleEntry<'_>)) {
     let mut each = each;
     let data: *mut &mut dyn FnMut(ModuleEntry<'_>) = &mut each;
+    // Not by its name: a sanitizer in the program may have its own, which must not be called before it has started.
+    // SAFETY: dlsym with a NUL-terminated name; it only looks up.
+    let function = unsafe { libc::dlsym(libc::RTLD_NEXT, c"dl_iterate_phdr".as_ptr()) };
+    if function.is_null() {
+        return;
+    }
+    type Iterate = unsafe extern "C" fn(OneModule, *mut c_void) -> c_int;
+    // SAFETY: the C library's dl_iterate_phdr has this signature (link.h).
+    let iterate = unsafe { core::mem::transmute::<*mut c_void, Iterate>(function) };
     // SAFETY: `one_module` casts `data` back to exactly this type; `each` outlives the call.
-    unsafe { libc::dl_iterate_phdr(Some(one_module), data.cast()) };
+    unsafe { iterate(one_module, data.cast()) };
 }
+
+type OneModule = unsafe extern "C" fn(*mut libc::dl_phdr_info, usize, *mut c_void) -> c_int;
 
 unsafe extern "C" fn one_module(info: *mut libc::dl_phdr_info, _: usize, data: *mut c_void) -> c_int {
     // SAFETY: the dynamic linker passes a valid record for the length of this call.

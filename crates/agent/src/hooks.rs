@@ -1,7 +1,7 @@
 //! Which handler serves which hook. Called by the stubs.
 
 use crate::stubs::Frame;
-use crate::{memory, process, roles, signals, state};
+use crate::{memory, process, roles, seccomp, signals, state};
 use arenascope_plan::HookKind;
 
 /// The function is called with a copy of its stack arguments, and its return is seen.
@@ -18,6 +18,7 @@ pub extern "C" fn on_enter(frame: &mut Frame) -> u32 {
     match hook.kind {
         kind if kind.is_role() => roles::enter(frame, hook),
         HookKind::Fork => process::fork_enter(frame),
+        HookKind::Prctl => seccomp::prctl_enter(frame),
         _ => memory::enter(frame, hook.kind),
     }
 }
@@ -31,6 +32,7 @@ pub extern "C" fn on_exit(frame: &mut Frame) {
         HookKind::Dlopen => process::dlopen_exit(frame),
         HookKind::Sigaction => signals::sigaction_exit(frame),
         HookKind::Signal => signals::signal_exit(frame),
+        HookKind::Prctl => seccomp::prctl_exit(frame),
         kind => memory::exit(frame, kind),
     }
 }
@@ -42,8 +44,10 @@ pub extern "C" fn on_before(frame: &mut Frame) {
         HookKind::HeapFree => memory::heap_free(frame),
         HookKind::PthreadCreate => process::pthread_create(frame),
         HookKind::Vfork | HookKind::Spawn => process::vfork(frame),
+        HookKind::Syscall => seccomp::syscall(frame),
         HookKind::ExitNow => process::exit_now(frame),
-        HookKind::Execve | HookKind::Fexecve => process::exec(frame),
+        HookKind::Execve => process::exec(frame),
+        HookKind::Fexecve => process::exec_descriptor(frame),
         _ => {}
     }
 }

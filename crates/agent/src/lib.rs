@@ -3,7 +3,7 @@
 //! ```text
 //!   start    before everyone else: memory, launcher's plan, patches      ask     the talk with the launcher
 //!   stubs    registers saved, both sides of a hooked call (assembly)     hooks   which handler serves which hook
-//!   roles    arena functions    memory    mmap and malloc    process    fork, exec, threads, exit    signals
+//!   roles    arena functions    memory    mmap and malloc    process    fork, exec, threads, exit    signals   seccomp
 //! ```
 //!
 //! Relied on: the host never fails through us. No panic, no allocation, no lock, no text; errno, registers and flags of
@@ -17,6 +17,7 @@ mod hooks;
 mod memory;
 mod process;
 mod roles;
+mod seccomp;
 mod signals;
 mod start;
 mod state;

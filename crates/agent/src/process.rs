@@ -7,8 +7,8 @@
 use crate::ask;
 use crate::state::{self, Inside};
 use crate::stubs::{self, Frame};
-use arenascope_plan::Purpose;
-use arenascope_record::{Record, Thread, Zeroed, for_each_mapping, read_own_memory};
+use arenascope_plan::{Purpose, Writer};
+use arenascope_record::{Record, Thread, Zeroed, for_each_mapping, quiet, read_own_memory};
 use core::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use rustix::mm::{MapFlags, ProtFlags, mmap_anonymous, munmap};
 
@@ -17,6 +17,9 @@ use rustix::mm::{MapFlags, ProtFlags, mmap_anonymous, munmap};
 static FORKS: AtomicU64 = AtomicU64::new(0);
 
 fn own_pid() -> u32 {
+    if let (true, Some(recorder)) = (quiet::is_on(), state::recorder()) {
+        return recorder.pid();
+    }
     rustix::process::getpid().as_raw_nonzero().get() as u32
 }
 
@@ -24,15 +27,28 @@ fn own_pid() -> u32 {
 pub fn fork_enter(frame: &mut Frame) -> u32 {
     let pid = u64::from(own_pid());
     let fork_id = (pid << 32) | (FORKS.fetch_add(1, Relaxed).wrapping_add(1) & 0xffff_ffff);
-    frame.stash = [fork_id, 0, 0, 0, 0, 0, 0];
+    // A child that cannot ask (seccomp) is not waited for.
+    let announced = match state::recorder() {
+        Some(recorder) if recorder.enabled() && recorder.alive() && !quiet::is_on() => {
+            recorder.fork_begins();
+            1
+        }
+        _ => 0,
+    };
+    frame.stash = [fork_id, announced, 0, 0, 0, 0, 0];
     crate::hooks::CALL
 }
 
 /// `fork` returned, in one of the two processes.
 pub fn fork_exit(frame: &mut Frame) {
-    let [fork_id, ..] = frame.stash;
+    let [fork_id, announced, ..] = frame.stash;
     match frame.rax as u32 as i32 {
         0 => child(fork_id),
+        -1 if announced != 0 => {
+            if let Some(recorder) = state::recorder() {
+                recorder.fork_failed();
+            }
+        }
         child if child > 0 => {
             let Some(mut inside) = Inside::enter(frame.entry, false) else { return };
             let recorder = inside.recorder;
@@ -52,6 +68,13 @@ pub fn child_without_notice() {
 /// In a forked child: asks for a trace of its own. Without one (the launcher is gone) the child goes on unrecorded.
 #[cold]
 fn child(fork_id: u64) {
+    // The parent's other threads may have been on these stacks; they are not in this process.
+    arenascope_record::only_this_thread();
+    arenascope_record::on_own_stack(|| child_here(fork_id));
+}
+
+#[inline(never)]
+fn child_here(fork_id: u64) {
     let Some(recorder) = state::recorder() else { return };
     if !recorder.enabled() {
         return;
@@ -143,36 +166,65 @@ pub fn preload_path() -> &'static [u8] {
     unsafe { core::slice::from_raw_parts(start, PRELOAD_BYTES.load(Relaxed)) }
 }
 
-/// execve or fexecve is entered: (path or descriptor, arguments, environment).
+/// execve is entered: (path, arguments, environment).
 pub fn exec(frame: &mut Frame) {
+    arenascope_record::on_own_stack(|| exec_here(frame));
+}
+
+fn exec_here(frame: &mut Frame) {
     let pid = own_pid();
+    let mut room = [0u8; 1024];
+    let got = read_own_memory(pid, frame.rdi, &mut room);
+    let read = room.get(..got).unwrap_or(&[]);
+    let end = read.iter().position(|byte| *byte == 0).unwrap_or(read.len());
+    exec_of(frame, pid, read.get(..end).unwrap_or(&[]));
+}
+
+/// fexecve is entered: (descriptor, arguments, environment).
+pub fn exec_descriptor(frame: &mut Frame) {
+    arenascope_record::on_own_stack(|| exec_descriptor_here(frame));
+}
+
+fn exec_descriptor_here(frame: &mut Frame) {
+    let mut room = [0u8; 32];
+    let mut out = Writer::new(&mut room);
+    out.raw(b"/proc/self/fd/");
+    out.decimal(frame.rdi as u32);
+    let used = out.finish().unwrap_or(0);
+    exec_of(frame, own_pid(), room.get(..used).unwrap_or(&[]));
+}
+
+fn exec_of(frame: &mut Frame, pid: u32, path: &[u8]) {
     if let Some(mut inside) = Inside::enter(frame.entry, false) {
         let recorder = inside.recorder;
         if recorder.pid() == pid {
-            let mut path = [0u8; 1024];
-            let got = read_own_memory(pid, frame.rdi, &mut path);
-            let read = path.get(..got).unwrap_or(&[]);
-            let end = read.iter().position(|byte| *byte == 0).unwrap_or(read.len());
-            let path = read.get(..end).unwrap_or(&[]);
             recorder.note(inside.thread(), Some(frame.call()), &Record::Exec { path });
         }
     }
-    if let Some(environment) = with_preload(frame.rdx) {
+    if let Some(environment) = with_preload(frame.rdx, path) {
         frame.rdx = environment;
     }
 }
 
 const VARIABLE: &[u8] = b"LD_PRELOAD=";
 
-/// A copy of the environment at `environment` in which LD_PRELOAD begins with us; its address. `None`: leave it as it is
-/// (the launcher is gone, there is no memory, the environment cannot be read).
+/// A copy of the environment at `environment` in which LD_PRELOAD ends with us (see `start::take_preload`); its address.
+/// `None`: leave it as it is (the launcher is gone or advises against it, there is no memory, the environment cannot be
+/// read).
 ///
 /// The copy lives in a mapping that exec discards; after a failed exec the next one reuses it.
-fn with_preload(environment: u64) -> Option<u64> {
+fn with_preload(environment: u64, program: &[u8]) -> Option<u64> {
     let preload = preload_path();
-    if preload.is_empty() || !launcher_is_there() {
+    if preload.is_empty() || quiet::is_on() || !launcher_is_there() {
         return None;
     }
+    // Another thread may be asking something: then the new program is taken for an ordinary one.
+    let answer = ask::ask_before_exec(program);
+    let advice = answer.as_ref().and_then(ask::ExecAnswer::preload);
+    if advice.is_some_and(|advice| !advice.wanted) {
+        return None;
+    }
+    let mut before = advice.map_or(&[][..], |advice| advice.before);
     let pid = own_pid();
     let mut count = 0u64;
     let mut existing = 0u64;
@@ -193,32 +245,41 @@ fn with_preload(environment: u64) -> Option<u64> {
         }
     }
     let existing_bytes = if existing == 0 { 0 } else { string_length(pid, existing)? };
+    if existing_bytes > 0 {
+        // What stands there comes first without us too, and a sanitizer says what it has to say about that.
+        before = &[];
+    }
     let vector_bytes = count.wrapping_add(2).wrapping_mul(8);
-    let string_bytes =
-        (VARIABLE.len() as u64).wrapping_add(preload.len() as u64).wrapping_add(existing_bytes).wrapping_add(2);
+    let string_bytes = (VARIABLE.len() as u64)
+        .wrapping_add(existing_bytes)
+        .wrapping_add(b"::".len() as u64)
+        .wrapping_add(before.len() as u64)
+        .wrapping_add(preload.len() as u64)
+        .wrapping_add(1);
     let memory = exec_memory(vector_bytes.wrapping_add(string_bytes))?;
     let string = memory.wrapping_add(vector_bytes);
-    let mut at = string;
-    for part in [VARIABLE, preload] {
+    poke(string, VARIABLE);
+    let mut at = string.wrapping_add(VARIABLE.len() as u64);
+    if existing != 0 {
+        copy(pid, existing, at, existing_bytes);
+        at = at.wrapping_add(existing_bytes);
+        poke(at, b"::");
+        at = at.wrapping_add(2);
+    }
+    for part in [before, preload, b"\0"] {
         poke(at, part);
         at = at.wrapping_add(part.len() as u64);
     }
-    if existing_bytes > 0 {
-        poke(at, b":");
-        at = at.wrapping_add(1);
-        copy(pid, existing, at, existing_bytes);
-        at = at.wrapping_add(existing_bytes);
-    }
-    poke(at, b"\0");
     let mut to = memory;
-    poke(to, &string.to_le_bytes());
-    to = to.wrapping_add(8);
     for index in 0..count {
         let from = read_word(pid, environment.wrapping_add(index.wrapping_mul(8)))?;
-        if existing != 0 && from == existing.wrapping_sub(VARIABLE.len() as u64) {
-            continue;
-        }
-        poke(to, &from.to_le_bytes());
+        let is_ours = existing != 0 && from == existing.wrapping_sub(VARIABLE.len() as u64);
+        let entry = if is_ours { string } else { from };
+        poke(to, &entry.to_le_bytes());
+        to = to.wrapping_add(8);
+    }
+    if existing == 0 {
+        poke(to, &string.to_le_bytes());
         to = to.wrapping_add(8);
     }
     poke(to, &[0; 8]);

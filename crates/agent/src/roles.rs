@@ -193,50 +193,54 @@ pub fn exit(frame: &mut Frame, hook: &Hook) {
             let block = word_at(recorder, get(frame, SECOND));
             recorder.alloc(thread, get(frame, OBJECT), block, get(frame, SIZE), get(frame, FIRST), frame.call());
         }
-        HookKind::Create | HookKind::Resize | HookKind::Mark => made(recorder, thread, frame, hook),
+        HookKind::Create => arenascope_record::on_own_stack(|| created(recorder, thread, frame, hook)),
+        HookKind::Resize | HookKind::Mark => made(recorder, thread, frame, hook),
         _ => {}
     }
 }
 
-/// Create, resize, mark: recorded when the result is known.
+/// Create: recorded when the result is known.
+fn created(recorder: &Recorder, thread: &mut Thread, frame: &Frame, hook: &Hook) {
+    let call = Some(frame.call());
+    let nested = thread.events.wrapping_sub(get(frame, EVENTS));
+    let object = if hook.takes_result {
+        frame.rax
+    } else if hook.sources.arena_out.is_present() {
+        word_at(recorder, get(frame, THIRD))
+    } else {
+        get(frame, OBJECT)
+    };
+    let global = !hook.takes_result && !hook.sources.arena_out.is_present() && !hook.sources.arena.is_present();
+    if object == 0 && !global {
+        return;
+    }
+    let parent = match get(frame, FIRST) {
+        0 => None,
+        parent => recorder.arena(thread, parent).map(|entry| entry.key.load(Relaxed)),
+    };
+    let mut name = [0u8; NAME_BYTES];
+    let name = match get(frame, SECOND) {
+        0 => None,
+        address => {
+            let got = read_name(recorder, address, &mut name);
+            name.get(..got)
+        }
+    };
+    let Some(entry) = recorder.arena(thread, object) else { return };
+    if nested == 0 {
+        entry.clear_spans();
+    }
+    let size = hook.sources.size.is_present().then(|| get(frame, SIZE));
+    let order = entry.order.fetch_add(1, Relaxed);
+    let arena = entry.key.load(Relaxed);
+    recorder.note(thread, call, &Record::Create { arena, order, size, parent, name, nested });
+}
+
+/// Resize, mark: recorded when the result is known.
 #[cold]
 fn made(recorder: &Recorder, thread: &mut Thread, frame: &Frame, hook: &Hook) {
     let call = Some(frame.call());
-    let nested = thread.events.wrapping_sub(get(frame, EVENTS));
     match hook.kind {
-        HookKind::Create => {
-            let object = if hook.takes_result {
-                frame.rax
-            } else if hook.sources.arena_out.is_present() {
-                word_at(recorder, get(frame, THIRD))
-            } else {
-                get(frame, OBJECT)
-            };
-            let global = !hook.takes_result && !hook.sources.arena_out.is_present() && !hook.sources.arena.is_present();
-            if object == 0 && !global {
-                return;
-            }
-            let parent = match get(frame, FIRST) {
-                0 => None,
-                parent => recorder.arena(thread, parent).map(|entry| entry.key.load(Relaxed)),
-            };
-            let mut name = [0u8; NAME_BYTES];
-            let name = match get(frame, SECOND) {
-                0 => None,
-                address => {
-                    let got = read_name(recorder, address, &mut name);
-                    name.get(..got)
-                }
-            };
-            let Some(entry) = recorder.arena(thread, object) else { return };
-            if nested == 0 {
-                entry.clear_spans();
-            }
-            let size = hook.sources.size.is_present().then(|| get(frame, SIZE));
-            let order = entry.order.fetch_add(1, Relaxed);
-            let arena = entry.key.load(Relaxed);
-            recorder.note(thread, call, &Record::Create { arena, order, size, parent, name, nested });
-        }
         HookKind::Resize => {
             let Some(entry) = recorder.arena(thread, get(frame, OBJECT)) else { return };
             let new = if hook.takes_result { frame.rax } else { word_at(recorder, get(frame, SECOND)) };

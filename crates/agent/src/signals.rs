@@ -2,6 +2,9 @@
 //!
 //! Only signals whose disposition is the default get a handler of ours, and the host never sees it: asked for the old
 //! action, `sigaction` and `signal` answer "default". A handler the host installs itself replaces ours.
+//!
+//! Actions are set by system calls of our own: the C library's `sigaction` may be a sanitizer's, which warns or crashes
+//! when it is called before that sanitizer has started, and we start before everyone.
 #![allow(unsafe_code, reason = "signal handlers")]
 
 use crate::state::Inside;
@@ -10,7 +13,6 @@ use arenascope_event::CaptureReason;
 use arenascope_record::Record;
 use core::ffi::{c_int, c_void};
 use core::mem::MaybeUninit;
-use core::ptr::{null, null_mut};
 
 /// Signals whose default ends the process and that programs die of in practice. The first four are also faults.
 const FATAL: [c_int; 15] = [
@@ -31,25 +33,104 @@ const FATAL: [c_int; 15] = [
     libc::SIGUSR2,
 ];
 
+/// What the kernel keeps for a signal (`struct kernel_sigaction`, arch/x86/include/asm/signal.h).
+#[derive(Clone, Copy, Default)]
+#[repr(C)]
+struct Action {
+    handler: u64,
+    flags: u64,
+    restorer: u64,
+    mask: u64,
+}
+
+/// SA_RESTORER (arch/x86/include/uapi/asm/signal.h); the C library hides it.
+const SA_RESTORER: u64 = 0x0400_0000;
+
+core::arch::global_asm!(
+    // The very bytes that unwinders and debuggers know a signal frame by (gcc's linux-unwind.h): mov rax, 15; syscall.
+    ".globl ascope_restorer",
+    ".hidden ascope_restorer",
+    ".type ascope_restorer, @function",
+    ".balign 16",
+    "nop",
+    "ascope_restorer:",
+    ".byte 0x48, 0xc7, 0xc0, 0x0f, 0x00, 0x00, 0x00",
+    "syscall",
+    ".size ascope_restorer, . - ascope_restorer",
+);
+
+unsafe extern "C" {
+    fn ascope_restorer();
+}
+
+/// rt_sigaction; true when it succeeded.
+fn set_action(signal: c_int, new: Option<&Action>, old: Option<&mut Action>) -> bool {
+    let new = new.map_or(0, |action| core::ptr::from_ref(action) as u64);
+    let old = old.map_or(0, |action| core::ptr::from_mut(action) as u64);
+    let result: i64;
+    // SAFETY: rt_sigaction (13 on x86-64) reads one `struct kernel_sigaction` at `new` and writes one at `old`, each null
+    // or a borrowed `Action`; the last argument is the size of its mask. Handlers that we pass have the signature that
+    // SA_SIGINFO asks for.
+    unsafe {
+        core::arch::asm!(
+            "syscall",
+            inlateout("rax") 13i64 => result,
+            in("rdi") i64::from(signal),
+            in("rsi") new,
+            in("rdx") old,
+            in("r10") 8u64,
+            lateout("rcx") _,
+            lateout("r11") _,
+            options(nostack),
+        );
+    }
+    result == 0
+}
+
 /// Installs the handlers. Before any hook is laid, so that none of this is seen.
 pub fn install() {
     for signal in FATAL {
-        let mut old = MaybeUninit::<libc::sigaction>::zeroed();
-        // SAFETY: asks for the present action; `old` is a valid place.
-        if unsafe { libc::sigaction(signal, null(), old.as_mut_ptr()) } != 0 {
-            continue;
-        }
-        // SAFETY: zeroed, and then filled by the call.
-        let old = unsafe { old.assume_init() };
-        if old.sa_sigaction == libc::SIG_DFL {
-            let mut new = old;
-            new.sa_sigaction = handler_address();
+        let mut old = Action::default();
+        if set_action(signal, None, Some(&mut old)) && old.handler == libc::SIG_DFL as u64 {
             // NODEFER: dying by the same signal again needs it unblocked. ONSTACK: a stack overflow is survivable where
             // the host has an alternate stack, and ends in SIGSEGV as it would have where it has none.
-            new.sa_flags = libc::SA_SIGINFO | libc::SA_NODEFER | libc::SA_ONSTACK;
-            // SAFETY: the handler has the signature that SA_SIGINFO asks for.
-            unsafe { libc::sigaction(signal, &new, null_mut()) };
+            let flags = libc::SA_SIGINFO | libc::SA_NODEFER | libc::SA_ONSTACK;
+            let new = Action {
+                handler: handler_address() as u64,
+                flags: flags as u64 | SA_RESTORER,
+                restorer: ascope_restorer as *const () as u64,
+                mask: 0,
+            };
+            set_action(signal, Some(&new), None);
         }
+    }
+}
+
+/// Takes our handlers away again.
+pub fn uninstall() {
+    for signal in FATAL {
+        let mut old = Action::default();
+        if set_action(signal, None, Some(&mut old)) && old.handler == handler_address() as u64 {
+            set_action(signal, Some(&Action::default()), None);
+        }
+    }
+}
+
+/// Sends `signal` to this thread.
+fn raise(signal: c_int) {
+    let (pid, tid) = (rustix::process::getpid(), rustix::thread::gettid());
+    // SAFETY: tgkill (234 on x86-64) takes three integers and touches no memory.
+    unsafe {
+        core::arch::asm!(
+            "syscall",
+            inlateout("rax") 234i64 => _,
+            in("rdi") i64::from(pid.as_raw_nonzero().get()),
+            in("rsi") i64::from(tid.as_raw_nonzero().get()),
+            in("rdx") i64::from(signal),
+            lateout("rcx") _,
+            lateout("r11") _,
+            options(nostack),
+        );
     }
 }
 
@@ -59,9 +140,8 @@ fn handler_address() -> libc::sighandler_t {
 
 /// A fatal signal arrived.
 extern "C" fn dies(signal: c_int, info: *const libc::siginfo_t, context: *mut c_void) {
-    let mut default = MaybeUninit::<libc::sigaction>::zeroed();
-    // SAFETY: zeroed is the default action with an empty mask (SIG_DFL is 0).
-    unsafe { libc::sigaction(signal, default.as_mut_ptr(), null_mut()) };
+    // All zeros: the default action with an empty mask (SIG_DFL is 0).
+    set_action(signal, Some(&Action::default()), None);
     // SAFETY: with SA_SIGINFO the kernel passes a valid siginfo.
     let (code, address) = unsafe { ((*info).si_code, (*info).si_addr() as u64) };
     // A positive code is the kernel's own: this thread's instruction did it.
@@ -90,7 +170,8 @@ extern "C" fn dies(signal: c_int, info: *const libc::siginfo_t, context: *mut c_
     let pc = register(libc::REG_RIP);
     let pid = rustix::process::getpid().as_raw_nonzero().get() as u32;
     let here = core::ptr::from_ref(&pid) as u64;
-    if let Some(mut inside) = Inside::enter(here, true) {
+    // Not counted as lost when it came while this thread was in the recorder: no event of an arena is missing.
+    if let Some(mut inside) = Inside::enter(here, false) {
         let recorder = inside.recorder;
         if recorder.pid() == pid {
             let thread = inside.thread();
@@ -113,8 +194,7 @@ extern "C" fn dies(signal: c_int, info: *const libc::siginfo_t, context: *mut c_
     }
     if !fault {
         // The action is the default again and the signal is not blocked (NODEFER): this ends the process here.
-        // SAFETY: raises a signal in this thread.
-        unsafe { libc::raise(signal) };
+        raise(signal);
     }
     // A fault happens again at the same instruction, now with the default action: same signal, same address, same core.
 }

@@ -1,12 +1,12 @@
 //! Before everyone else: find the launcher, reserve memory, carry out its plan.
 //!
-//! Does nothing at all unless LD_PRELOAD begins with `/proc/PID/fd/N`, the launcher's way of handing us over.
+//! Does nothing at all unless LD_PRELOAD ends with `/proc/PID/fd/N`, the launcher's way of handing us over.
 #![allow(unsafe_code, reason = "edits the environment vector and patches code")]
 
 use crate::ask::{self, Answer};
 use crate::{process, signals, state, stubs};
 use arenascope_plan::{Done, Failure, MESSAGE_LIMIT, Patch, Placed, PlanItem, Purpose};
-use arenascope_record::{RESERVE_BYTES, Recorder, Reserve, Start};
+use arenascope_record::{DEEP_BYTES, RESERVE_BYTES, Recorder, Reserve, Start};
 use core::ffi::{CStr, c_char};
 use rustix::mm::{MapFlags, MprotectFlags, ProtFlags, mmap_anonymous, mprotect};
 
@@ -17,12 +17,13 @@ const VARIABLE: &[u8] = b"LD_PRELOAD=";
 #[cfg_attr(not(arenascope_agent_so), expect(dead_code, reason = "called by the shared object's constructor"))]
 pub fn start(environment: *mut *mut c_char) {
     let Some((path, launcher)) = take_preload(environment) else { return };
-    let Some(mut reserve) = Reserve::new(RESERVE_BYTES + MESSAGE_LIMIT + (4 << 20)) else { return };
+    let Some(mut reserve) = Reserve::new(RESERVE_BYTES + DEEP_BYTES + MESSAGE_LIMIT + (4 << 20)) else { return };
     let (Some(buffer), Some(rows), Some(nodes)) =
         (reserve.take(MESSAGE_LIMIT), reserve.take(state::HOOKS), reserve.take(process::NODES))
     else {
         return;
     };
+    arenascope_record::prepare_stacks(&mut reserve);
     process::remember_preload(path);
     ask::set_launcher(launcher, buffer);
     state::set_table(rows);
@@ -63,6 +64,10 @@ fn first_facts(recorder: &'static Recorder, answer: &Answer) {
 
 /// After dlopen: asks about the modules that are mapped now. `stack_pointer` is the hook's.
 pub fn new_modules(stack_pointer: u64) {
+    arenascope_record::on_own_stack(|| new_modules_here(stack_pointer));
+}
+
+fn new_modules_here(stack_pointer: u64) {
     let Some(answer) = ask::ask(Purpose::NewModules, 0) else { return };
     let missing = place_all(&answer);
     // The launcher answers with the build ids of exactly those modules that it had not been told of, in our order, and
@@ -82,8 +87,12 @@ pub fn new_modules(stack_pointer: u64) {
     carry_out(answer, &missing, 0);
 }
 
-/// Takes our entry out of LD_PRELOAD: the program sees the environment it was given. Returns our path and the launcher's
-/// pid.
+/// Takes what the launcher (or `process::exec`) put into LD_PRELOAD out again: the program sees the environment it was
+/// given. Returns our path and the launcher's pid.
+///
+/// Ours is the end of the value: `[VALUE::][RUNTIME:]/proc/PID/fd/N`, where VALUE is what was there before (nothing
+/// before the two colons: it was there and empty) and RUNTIME what a sanitizer wants in front. The loader passes over
+/// empty entries.
 fn take_preload(environment: *mut *mut c_char) -> Option<(&'static [u8], u32)> {
     if environment.is_null() {
         return None;
@@ -98,39 +107,42 @@ fn take_preload(environment: *mut *mut c_char) -> Option<(&'static [u8], u32)> {
         // SAFETY: the kernel's environment strings are NUL-terminated and stay for the life of the process.
         let bytes: &'static [u8] = unsafe { CStr::from_ptr(string) }.to_bytes();
         if let Some(value) = bytes.strip_prefix(VARIABLE) {
-            let end = value.iter().position(|byte| matches!(byte, b':' | b' ')).unwrap_or(value.len());
-            let path = value.get(..end)?;
+            let before_path = value.iter().rposition(|byte| *byte == b':').map_or(0, |colon| colon.wrapping_add(1));
+            let path = value.get(before_path..)?;
             let launcher = launcher_of(path)?;
             // Programs that set their title overwrite this string later: keep a copy.
             let kept = remembered(path)?;
-            match value.get(end.wrapping_add(1)..) {
-                // What was there before stays, also when it was empty: "LD_PRELOAD=" is moved right before it.
-                Some(_) => {
-                    let to = string.wrapping_add(end.wrapping_add(1));
-                    // SAFETY: both ranges lie in the string; the place before `rest` is as long as VARIABLE because
-                    // `path` and its separator are gone, and at least VARIABLE.len() bytes of the name lie before.
-                    unsafe { core::ptr::copy(VARIABLE.as_ptr().cast::<c_char>(), to, VARIABLE.len()) };
-                    // SAFETY: the slot is the host's own vector, writable since execve built it on the stack.
-                    unsafe { slot.write(to) };
-                    return Some((kept, launcher));
-                }
+            let theirs = value.get(..before_path)?.windows(2).rposition(|pair| pair == b"::");
+            let end = match theirs {
+                Some(length) => VARIABLE.len().wrapping_add(length),
                 None => {
-                    let mut from = slot;
-                    loop {
-                        // SAFETY: moves the rest of the vector down by one, the final null included.
-                        let next = unsafe { from.add(1).read() };
-                        // SAFETY: as above.
-                        unsafe { from.write(next) };
-                        if next.is_null() {
-                            break;
-                        }
-                        from = from.wrapping_add(1);
-                    }
-                    return Some((kept, launcher));
+                    remove(slot);
+                    0
                 }
+            };
+            // Zeros: /proc/self/environ shows these bytes too. The loader has read them for the last time.
+            for index in end..bytes.len() {
+                // SAFETY: within the string, which lies on the stack that execve built and is writable.
+                unsafe { string.add(index).write_volatile(0) };
             }
+            return Some((kept, launcher));
         }
         slot = slot.wrapping_add(1);
+    }
+}
+
+/// Moves the rest of the environment vector down over `slot`.
+fn remove(slot: *mut *mut c_char) {
+    let mut from = slot;
+    loop {
+        // SAFETY: `slot` lies in the host's vector before its final null, at which this stops.
+        let next = unsafe { from.add(1).read() };
+        // SAFETY: as above; the vector is writable since execve built it on the stack.
+        unsafe { from.write(next) };
+        if next.is_null() {
+            return;
+        }
+        from = from.wrapping_add(1);
     }
 }
 
@@ -146,7 +158,10 @@ fn remembered(path: &[u8]) -> Option<&'static [u8]> {
 fn launcher_of(path: &[u8]) -> Option<u32> {
     let rest = path.strip_prefix(b"/proc/")?;
     let slash = rest.iter().position(|byte| *byte == b'/')?;
-    rest.get(slash..)?.strip_prefix(b"/fd/")?;
+    let descriptor = rest.get(slash..)?.strip_prefix(b"/fd/")?;
+    if descriptor.is_empty() || !descriptor.iter().all(u8::is_ascii_digit) {
+        return None;
+    }
     rest.get(..slash)?.iter().try_fold(0u32, |pid, byte| {
         let digit = (*byte as char).to_digit(10)?;
         pid.checked_mul(10)?.checked_add(digit)

@@ -28,13 +28,12 @@ use arenascope_record::{CallFrame, StubFrame, Thread};
 /// Bytes of stack arguments that a function called by `ascope_around` may read.
 pub const STACK_ARGUMENT_BYTES: usize = 512;
 /// Bytes of [`Frame`].
-const FRAME: usize = 928;
+const FRAME: usize = 416;
 
 /// What a stub saved. Handlers read arguments from it and may change them; what stands in it when the handler returns is
 /// what the registers will hold.
 #[repr(C)]
 pub struct Frame {
-    stack_arguments: [u64; STACK_ARGUMENT_BYTES / 8],
     xmm: [[u64; 2]; 16],
     /// Result register.
     pub rax: u64,
@@ -64,8 +63,8 @@ pub struct Frame {
     pub stash: [u64; 7],
 }
 
-const _: () = assert!(size_of::<Frame>() == FRAME && core::mem::offset_of!(Frame, rax) == 768);
-const _: () = assert!(core::mem::offset_of!(Frame, rbp) == 840 && core::mem::offset_of!(Frame, stash) == 872);
+const _: () = assert!(size_of::<Frame>() == FRAME && core::mem::offset_of!(Frame, rax) == 256);
+const _: () = assert!(core::mem::offset_of!(Frame, rbp) == 328 && core::mem::offset_of!(Frame, stash) == 360);
 
 impl Frame {
     /// Argument `index` (0 = rdi … 5 = r9); 0 beyond.
@@ -112,36 +111,36 @@ ascope_thread:
 
     .text
     .macro ascope_save
-        mov [rsp + 768], rax
-        mov [rsp + 776], rcx
-        mov [rsp + 784], rdx
-        mov [rsp + 792], rsi
-        mov [rsp + 800], rdi
-        mov [rsp + 808], r8
-        mov [rsp + 816], r9
-        mov [rsp + 824], r10
-        mov [rsp + 832], r11
+        mov [rsp + 256], rax
+        mov [rsp + 264], rcx
+        mov [rsp + 272], rdx
+        mov [rsp + 280], rsi
+        mov [rsp + 288], rdi
+        mov [rsp + 296], r8
+        mov [rsp + 304], r9
+        mov [rsp + 312], r10
+        mov [rsp + 320], r11
         .set i, 0
         .irp r, xmm0,xmm1,xmm2,xmm3,xmm4,xmm5,xmm6,xmm7,xmm8,xmm9,xmm10,xmm11,xmm12,xmm13,xmm14,xmm15
-        movups [rsp + 512 + i * 16], \r
+        movups [rsp + i * 16], \r
         .set i, i + 1
         .endr
     .endm
-    .macro ascope_restore
+    .macro ascope_restore below
         .set i, 0
         .irp r, xmm0,xmm1,xmm2,xmm3,xmm4,xmm5,xmm6,xmm7,xmm8,xmm9,xmm10,xmm11,xmm12,xmm13,xmm14,xmm15
-        movups \r, [rsp + 512 + i * 16]
+        movups \r, [rsp + \below + i * 16]
         .set i, i + 1
         .endr
-        mov rax, [rsp + 768]
-        mov rcx, [rsp + 776]
-        mov rdx, [rsp + 784]
-        mov rsi, [rsp + 792]
-        mov rdi, [rsp + 800]
-        mov r8, [rsp + 808]
-        mov r9, [rsp + 816]
-        mov r10, [rsp + 824]
-        mov r11, [rsp + 832]
+        mov rax, [rsp + \below + 256]
+        mov rcx, [rsp + \below + 264]
+        mov rdx, [rsp + \below + 272]
+        mov rsi, [rsp + \below + 280]
+        mov rdi, [rsp + \below + 288]
+        mov r8, [rsp + \below + 296]
+        mov r9, [rsp + \below + 304]
+        mov r10, [rsp + \below + 312]
+        mov r11, [rsp + \below + 320]
     .endm
 
     .balign 64
@@ -151,62 +150,73 @@ ascope_thread:
 ascope_around:
     .cfi_startproc
     .cfi_def_cfa_offset 16
-    sub rsp, 928
-    .cfi_adjust_cfa_offset 928
+    sub rsp, 416
+    .cfi_adjust_cfa_offset 416
     ascope_save
-    mov [rsp + 840], rbp
-    mov rax, [rsp + 928]
-    mov [rsp + 856], rax
-    lea rax, [rsp + 936]
-    mov [rsp + 864], rax
+    mov [rsp + 328], rbp
+    mov rax, [rsp + 416]
+    mov [rsp + 344], rax
+    lea rax, [rsp + 424]
+    mov [rsp + 352], rax
     mov rbp, rsp
     .cfi_remember_state
-    .cfi_def_cfa rbp, 944
+    .cfi_def_cfa rbp, 432
     .cfi_offset rbp, -104
     mov rdi, rsp
     and rsp, -16
     call {on_enter}
     mov rsp, rbp
-    mov rbp, [rsp + 840]
+    mov rbp, [rsp + 328]
     .cfi_restore_state
     cmp eax, 1
     je 7f
     ja 6f
+    sub rsp, 512
+    .cfi_adjust_cfa_offset 512
     .set i, 0
     .rept 32
     movups xmm0, [rsp + 944 + i * 16]
     movups [rsp + i * 16], xmm0
     .set i, i + 1
     .endr
-6:
-    ascope_restore
+    ascope_restore 512
     call [rsp + 848]
+    .globl ascope_around_return_with_arguments
+    .hidden ascope_around_return_with_arguments
+ascope_around_return_with_arguments:
+    lea rsp, [rsp + 512]
+    .cfi_adjust_cfa_offset -512
+    jmp 8f
+6:
+    ascope_restore 0
+    call [rsp + 336]
     .globl ascope_around_return
     .hidden ascope_around_return
 ascope_around_return:
+8:
     ascope_save
-    mov [rsp + 840], rbp
+    mov [rsp + 328], rbp
     mov rbp, rsp
     .cfi_remember_state
-    .cfi_def_cfa rbp, 944
+    .cfi_def_cfa rbp, 432
     .cfi_offset rbp, -104
     mov rdi, rsp
     and rsp, -16
     call {on_exit}
     mov rsp, rbp
-    mov rbp, [rsp + 840]
+    mov rbp, [rsp + 328]
     .cfi_restore_state
-    ascope_restore
-    add rsp, 936
-    .cfi_adjust_cfa_offset -936
+    ascope_restore 0
+    add rsp, 424
+    .cfi_adjust_cfa_offset -424
     ret
-    .cfi_adjust_cfa_offset 936
+    .cfi_adjust_cfa_offset 424
 7:
-    mov rax, [rsp + 848]
-    mov [rsp + 928], rax
-    ascope_restore
-    add rsp, 928
-    .cfi_adjust_cfa_offset -928
+    mov rax, [rsp + 336]
+    mov [rsp + 416], rax
+    ascope_restore 0
+    add rsp, 416
+    .cfi_adjust_cfa_offset -416
     ret
     .cfi_endproc
     .size ascope_around, . - ascope_around
@@ -218,27 +228,27 @@ ascope_around_return:
 ascope_before:
     .cfi_startproc
     .cfi_def_cfa_offset 24
-    sub rsp, 936
-    .cfi_adjust_cfa_offset 936
+    sub rsp, 424
+    .cfi_adjust_cfa_offset 424
     ascope_save
-    mov [rsp + 840], rbp
-    mov rax, [rsp + 944]
-    mov [rsp + 856], rax
-    lea rax, [rsp + 952]
-    mov [rsp + 864], rax
+    mov [rsp + 328], rbp
+    mov rax, [rsp + 432]
+    mov [rsp + 344], rax
+    lea rax, [rsp + 440]
+    mov [rsp + 352], rax
     mov rbp, rsp
     .cfi_remember_state
-    .cfi_def_cfa rbp, 960
+    .cfi_def_cfa rbp, 448
     .cfi_offset rbp, -120
     mov rdi, rsp
     and rsp, -16
     call {on_before}
     mov rsp, rbp
-    mov rbp, [rsp + 840]
+    mov rbp, [rsp + 328]
     .cfi_restore_state
-    ascope_restore
-    add rsp, 936
-    .cfi_adjust_cfa_offset -936
+    ascope_restore 0
+    add rsp, 424
+    .cfi_adjust_cfa_offset -424
     ret
     .cfi_endproc
     .size ascope_before, . - ascope_before
@@ -268,6 +278,7 @@ ascope_thread_entry:
 unsafe extern "C" {
     fn ascope_around();
     fn ascope_around_return();
+    fn ascope_around_return_with_arguments();
     fn ascope_before();
     fn ascope_thread_entry();
 }
@@ -289,8 +300,14 @@ pub fn thread_entry() -> u64 {
 
 /// How a backtrace recognises a call made by `ascope_around`, and finds the true return address.
 pub fn stub_frame() -> StubFrame {
-    // The slot that holds the label lies right below the frame; the true return address above frame and hook number.
-    StubFrame { label: ascope_around_return as *const () as u64, distance: 8 + FRAME as u64 + 8 }
+    // The slot that holds the label lies right below the frame, or below the copied arguments; the true return address
+    // above frame and hook number.
+    StubFrame {
+        label: ascope_around_return as *const () as u64,
+        distance: 8 + FRAME as u64 + 8,
+        label_with_arguments: ascope_around_return_with_arguments as *const () as u64,
+        argument_bytes: STACK_ARGUMENT_BYTES as u64,
+    }
 }
 
 /// This thread's recorder state; null before its first event.

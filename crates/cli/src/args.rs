@@ -3,6 +3,8 @@
 //! Texts of roles, moments, patterns and rules stay texts here; the verbs parse them and complain in their own words.
 //! `run` keeps what stood before and after `--` apart and untouched: telling a C file from a program is its business.
 
+use crate::error::CliError;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -62,6 +64,7 @@ const ROLE_WORDS: [&str; 8] = ["create", "alloc", "resize", "free", "mark", "rew
 /// Flags of `run`.
 #[derive(Args, Debug, Clone)]
 #[command(
+    after_help = "docs/roles.md has every word of a role, and how a profile is written.",
     override_usage = "arenascope run [flags] -- PROGRAM [arg]...\n       arenascope run [flags] FILE.c... [-- arg...]"
 )]
 pub struct RunArgs {
@@ -168,7 +171,7 @@ pub struct ShowArgs {
     #[command(flatten)]
     pub view: ViewArgs,
     /// The moment: #1204, 12.5ms, 40%, start, end, parse.c:84@3 [default: the end, each dead arena just before its own]
-    #[arg(long, value_name = "MOMENT")]
+    #[arg(long, value_name = "MOMENT", allow_hyphen_values = true)]
     pub at: Option<String>,
 }
 
@@ -197,6 +200,69 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Verb, clap
         run.roles = roles_in_order(matches);
     }
     Ok(cli.verb)
+}
+
+/// Verbs that the interface names for a later version.
+const LATER_VERBS: [&str; 10] = ["diff", "lab", "ps", "attach", "view", "report", "live", "export", "summary", "query"];
+/// Flags likewise.
+const LATER_FLAGS: [&str; 7] = ["--check", "--precise", "--pid", "--core", "--exe", "--from", "--to"];
+/// Values likewise; `sample:BYTES` begins with the last one.
+const LATER_VALUES: [&str; 3] = ["malloc", "check", "sample"];
+
+/// A better sentence for some of clap's errors: words that only a later version knows, and texts that are not UTF-8.
+pub fn complaint(error: &clap::Error, arguments: &[OsString]) -> Option<CliError> {
+    let word = |kind| match error.get(kind) {
+        Some(ContextValue::String(word)) => Some(word.as_str()),
+        _ => None,
+    };
+    let later = |word: &str, instead: &str| Some(CliError::usage(format!("{word}: not in this version")).hint(instead));
+    match error.kind() {
+        ErrorKind::InvalidSubcommand => {
+            let verb = word(ContextKind::InvalidSubcommand).filter(|verb| LATER_VERBS.contains(verb))?;
+            let instead = match verb {
+                "lab" => "arenascope run FILE.c with a file of the folder labs",
+                "diff" => "arenascope show TRACE --at MOMENT, twice",
+                "summary" | "report" | "view" => "arenascope show TRACE",
+                "export" | "query" => "arenascope log TRACE --json",
+                _ => "arenascope run -- PROGRAM: programs are watched from their start",
+            };
+            later(verb, instead)
+        }
+        ErrorKind::UnknownArgument => {
+            let flag = word(ContextKind::InvalidArg)?;
+            let flag = flag.split('=').next().filter(|flag| LATER_FLAGS.contains(flag))?;
+            later(flag, "the flags that --help lists")
+        }
+        ErrorKind::InvalidValue => {
+            let value = word(ContextKind::InvalidValue)?;
+            value.split(':').next().filter(|value| LATER_VALUES.contains(value))?;
+            let flag = word(ContextKind::InvalidArg)?.split(' ').next()?;
+            if !["--watch", "--mode"].contains(&flag) {
+                return None;
+            }
+            later(
+                &format!("{flag} {value}"),
+                if flag == "--mode" { "--mode record, --mode off" } else { "--watch arenas" },
+            )
+        }
+        ErrorKind::InvalidUtf8 => {
+            let is_one = |index: usize| {
+                let of = |(at, word): (usize, &OsString)| match word.to_str() {
+                    None if at != index => OsString::from("x"),
+                    _ => word.clone(),
+                };
+                let others = arguments.iter().enumerate().map(of);
+                parse(others).is_err_and(|error| error.kind() == ErrorKind::InvalidUtf8)
+            };
+            let mut unreadable = arguments.iter().enumerate().filter(|(_, word)| word.to_str().is_none());
+            let (index, word) = unreadable.find(|(index, _)| is_one(*index))?;
+            let error = CliError::usage(format!("argument {index} is not UTF-8: {}", word.to_string_lossy()));
+            Some(error.hint(
+                "file names and the program's own arguments may be any bytes; roles, patterns and rules are text",
+            ))
+        }
+        _ => None,
+    }
 }
 
 /// Roles may be given by nine flags in any mixture; their order decides ties, so it is kept.
@@ -270,6 +336,37 @@ mod tests {
         assert_eq!(files.files, ["a.c", "b.c"]);
         assert_eq!(files.after, ["-v"]);
         assert_eq!(files.cflags.as_deref(), Some("-O2 -g"));
+    }
+
+    #[test]
+    fn words_of_later_versions_are_known_as_such() {
+        let complaint_of = |words: &[&str]| {
+            let line: Vec<OsString> = ["arenascope"].iter().chain(words).map(OsString::from).collect();
+            complaint(&parse(line.clone()).expect_err("no such word"), &line).map(|error| error.to_string())
+        };
+        for (words, said) in [
+            (&["lab", "x"][..], "lab: not in this version"),
+            (&["run", "--check", "a.c"], "--check: not in this version"),
+            (&["run", "--watch", "malloc", "a.c"], "--watch malloc: not in this version"),
+            (&["run", "--mode", "sample:512", "a.c"], "--mode sample:512: not in this version"),
+            (&["show", "--pid=7"], "--pid: not in this version"),
+        ] {
+            let complaint = complaint_of(words).expect("a complaint of ours");
+            assert!(complaint.starts_with(said), "{words:?}: {complaint}");
+        }
+        for words in [&["nonsense"][..], &["run", "--nonsense", "a.c"], &["run", "--mode", "x", "a.c"]] {
+            assert_eq!(complaint_of(words), None, "{words:?}");
+        }
+    }
+
+    #[test]
+    fn the_argument_that_is_no_text_is_named() {
+        use std::os::unix::ffi::OsStringExt;
+        let bytes = |bytes: &[u8]| OsString::from_vec(bytes.to_vec());
+        // A file's name may be any bytes; a pattern is a text.
+        let line = vec!["arenascope".into(), "log".into(), bytes(b"t\xff"), "--arena".into(), bytes(b"p\xff")];
+        let complaint = complaint(&parse(line.clone()).expect_err("no text"), &line).expect("a complaint of ours");
+        assert!(complaint.to_string().starts_with("argument 4 is not UTF-8: p"), "{complaint}");
     }
 
     #[test]

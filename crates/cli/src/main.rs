@@ -16,9 +16,14 @@ use std::io::Write;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    let verb = match args::parse(std::env::args_os()) {
+    let arguments: Vec<_> = std::env::args_os().collect();
+    let verb = match args::parse(arguments.iter().cloned()) {
         Ok(verb) => verb,
         Err(error) => {
+            if let Some(complaint) = args::complaint(&error, &arguments) {
+                let _ = writeln!(std::io::stderr(), "arenascope: {complaint}");
+                return complaint.exit_code();
+            }
             // clap prints help to stdout and errors to stderr; a closed pipe changes nothing.
             let _ = error.print();
             return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));

@@ -1,10 +1,11 @@
 //! Where our words go: how wide and how colourful a stream may be, and a buffered stdout that survives closed pipes.
 //!
-//! The only file that looks at the terminal. Colour needs a terminal, no NO_COLOR, and no `--plain`; the width is the
+//! The only file that looks at the terminal. Colour needs a terminal that is not TERM=dumb, no NO_COLOR, and no `--plain`; the width is the
 //! terminal's, else COLUMNS, else 100.
 
 use crate::error::CliError;
 use arenascope_report::style::Style;
+use std::ffi::OsString;
 use std::fmt;
 use std::io::{self, BufWriter, IsTerminal, Write};
 use std::os::fd::AsFd;
@@ -18,8 +19,13 @@ pub fn style(stream: &(impl IsTerminal + AsFd), plain: bool) -> Style {
         .map(|(width, _)| usize::from(width.0))
         .filter(|&width| width > 0);
     let from_environment = std::env::var("COLUMNS").ok();
-    let no_colour = std::env::var_os("NO_COLOR");
-    decide(terminal, width, from_environment.as_deref(), no_colour.is_some_and(|value| !value.is_empty()), plain)
+    decide(terminal, width, from_environment.as_deref(), unwanted(|name| std::env::var_os(name)), plain)
+}
+
+/// Whether the environment says no to colour: NO_COLOR with any value but an empty one, or a terminal that has none.
+fn unwanted(environment: impl Fn(&str) -> Option<OsString>) -> bool {
+    environment("NO_COLOR").is_some_and(|value| !value.is_empty())
+        || environment("TERM").is_some_and(|term| term == "dumb")
 }
 
 /// The decision itself. Widths beyond 400 columns are taken as 400: no line gets better from there.
@@ -80,6 +86,19 @@ mod tests {
         assert_eq!(decide(false, None, Some("wide"), false, false).width, 100);
         assert_eq!(decide(true, Some(7), Some("64"), false, false).width, 20);
         assert_eq!(decide(true, Some(9999), None, false, false).width, 400);
+    }
+
+    #[test]
+    fn a_dumb_terminal_and_no_color_are_heeded() {
+        for (name, value, wanted) in [
+            ("TERM", "dumb", true),
+            ("TERM", "xterm-256color", false),
+            ("NO_COLOR", "1", true),
+            ("NO_COLOR", "", false),
+            ("OTHER", "dumb", false),
+        ] {
+            assert_eq!(unwanted(|asked| (asked == name).then(|| value.into())), wanted, "{name}={value}");
+        }
     }
 
     #[test]

@@ -5,13 +5,16 @@
 
 use crate::error::CliError;
 use crate::mapped::Mapped;
-use arenascope_event::{Event, EventKind, ProcessFacts};
-use arenascope_findings::Watch;
+use arenascope_event::{Event, EventKind, FateKind, ProcessFacts, SiteId};
+use arenascope_findings::{Finding, Watch, never_kept};
 use arenascope_replay::{Effect, Replay, State};
 use arenascope_report::gather::{Gatherer, Selection, Sources, finding_view};
+use arenascope_report::hindsight::Hindsight;
 use arenascope_report::pattern::ArenaPattern;
 use arenascope_report::view::{FindingView, RunView};
-use arenascope_trace::{OpenError, Trace};
+use arenascope_trace::{Damage, DamageKind, OpenError, Trace};
+use std::borrow::Cow;
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
@@ -172,6 +175,8 @@ pub struct Reading {
     pub gatherer: Gatherer,
     /// Findings, then notes.
     pub findings: Vec<FindingView>,
+    /// Sites whose blocks nobody kept.
+    never_kept: BTreeSet<SiteId>,
     /// Damaged parts, each in a sentence.
     pub damage: Vec<String>,
 }
@@ -186,14 +191,62 @@ pub fn read(file: &TraceFile, trace: &Trace<'_>, moment: Option<u64>) -> Reading
     for event in trace.events() {
         let effect: Effect = replay.apply(&event);
         gatherer.observe(&event, &effect, replay.state());
-        watch.observe(&event, &effect, replay.state());
+        watch.observe(&event, &effect, replay.state(), &captured(trace, &event));
         if moment == Some(event.number.0) {
             state = Some(replay.state().clone());
         }
     }
-    let findings = watch.finish(replay.state(), &facts).iter().map(|finding| finding_view(finding, &facts)).collect();
-    let damage = trace.check().iter().map(ToString::to_string).collect();
-    Reading { state: state.unwrap_or_else(|| replay.state().clone()), facts, parent, gatherer, findings, damage }
+    let found = watch.finish(replay.state(), &facts);
+    let never_kept = never_kept(&found);
+    let findings = found.iter().map(|finding| finding_view(finding, &facts)).collect();
+    let damage = trace.check().iter().map(|damage| told(damage, file.bytes.len())).collect();
+    Reading {
+        state: state.unwrap_or_else(|| replay.state().clone()),
+        facts,
+        parent,
+        gatherer,
+        findings,
+        never_kept,
+        damage,
+    }
+}
+
+/// Damage in a sentence; of a file of `bytes` bytes whose end is missing, with what that means.
+fn told(damage: &Damage, bytes: usize) -> String {
+    if damage.what == DamageKind::Tail && damage.bytes.start >= bytes as u64 {
+        return format!(
+            "the file ends at byte {bytes} of at least {}: the events behind that are lost, and with the tail the names of \
+             functions and lines",
+            damage.bytes.end
+        );
+    }
+    damage.to_string()
+}
+
+/// What became of the events of a trace. Judging them takes a pass of its own, which is left out where no caller's code
+/// throws a result away.
+pub fn hindsight(file: &TraceFile, trace: &Trace<'_>, facts: &ProcessFacts) -> Hindsight {
+    let dropped = facts.sites.iter().any(|site| site.fate.kind == FateKind::Dropped);
+    let findings = if dropped { judge(file, trace, facts) } else { Vec::new() };
+    Hindsight::new(trace.events(), &findings)
+}
+
+fn judge(file: &TraceFile, trace: &Trace<'_>, facts: &ProcessFacts) -> Vec<Finding> {
+    let mut replay = start(file.path(), facts).replay;
+    let mut watch = Watch::new();
+    for event in trace.events() {
+        let effect = replay.apply(&event);
+        watch.observe(&event, &effect, replay.state(), &captured(trace, &event));
+    }
+    watch.finish(replay.state(), facts)
+}
+
+/// The bytes of a capture; nothing for other events.
+fn captured<'t>(trace: &'t Trace<'_>, event: &Event) -> Cow<'t, [u8]> {
+    match event.kind {
+        EventKind::Capture { bytes, .. } => trace.blob(bytes).unwrap_or_default(),
+        _ => Cow::Borrowed(&[]),
+    }
 }
 
 impl Reading {
@@ -205,7 +258,8 @@ impl Reading {
             trace: &name,
             facts: &self.facts,
             parent: self.parent.as_ref(),
-            blob: &|blob| trace.blob(blob).map(std::borrow::Cow::into_owned),
+            never_kept: &self.never_kept,
+            blob: &|blob| trace.blob(blob).map(Cow::into_owned),
             child_trace: &|child, fork_id| {
                 let path = sibling(file.path(), pid, child, |facts| facts.fork_id == fork_id)?;
                 Some(path.to_string_lossy().into_owned())

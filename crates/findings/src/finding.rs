@@ -124,6 +124,8 @@ pub struct Finding {
     pub threads: Vec<ThreadNumber>,
     /// Where, in the order of the story.
     pub sites: Vec<(SiteRole, SiteId)>,
+    /// All sites that a claim about calls stands for, ascending; empty for other claims.
+    pub calls: Vec<SiteId>,
     /// The evidence.
     pub because: String,
     /// What would disprove the claim.

@@ -11,15 +11,17 @@
 
 extern crate alloc;
 
+mod contents;
 mod finding;
 mod never_stored;
 mod never_unmapped;
 mod null_used;
+mod usage;
 mod watch;
 mod wording;
 
 pub use finding::{ArenaRef, BlockRef, Certainty, Class, Finding, SiteRole};
-pub use never_stored::NeverStored;
+pub use never_stored::{NeverStored, never_kept};
 pub use never_unmapped::NeverUnmapped;
 pub use null_used::NullUsed;
 pub use watch::{RULES, Rule, RuleFacts, Watch, findings};

@@ -1,12 +1,26 @@
-//! `never-stored`: the allocator's result was thrown away.
+//! `never-stored`: the allocator's result was thrown away, and nobody came to use the block.
 //!
-//! Evidence: the caller's machine code after the call, decoded once per site by the launcher (`SiteFacts::fate`).
-//! Only `Dropped` accuses: on every path the result is overwritten or abandoned before anything reads it. What is
-//! read, returned to unknown callers, or not decoded for sure is silent. So is every alloc function that hands the
-//! block out through a pointer, for its result is not the block; events do not say which function they came from, so
-//! one such function among the watched silences the rule. Grouped by the chain of calls up to the one that drops.
+//! Evidence, both parts needed for a finding:
+//! 1. The caller's machine code after the call, decoded once per site by the launcher (`SiteFacts::fate`): on every path
+//!    the result is overwritten or abandoned before anything reads it. What is read, returned to unknown callers, or not
+//!    decoded for sure is silent. So is every alloc function that hands the block out through a pointer, for its result
+//!    is not the block; events do not say which function they came from, so one such function among the watched
+//!    silences the rule.
+//! 2. The block's own bytes when its arena was captured: still all zero. A result may be thrown away in a correct
+//!    program that reaches the block by other means: an array that grows by consecutive calls, an object that is built
+//!    step by step, an allocator that also keeps the pointer in its own struct. Such a block gets written. So:
+//!
+//! | bytes of the call's blocks | said |
+//! |---|---|
+//! | one of them written, in memory that was not used before | nothing: it is in use |
+//! | some zero, none unclear | finding, certain; likely where there are several and each follows another block without a gap |
+//! | the same, blocks as small as numbers and pointers: that may be an array of zeros | note, possible |
+//! | not captured, unclear ones, or only memory that had been used before | note, possible |
+//!
+//! What a capture says of one block is `usage`'s question. Grouped by the chain of calls up to the one that drops.
 
 use crate::finding::{BlockRef, Certainty, Class, Finding, SiteRole};
+use crate::usage::{Usage, usages};
 use crate::watch::Rule;
 use crate::wording;
 use alloc::borrow::ToOwned;
@@ -16,9 +30,12 @@ use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 use arenascope_event::{
-    Address, Argument, Event, EventNumber, FateKind, ProcessFacts, Role, SiteFacts, SiteId, ThreadNumber,
+    Address, Argument, Event, EventKind, EventNumber, FateKind, ProcessFacts, Role, SiteFacts, SiteId, ThreadNumber,
 };
-use arenascope_replay::{ArenaId, Effect, State, What};
+use arenascope_replay::{Arena, ArenaId, Block, Effect, State, What};
+
+/// Blocks up to this size are single elements: two numbers or pointers.
+const ELEMENT_BYTES: u64 = 16;
 
 /// The first block of a site.
 #[derive(Clone, Copy, Debug)]
@@ -28,6 +45,26 @@ struct First {
     block: BlockRef,
 }
 
+/// Where an arena's newest block ends, and where the one before it did.
+#[derive(Clone, Copy, Debug, Default)]
+struct Edge {
+    end: Address,
+    before: Address,
+}
+
+/// What captures showed of the blocks of one site.
+#[derive(Clone, Copy, Debug, Default)]
+struct Seen {
+    /// Captured, and all zero.
+    zero: u64,
+    /// Captured in memory that was not used before, with bytes in them.
+    written: u64,
+    /// Captured, and nothing can be told.
+    unclear: u64,
+    /// Captured in memory that was used before: as if not captured.
+    reused: u64,
+}
+
 /// Blocks allocated at one site.
 #[derive(Clone, Debug, Default)]
 struct Tally {
@@ -35,6 +72,11 @@ struct Tally {
     count: u64,
     bytes: u64,
     threads: BTreeSet<ThreadNumber>,
+    seen: Seen,
+    /// The first block whose captured bytes were all zero, and the capture.
+    untouched: Option<(First, EventNumber)>,
+    /// Blocks that began where the arena's newest block ended.
+    contiguous: u64,
 }
 
 impl Tally {
@@ -47,13 +89,62 @@ impl Tally {
         self.count = self.count.saturating_add(other.count);
         self.bytes = self.bytes.saturating_add(other.bytes);
         self.threads.extend(other.threads);
+        self.seen.zero = self.seen.zero.saturating_add(other.seen.zero);
+        self.seen.written = self.seen.written.saturating_add(other.seen.written);
+        self.seen.unclear = self.seen.unclear.saturating_add(other.seen.unclear);
+        self.seen.reused = self.seen.reused.saturating_add(other.seen.reused);
+        self.untouched = match (self.untouched, other.untouched) {
+            (Some(one), Some(two)) => Some(if earlier(&one.0, &two.0) { one } else { two }),
+            (one, two) => one.or(two),
+        };
+        self.contiguous = self.contiguous.saturating_add(other.contiguous);
     }
+
+    /// What may be said of these blocks; `None` where they are in use.
+    fn verdict(&self) -> Option<Verdict> {
+        let array = self.count > 1 && self.contiguous.saturating_add(1) >= self.count;
+        match self.seen {
+            Seen { written: 1.., .. } => None,
+            Seen { zero: 1.., unclear: 0, .. } => {
+                let (first, capture) = self.untouched?;
+                if array && first.block.size <= ELEMENT_BYTES {
+                    return Some(Verdict::Unproved {
+                        first,
+                        because: "; all of these blocks hold zeros, and they lie side by side: they may be an array",
+                    });
+                }
+                Some(Verdict::Untouched { first, capture, array })
+            }
+            Seen { zero, unclear, reused, .. } => {
+                let because = if zero > 0 || unclear > 0 || reused > 0 {
+                    "; whether the block is used through another pointer cannot be told from its bytes"
+                } else {
+                    "; whether the block is used through another pointer is not known: its bytes were not captured"
+                };
+                Some(Verdict::Unproved { first: self.first?, because })
+            }
+        }
+    }
+}
+
+/// How much the rule may say.
+#[derive(Clone, Copy, Debug)]
+enum Verdict {
+    /// The bytes stayed zero; `array`: but block lies after block.
+    Untouched { first: First, capture: EventNumber, array: bool },
+    /// Nothing shows whether the block was used.
+    Unproved { first: First, because: &'static str },
 }
 
 /// The rule.
 #[derive(Clone, Debug, Default)]
 pub struct NeverStored {
     sites: BTreeMap<SiteId, Tally>,
+    /// When an arena first took memory back: later blocks may lie where others lay.
+    reclaimed: BTreeMap<ArenaId, EventNumber>,
+    edges: BTreeMap<ArenaId, Edge>,
+    /// The last fork: what the child did to a block is not seen here.
+    forked: Option<EventNumber>,
 }
 
 impl NeverStored {
@@ -66,12 +157,63 @@ impl NeverStored {
     }
 }
 
+impl NeverStored {
+    /// Files what a capture shows of each living block under the block's site.
+    fn look(&mut self, event: &Event, arena: Option<&Arena>, captured: &[u8]) {
+        let EventKind::Capture { base, reason, .. } = event.kind else { return };
+        let Some(arena) = arena.filter(|_| !captured.is_empty()) else { return };
+        let reclaimed = self.reclaimed.get(&arena.id).copied();
+        for (block, usage) in usages(arena, reason, base, captured) {
+            let Some(site) = block.site.filter(|_| !block.inherited) else { continue };
+            let Some(tally) = self.sites.get_mut(&site) else { continue };
+            let reused = reclaimed.is_some_and(|since| block.born >= since);
+            let forked = self.forked.is_some_and(|fork| block.born < fork);
+            let untouched = usage == Usage::Untouched && !reused && !forked;
+            let count = match usage {
+                _ if reused => &mut tally.seen.reused,
+                Usage::Untouched if untouched => &mut tally.seen.zero,
+                Usage::Written => &mut tally.seen.written,
+                Usage::Untouched | Usage::Unclear => &mut tally.seen.unclear,
+            };
+            *count = count.saturating_add(1);
+            if untouched && tally.untouched.is_none() {
+                let place = arena.place(block);
+                let block_ref =
+                    BlockRef { number: block.number, extent: place.extent, offset: place.offset, size: block.size };
+                let first = First { moment: block.born, arena: arena.id, block: block_ref };
+                tally.untouched = Some((first, event.number));
+            }
+        }
+    }
+
+    /// Whether `block`, just handed out, began where the arena's newest block had ended.
+    fn follows(&mut self, arena: ArenaId, block: &Block, handed_on: bool) -> bool {
+        let edge = self.edges.entry(arena).or_default();
+        if !handed_on {
+            *edge = Edge { end: block.end(), before: edge.end };
+        }
+        block.size > 0 && edge.before == block.address
+    }
+}
+
 impl Rule for NeverStored {
-    fn observe(&mut self, event: &Event, effect: &Effect, _: &State) {
+    fn observe(&mut self, event: &Event, effect: &Effect, state: &State, captured: &[u8]) {
+        match event.kind {
+            EventKind::Capture { .. } => {
+                return self.look(event, effect.arena.and_then(|id| state.arena(id)), captured);
+            }
+            EventKind::Fork { .. } => self.forked = Some(event.number),
+            _ => {}
+        }
+        if let (What::Freed | What::Rewound | What::Reset | What::Resized { .. }, Some(arena)) =
+            (effect.what, effect.arena)
+        {
+            self.reclaimed.entry(arena).or_insert(event.number);
+        }
         let (Some(arena), Some(block), Some(place)) = (effect.arena, &effect.block, effect.place) else { return };
         match effect.what {
             // A resize of nothing, or of an unknown block, is an effect of the same kind, but its result is not ours.
-            What::Allocated if matches!(event.kind, arenascope_event::EventKind::Alloc { .. }) => {}
+            What::Allocated if matches!(event.kind, EventKind::Alloc { .. }) => {}
             What::HandedOn { from } => {
                 // The inner function's block is its outer caller's: what became of the inner result says nothing.
                 if let Some(tally) = from.and_then(|from| self.sites.get_mut(&from)) {
@@ -82,14 +224,16 @@ impl Rule for NeverStored {
                         tally.first = None;
                     }
                 }
-                if !matches!(event.kind, arenascope_event::EventKind::Alloc { .. }) {
+                if !matches!(event.kind, EventKind::Alloc { .. }) {
                     return;
                 }
             }
             _ => return,
         }
+        let follows = self.follows(arena, block, matches!(effect.what, What::HandedOn { .. }));
         let Some(site) = event.site else { return };
         let tally = self.sites.entry(site).or_default();
+        tally.contiguous = tally.contiguous.saturating_add(u64::from(follows));
         let block = BlockRef { number: block.number, extent: place.extent, offset: place.offset, size: block.size };
         tally.first.get_or_insert(First { moment: event.number, arena, block });
         tally.count = tally.count.saturating_add(1);
@@ -101,7 +245,7 @@ impl Rule for NeverStored {
         if hands_out_through_a_pointer(facts) {
             return Vec::new();
         }
-        let mut groups: BTreeMap<Vec<Address>, (SiteId, Tally)> = BTreeMap::new();
+        let mut groups: BTreeMap<Vec<Address>, (SiteId, Vec<SiteId>, Tally)> = BTreeMap::new();
         for (site, tally) in self.sites {
             let known = usize::try_from(site.0).ok().and_then(|index| facts.sites.get(index));
             let Some(known) = known.filter(|known| known.fate.kind == FateKind::Dropped) else { continue };
@@ -110,10 +254,11 @@ impl Rule for NeverStored {
             }
             match groups.entry(chain(known)) {
                 alloc::collections::btree_map::Entry::Vacant(entry) => {
-                    entry.insert((site, tally));
+                    entry.insert((site, Vec::from([site]), tally));
                 }
                 alloc::collections::btree_map::Entry::Occupied(mut entry) => {
-                    let (first_site, joined) = entry.get_mut();
+                    let (first_site, calls, joined) = entry.get_mut();
+                    calls.push(site);
                     let before = joined.first.map(|first| first.moment);
                     joined.join(tally);
                     if joined.first.map(|first| first.moment) != before {
@@ -122,8 +267,10 @@ impl Rule for NeverStored {
                 }
             }
         }
-        let mut findings: Vec<Finding> =
-            groups.into_values().filter_map(|(site, tally)| accuse(state, facts, site, &tally)).collect();
+        let mut findings: Vec<Finding> = groups
+            .into_values()
+            .filter_map(|(site, calls, tally)| accuse(state, facts, site, &calls, &tally))
+            .collect();
         findings.sort_by_key(|finding| finding.moment);
         findings
     }
@@ -151,12 +298,18 @@ fn hands_out_through_a_pointer(facts: &ProcessFacts) -> bool {
     arguments.any(|argument| *argument == Argument::BlockOut)
 }
 
-fn accuse(state: &State, facts: &ProcessFacts, site: SiteId, tally: &Tally) -> Option<Finding> {
-    let first = tally.first?;
+/// The sites whose blocks `findings` say nobody kept: bugs, not notes.
+pub fn never_kept(findings: &[Finding]) -> BTreeSet<SiteId> {
+    let accused = findings.iter().filter(|one| one.rule == NeverStored::NAME && one.class == Class::Finding);
+    accused.flat_map(|one| one.calls.iter().copied()).collect()
+}
+
+fn accuse(state: &State, facts: &ProcessFacts, site: SiteId, calls: &[SiteId], tally: &Tally) -> Option<Finding> {
+    let verdict = tally.verdict()?;
+    let (Verdict::Untouched { first, .. } | Verdict::Unproved { first, .. }) = verdict;
     let block = first.block;
     let arena = wording::arena_ref(state, facts, first.arena);
     let what = if block.size == 0 { "a block".to_owned() } else { wording::bytes(block.size) };
-    let them = if block.size > 1 { "them" } else { "it" };
     let chunk = if block.extent > 1 { format!(" of extent {}", block.extent) } else { String::new() };
     let more = match tally.count {
         0 | 1 => String::new(),
@@ -172,23 +325,41 @@ fn accuse(state: &State, facts: &ProcessFacts, site: SiteId, tally: &Tally) -> O
     if let Some(place) = dropped_at(known) {
         because.push_str(&place);
     }
+    let place = format!("{what} at +{}{chunk}, block {} of arena {}", block.offset, block.number, arena.id);
+    let (class, certainty, message) = match verdict {
+        Verdict::Untouched { capture, array, .. } => {
+            let them = if block.size > 1 { "them" } else { "it" };
+            let stayed = if block.size > 1 { "bytes are" } else { "byte is" };
+            because.push_str(&format!("; at #{} the block's {stayed} still zero", capture.0));
+            let certainty = if array { Certainty::Likely } else { Certainty::Certain };
+            (Class::Finding, certainty, format!("{place}: allocated, and nobody kept {them}{more}"))
+        }
+        Verdict::Unproved { because: why, .. } => {
+            because.push_str(why);
+            let message = format!("{place}: the result of the call was thrown away{more}");
+            (Class::Note, Certainty::Possible, message)
+        }
+    };
     Some(Finding {
         rule: NeverStored::NAME,
-        class: Class::Finding,
-        certainty: Certainty::Certain,
-        message: format!(
-            "{what} at +{}{chunk}, block {} of arena {}: allocated, and nobody kept {them}{more}",
-            block.offset, block.number, arena.id
-        ),
+        class,
+        certainty,
+        message,
         arena: Some(arena),
         block: Some(block),
         moment: first.moment,
         threads: tally.threads.iter().copied().collect(),
         sites: Vec::from([(SiteRole::Allocated, site)]),
+        calls: calls.to_vec(),
         because,
-        disproof: "an instruction after the call that reads the result before it is overwritten, on any path"
+        disproof: "an instruction after the call that reads the result before it is overwritten, on any path; or another \
+                   pointer that reaches the block: an array that grows by consecutive calls, an allocator that keeps the \
+                   address in its own struct; or a use that left nothing but zeros"
             .to_owned(),
-        next: "keep the pointer, or drop the call".to_owned(),
+        next: match class {
+            Class::Finding => "keep the pointer, or drop the call".to_owned(),
+            Class::Note => "nothing, if another pointer reaches the block; else keep this one, or drop the call".to_owned(),
+        },
         count: tally.count.max(1),
         bytes: tally.bytes,
     })

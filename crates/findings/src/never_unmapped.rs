@@ -4,7 +4,9 @@
 //! last to use it, which was not destroyed. A note, for leaving memory to the exit is common and harmless; it tells
 //! where capacity is lost in programs that go on. Silent when the process did not end by exiting (killed, executed
 //! another program, end not seen), for static memory, for arenas inherited from the parent process, and for arenas
-//! that were destroyed without giving their memory back (a cache, or a buffer that was not theirs).
+//! that were destroyed without giving their memory back (a cache, or a buffer that was not theirs); and for the one
+//! global arena when no role creates or destroys it: such an allocator (malloc itself) is meant to live as long as
+//! the program.
 //! Grouped by the call that created them.
 
 use crate::finding::{Certainty, Class, Finding, SiteRole};
@@ -16,7 +18,7 @@ use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
-use arenascope_event::{Address, Event, ProcessFacts, SiteId, ThreadNumber};
+use arenascope_event::{Address, Event, ProcessFacts, Role, SiteId, ThreadNumber};
 use arenascope_replay::{Arena, ArenaId, Born, Effect, Ending, ProcessEnd, RegionKind, State};
 
 /// The rule.
@@ -53,15 +55,16 @@ struct Group {
 type Creator = (bool, Option<Address>, Option<SiteId>);
 
 impl Rule for NeverUnmapped {
-    fn observe(&mut self, _: &Event, _: &Effect, _: &State) {}
+    fn observe(&mut self, _: &Event, _: &Effect, _: &State, _: &[u8]) {}
 
     fn finish(self: Box<Self>, state: &State, facts: &ProcessFacts) -> Vec<Finding> {
         if !exited(state, facts) {
             return Vec::new();
         }
+        let has_ends = facts.hooks.iter().any(|hook| matches!(hook.decl.role, Role::Create | Role::Destroy));
         let mut groups: BTreeMap<Creator, Group> = BTreeMap::new();
         for (id, left) in leftovers(state) {
-            let Some(arena) = state.arena(id) else { continue };
+            let Some(arena) = state.arena(id).filter(|arena| has_ends || !arena.object.is_null()) else { continue };
             let fresh = || Group { first: id, arenas: 0, left: Left::default(), threads: BTreeSet::new() };
             let group = groups.entry(creator(facts, arena)).or_insert_with(fresh);
             group.arenas = group.arenas.saturating_add(1);
@@ -153,6 +156,7 @@ fn note(state: &State, facts: &ProcessFacts, group: &Group) -> Option<Finding> {
         moment: arena.born.moment(),
         threads: group.threads.iter().copied().collect(),
         sites: arena.born_site.map(|site| (role, site)).into_iter().collect(),
+        calls: Vec::new(),
         because: format!("the memory still stood when the process exited, and no destroy was seen{doubt}"),
         disproof: "an munmap or free of this memory that was not recorded, such as a raw system call".to_owned(),
         next: "destroy the arena when its work is done; or leave it: the kernel takes the memory back at exit"

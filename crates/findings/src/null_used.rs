@@ -38,7 +38,7 @@ impl NullUsed {
 }
 
 impl Rule for NullUsed {
-    fn observe(&mut self, _: &Event, _: &Effect, _: &State) {}
+    fn observe(&mut self, _: &Event, _: &Effect, _: &State, _: &[u8]) {}
 
     fn finish(self: Box<Self>, state: &State, facts: &ProcessFacts) -> Vec<Finding> {
         accuse(state, facts).into_iter().collect()
@@ -85,6 +85,7 @@ fn accuse(state: &State, facts: &ProcessFacts) -> Option<Finding> {
         moment,
         threads: Vec::from([thread]),
         sites,
+        calls: Vec::new(),
         because: format!("NULL was returned at #{}; {evidence}", refusal.moment.0),
         disproof: "another null pointer in the faulting code, one that does not come from this call".to_owned(),
         next: "test the result before using it, or give the arena more room".to_owned(),

@@ -7,7 +7,7 @@ use crate::finding::{Class, Finding};
 use crate::{NeverStored, NeverUnmapped, NullUsed};
 use alloc::boxed::Box;
 use alloc::vec::Vec;
-use arenascope_event::{Event, ProcessFacts};
+use arenascope_event::{BlobId, Event, EventKind, ProcessFacts};
 use arenascope_replay::{Effect, Replay, State};
 
 /// A rule: observes every event with what it did and the state after it; concludes at the end.
@@ -15,8 +15,9 @@ use arenascope_replay::{Effect, Replay, State};
 /// Facts are only complete at the end of a run (fates of results are decoded then), so rules collect first and judge
 /// last. Memory must not grow with the number of events.
 pub trait Rule {
-    /// One event, its effect, and the state after it.
-    fn observe(&mut self, event: &Event, effect: &Effect, state: &State);
+    /// One event, its effect, and the state after it. `captured` are the bytes of a capture, as many as were kept; empty
+    /// for every other event.
+    fn observe(&mut self, event: &Event, effect: &Effect, state: &State, captured: &[u8]);
     /// The verdict.
     fn finish(self: Box<Self>, state: &State, facts: &ProcessFacts) -> Vec<Finding>;
 }
@@ -74,10 +75,11 @@ impl Watch {
         }
     }
 
-    /// One event, the effect that `Replay::apply` returned for it, and the state after it.
-    pub fn observe(&mut self, event: &Event, effect: &Effect, state: &State) {
+    /// One event, the effect that `Replay::apply` returned for it, the state after it, and for a capture its bytes
+    /// (what could not be read is an empty slice, for any event).
+    pub fn observe(&mut self, event: &Event, effect: &Effect, state: &State, captured: &[u8]) {
         for rule in &mut self.rules {
-            rule.observe(event, effect, state);
+            rule.observe(event, effect, state, captured);
         }
     }
 
@@ -90,13 +92,22 @@ impl Watch {
     }
 }
 
-/// Replays `events` from the start of a process and returns what all rules say.
-pub fn findings(facts: &ProcessFacts, events: impl IntoIterator<Item = Event>) -> Vec<Finding> {
+/// Replays `events` from the start of a process and returns what all rules say. `captured` gives the bytes of a
+/// capture.
+pub fn findings<B: AsRef<[u8]>>(
+    facts: &ProcessFacts,
+    events: impl IntoIterator<Item = Event>,
+    captured: impl Fn(BlobId) -> Option<B>,
+) -> Vec<Finding> {
     let mut replay = Replay::new(facts);
     let mut watch = Watch::new();
     for event in events {
         let effect = replay.apply(&event);
-        watch.observe(&event, &effect, replay.state());
+        let bytes = match event.kind {
+            EventKind::Capture { bytes, .. } => captured(bytes),
+            _ => None,
+        };
+        watch.observe(&event, &effect, replay.state(), bytes.as_ref().map_or(&[], AsRef::as_ref));
     }
     watch.finish(replay.state(), facts)
 }

@@ -1,7 +1,7 @@
 //! Planted faults and their mended twins, one story each, through one `check`.
 
-use arenascope_event::{Argument, Fate, FateKind, NullUse, ProcessFacts, Result_, Role};
-use arenascope_findings::{Finding, RULES, findings};
+use arenascope_event::{Argument, CaptureReason, EventKind, Fate, FateKind, NullUse, ProcessFacts, Result_, Role};
+use arenascope_findings::{Certainty, Class, Finding, RULES, findings};
 use arenascope_testkit::{Facts, Table, dropped, play, plays, read, returned};
 use expect_test::{Expect, expect};
 use proptest::prelude::*;
@@ -26,17 +26,35 @@ fn describe(findings: &[Finding]) -> String {
         writeln!(text, ", {} times, {} bytes", finding.count, finding.bytes).unwrap();
         writeln!(text, "  because {}", finding.because).unwrap();
         assert!(!finding.disproof.is_empty() && !finding.next.is_empty());
-        assert!(RULES.iter().any(|rule| rule.name == finding.rule && rule.class == finding.class));
+        assert!(
+            RULES
+                .iter()
+                .any(|rule| rule.name == finding.rule && (rule.class == finding.class || finding.class == Class::Note))
+        );
     }
     text
 }
 
+/// No capture of the story can be read.
+fn judge(facts: &ProcessFacts, story: Table) -> Vec<Finding> {
+    findings(facts, story.events(), |_| None::<Vec<u8>>)
+}
+
+/// Every capture of the story holds `bytes`.
+fn judge_with(facts: &ProcessFacts, story: Table, bytes: &[u8]) -> Vec<Finding> {
+    findings(facts, story.events(), |_| Some(bytes))
+}
+
+fn check_with(facts: &ProcessFacts, story: Table, bytes: &[u8], expected: Expect) {
+    expected.assert_eq(&describe(&judge_with(facts, story, bytes)));
+}
+
 fn check(facts: &ProcessFacts, story: Table, expected: Expect) {
-    expected.assert_eq(&describe(&findings(facts, story.events())));
+    expected.assert_eq(&describe(&judge(facts, story)));
 }
 
 fn silent(facts: &ProcessFacts, story: Table) {
-    assert_eq!(describe(&findings(facts, story.events())), "");
+    assert_eq!(describe(&judge(facts, story)), "");
 }
 
 // ---- never-stored ----
@@ -68,22 +86,104 @@ fn nine_b_story() -> Table {
         .at(3)
         .alloc(0, 0x1060, 32)
         .nowhere()
+        .capture(0, CaptureReason::Destroy, 0x1000, 128)
         .destroy(0)
         .unmap(0x1000, 256)
         .exit(0)
 }
 
+/// What 09b's arena holds in the end: blocks 1, 2 and 4 are written, block 3 is not.
+fn nine_b_bytes() -> Vec<u8> {
+    let mut bytes = vec![0; 128];
+    for (at, text) in [(0, "First block ok."), (32, "Second block too."), (96, "This will overwrite n")] {
+        bytes[at..at + text.len()].copy_from_slice(text.as_bytes());
+    }
+    bytes
+}
+
 #[test]
 fn a_block_thrown_away_is_found() {
+    check_with(
+        &nine_b(dropped(BECAUSE)),
+        nine_b_story(),
+        &nine_b_bytes(),
+        expect![[r#"
+        finding never-stored certain at #6: 32 bytes at +64, block 3 of arena 1: allocated, and nobody kept them
+          arena 1 "arena", block 3 at 1+64 of 32, threads [1], allocated at site 2, 1 times, 32 bytes
+          because after the call main calls puts, and the result is overwritten before anything reads it; at #8 the block's bytes are still zero
+    "#]],
+    );
+}
+
+#[test]
+fn without_its_bytes_a_thrown_away_result_is_a_note() {
     check(
         &nine_b(dropped(BECAUSE)),
         nine_b_story(),
         expect![[r#"
-            finding never-stored certain at #6: 32 bytes at +64, block 3 of arena 1: allocated, and nobody kept them
-              arena 1 "arena", block 3 at 1+64 of 32, threads [1], allocated at site 2, 1 times, 32 bytes
-              because after the call main calls puts, and the result is overwritten before anything reads it
-        "#]],
+        note never-stored possible at #6: 32 bytes at +64, block 3 of arena 1: the result of the call was thrown away
+          arena 1 "arena", block 3 at 1+64 of 32, threads [1], allocated at site 2, 1 times, 32 bytes
+          because after the call main calls puts, and the result is overwritten before anything reads it; whether the block is used through another pointer is not known: its bytes were not captured
+    "#]],
     );
+    // Cut off before its end.
+    let cut = judge_with(&nine_b(dropped(BECAUSE)), nine_b_story(), &nine_b_bytes()[..80]);
+    assert_eq!((cut.len(), cut[0].class), (1, Class::Note));
+}
+
+#[test]
+fn a_block_that_was_written_is_in_use_whatever_became_of_the_result() {
+    let mut bytes = nine_b_bytes();
+    bytes[64..68].copy_from_slice(&7_u32.to_le_bytes());
+    assert_eq!(describe(&judge_with(&nine_b(dropped(BECAUSE)), nine_b_story(), &bytes)), "");
+    // In memory that was used before, the bytes may be older than the block.
+    let again = || nine_b_story().map(0x1000, 4096).at(2).alloc(1, 0x1000, 32).at(3).alloc(1, 0x1020, 32).reset(1);
+    let story = again().at(2).alloc(1, 0x1000, 32).capture(1, CaptureReason::Exit, 0x1000, 128);
+    let found = judge_with(&nine_b(dropped(BECAUSE)), story, &bytes);
+    assert!(found.iter().all(|one| one.rule != "never-stored"), "the first life shows its use: {}", describe(&found));
+    let first_life = again().at(2).alloc(1, 0x1040, 32).capture(1, CaptureReason::Exit, 0x1000, 128);
+    let only_later: Vec<_> = first_life.events();
+    let only_later = only_later
+        .into_iter()
+        .filter(|event| !matches!(event.kind, EventKind::Capture { reason: CaptureReason::Destroy, .. }));
+    let found = findings(&nine_b(dropped(BECAUSE)), only_later, |_| Some(&bytes));
+    let said: Vec<_> = found.iter().filter(|one| one.rule == "never-stored").map(|one| one.class).collect();
+    assert_eq!(said, [Class::Note], "{}", describe(&found));
+}
+
+#[test]
+fn an_arena_that_was_wiped_shows_nothing() {
+    let found = judge_with(&nine_b(dropped(BECAUSE)), nine_b_story(), &[0; 128]);
+    assert_eq!(found.iter().map(|finding| finding.class).collect::<Vec<_>>(), [Class::Note]);
+}
+
+/// An array that grows by calls whose results nobody needs: the first one's is kept.
+fn growing_array() -> (ProcessFacts, Table) {
+    let facts = Facts::new()
+        .alloc("ArenaPush")
+        .site("main", "grow.c", 10, read())
+        .site("main", "grow.c", 12, dropped("nobody reads it"))
+        .build();
+    let mut story = Table::new().map(0x1000, 4096).at(0).alloc(0, 0x1000, 4).at(1);
+    for element in 1..8 {
+        story = story.alloc(0, 0x1000 + element * 4, 4);
+    }
+    (facts, story.capture(0, CaptureReason::Exit, 0x1000, 32).exit(0))
+}
+
+#[test]
+fn an_array_grown_by_calls_is_in_use() {
+    let (facts, story) = growing_array();
+    let elements = |value: fn(u32) -> u32| (0..8).flat_map(|n| value(n).to_le_bytes()).collect::<Vec<u8>>();
+    let said = |bytes: &[u8]| {
+        let found = judge_with(&facts, story.clone(), bytes);
+        found.iter().filter(|one| one.rule == "never-stored").map(|one| (one.class, one.certainty)).collect::<Vec<_>>()
+    };
+    assert_eq!(said(&elements(|n| n)), []);
+    assert_eq!(said(&elements(|n| u32::from(n == 5) * 1000)), [], "one element that is not zero is enough");
+    let first_only = elements(|n| u32::from(n == 0) * 1000);
+    assert_eq!(said(&first_only), [(Class::Note, Certainty::Possible)], "zeros may be the elements of an array");
+    assert_eq!(said(&elements(|_| 0)), [(Class::Note, Certainty::Possible)], "no byte of the arena tells anything");
 }
 
 #[test]
@@ -108,10 +208,94 @@ fn many_blocks_of_one_call_are_one_finding() {
         &facts,
         story,
         expect![[r#"
-            finding never-stored certain at #3: 16 bytes at +0, block 1 of arena 1: allocated, and nobody kept them (10 times here, 160 bytes in all)
+            note never-stored possible at #3: 16 bytes at +0, block 1 of arena 1: the result of the call was thrown away (10 times here, 160 bytes in all)
               arena 1 "pool", block 1 at 1+0 of 16, threads [1, 2], allocated at site 1, 10 times, 160 bytes
-              because nobody reads it
+              because nobody reads it; whether the block is used through another pointer is not known: its bytes were not captured
         "#]],
+    );
+}
+
+/// What never-stored says of 09b's third block when its story goes on as `change` says, with `bytes` captured.
+fn third(story: Table, bytes: &[u8]) -> Vec<(Class, Certainty)> {
+    let found = judge_with(&nine_b(dropped(BECAUSE)), story, bytes);
+    found.iter().filter(|one| one.rule == "never-stored").map(|one| (one.class, one.certainty)).collect()
+}
+
+const NOTE: [(Class, Certainty); 1] = [(Class::Note, Certainty::Possible)];
+
+#[test]
+fn a_block_that_a_child_may_have_used_is_only_noted() {
+    let story = Table::new().map(0x1000, 4096).at(0).alloc(0, 0x1000, 32).at(2).alloc(0, 0x1040, 32);
+    let forked = story.event(EventKind::Fork { child: 7, fork_id: 1 }).capture(0, CaptureReason::Exit, 0x1000, 128);
+    assert_eq!(third(forked, &nine_b_bytes()), NOTE);
+}
+
+#[test]
+fn the_link_of_a_free_list_is_no_use() {
+    let mut bytes = nine_b_bytes();
+    bytes[64..72].copy_from_slice(&0x1060_u64.to_le_bytes());
+    assert_eq!(third(nine_b_story(), &bytes), NOTE);
+    bytes[64..72].copy_from_slice(&0x9999_u64.to_le_bytes());
+    assert_eq!(third(nine_b_story(), &bytes), []);
+}
+
+#[test]
+fn calls_made_for_their_effect_are_only_noted() {
+    let kept = || Table::new().map(0x1000, 8192).at(0).alloc(0, 0x1000, 100);
+    let mut bytes = vec![0; 4096];
+    bytes[0] = 1;
+    // To the next page.
+    let padded = kept().at(2).alloc(0, 0x1064, 3996).capture(0, CaptureReason::Exit, 0x1000, 4096);
+    assert_eq!(third(padded, &bytes), NOTE);
+    // Brought in, and given back at once.
+    let warmed = kept().at(2).alloc(0, 0x1070, 1024).capture(0, CaptureReason::Reset, 0x1000, 4096).reset(0);
+    assert_eq!(third(warmed, &bytes), NOTE);
+    // A byte that is zero.
+    let small = kept().at(2).alloc(0, 0x1070, 1).capture(0, CaptureReason::Exit, 0x1000, 4096);
+    assert_eq!(third(small, &bytes), NOTE);
+    let neither = kept().at(2).alloc(0, 0x1070, 1024).capture(0, CaptureReason::Exit, 0x1000, 4096);
+    assert_eq!(third(neither, &bytes), [(Class::Finding, Certainty::Certain)]);
+}
+
+#[test]
+fn the_first_life_decides_and_later_ones_change_nothing() {
+    let mut story = Table::new().map(0x1000, 4096);
+    for _ in 0..4 {
+        story = story.at(0).alloc(0, 0x1000, 32).at(2).alloc(0, 0x1040, 32).at(3).alloc(0, 0x1060, 32);
+        story = story.nowhere().capture(0, CaptureReason::Reset, 0x1000, 128).reset(0);
+    }
+    assert_eq!(third(story, &nine_b_bytes()), [(Class::Finding, Certainty::Certain)]);
+    // Each right behind another block: the bytes convict, and how sure is another question.
+    let mut story = Table::new().map(0x1000, 4096);
+    for _ in 0..4 {
+        story = story.at(0).alloc(0, 0x1000, 64).at(2).alloc(0, 0x1040, 32).at(3).alloc(0, 0x1060, 32);
+        story = story.nowhere().capture(0, CaptureReason::Reset, 0x1000, 128).reset(0);
+    }
+    assert_eq!(third(story, &nine_b_bytes()), [(Class::Finding, Certainty::Likely)]);
+}
+
+#[test]
+fn blocks_dropped_side_by_side_are_likely_found() {
+    let facts = Facts::new()
+        .alloc("pool_get")
+        .site("main", "w.c", 3, read())
+        .site("main", "w.c", 5, dropped("nobody reads it"))
+        .build();
+    let mut story = Table::new().map(0x1000, 4096).at(0).alloc(0, 0x1000, 64).at(1);
+    for step in 1..4 {
+        story = story.alloc(0, 0x1000 + step * 64, 64);
+    }
+    let mut bytes = vec![0; 256];
+    bytes[0] = 1;
+    check_with(
+        &facts,
+        story.capture(0, CaptureReason::Signal, 0x1000, 256),
+        &bytes,
+        expect![[r#"
+        finding never-stored likely at #4: 64 bytes at +64, block 2 of arena 1: allocated, and nobody kept them (3 times here, 192 bytes in all)
+          arena 1 "pool", block 2 at 1+64 of 64, threads [1], allocated at site 1, 3 times, 192 bytes
+          because nobody reads it; at #7 the block's bytes are still zero
+    "#]],
     );
 }
 
@@ -137,12 +321,12 @@ fn calls_through_a_helper_are_told_apart_by_who_drops() {
         &facts,
         story,
         expect![[r#"
-            finding never-stored certain at #3: 8 bytes at +0, block 1 of arena 1: allocated, and nobody kept them
+            note never-stored possible at #3: 8 bytes at +0, block 1 of arena 1: the result of the call was thrown away
               arena 1 "arena", block 1 at 1+0 of 8, threads [1], allocated at site 0, 1 times, 8 bytes
-              because helper returns it, main drops it; main does so at h.c:20
-            finding never-stored certain at #6: 1 byte at +0 of extent 2, block 3 of arena 1: allocated, and nobody kept it
+              because helper returns it, main drops it; main does so at h.c:20; whether the block is used through another pointer is not known: its bytes were not captured
+            note never-stored possible at #6: 1 byte at +0 of extent 2, block 3 of arena 1: the result of the call was thrown away
               arena 1 "arena", block 3 at 2+0 of 1, threads [1], allocated at site 1, 1 times, 1 bytes
-              because helper returns it, main drops it; main does so at h.c:30
+              because helper returns it, main drops it; main does so at h.c:30; whether the block is used through another pointer is not known: its bytes were not captured
         "#]],
     );
 }
@@ -165,7 +349,7 @@ fn an_alloc_function_with_an_out_parameter_silences_the_rule() {
     );
     silent(&facts.build(), story());
     let twin = Facts::new().alloc("arena_alloc").site("main", "a.c", 5, dropped("nobody reads it")).build();
-    assert_eq!(findings(&twin, story().events()).len(), 1);
+    assert_eq!(judge(&twin, story()).len(), 1);
 }
 
 #[test]
@@ -184,9 +368,9 @@ fn a_block_handed_on_by_an_outer_alloc_function_counts_once_and_for_the_outer_ca
         &facts(dropped("main drops it")),
         story(),
         expect![[r#"
-            finding never-stored certain at #4: 32 bytes at +0, block 1 of arena 1: allocated, and nobody kept them
+            note never-stored possible at #4: 32 bytes at +0, block 1 of arena 1: the result of the call was thrown away
               arena 1 "pool", block 1 at 1+0 of 32, threads [1], allocated at site 1, 1 times, 32 bytes
-              because main drops it
+              because main drops it; whether the block is used through another pointer is not known: its bytes were not captured
         "#]],
     );
 }
@@ -204,9 +388,9 @@ fn an_inner_block_that_nobody_handed_on_is_judged_by_its_own_call() {
         &facts,
         handed_on.at(0).alloc(0, 0x1020, 8),
         expect![[r#"
-            finding never-stored certain at #5: 8 bytes at +32, block 2 of arena 1: allocated, and nobody kept them
+            note never-stored possible at #5: 8 bytes at +32, block 2 of arena 1: the result of the call was thrown away
               arena 1 "pool", block 2 at 1+32 of 8, threads [1], allocated at site 0, 1 times, 8 bytes
-              because pool_calloc drops it
+              because pool_calloc drops it; whether the block is used through another pointer is not known: its bytes were not captured
         "#]],
     );
 }
@@ -242,7 +426,7 @@ fn a_null_that_was_used_is_found() {
 
 #[test]
 fn a_null_that_only_fits_is_likely_and_only_near_zero() {
-    let found = |address| findings(&null_facts(NullUse::Consistent), null_story().fault(11, address).events());
+    let found = |address| judge(&null_facts(NullUse::Consistent), null_story().fault(11, address));
     assert_eq!(found(0x10).iter().map(|finding| finding.certainty.word()).collect::<Vec<&str>>(), ["likely"]);
     assert_eq!(found(4095).len(), 1);
     assert!(found(4096).is_empty());
@@ -365,7 +549,7 @@ fn a_buffer_used_again_and_again_belongs_to_its_last_arena() {
     for _ in 0..4 {
         story = story.at(0).create(0, 64).at(1).alloc(0, 0x1000, 16);
     }
-    assert_eq!(findings(&plain().build(), story.clone().exit(0).events()).len(), 1);
+    assert_eq!(judge(&plain().build(), story.clone().exit(0)).len(), 1);
     silent(&plain().build(), story.destroy(0).exit(0));
 }
 
@@ -384,9 +568,9 @@ fn a_process_that_did_not_exit_is_silent() {
     silent(&plain().build(), left(0, 1).exec("/bin/true"));
     silent(&Facts::new().alloc("arena_alloc").build(), left(0, 1));
     // An exec that failed is none.
-    assert_eq!(findings(&plain().build(), left(0, 1).exec("/no").exit(127).events()).len(), 1);
+    assert_eq!(judge(&plain().build(), left(0, 1).exec("/no").exit(127)).len(), 1);
     // The end was not recorded, but the launcher saw it.
-    assert_eq!(findings(&plain().build(), left(0, 1).events()).len(), 1);
+    assert_eq!(judge(&plain().build(), left(0, 1)).len(), 1);
 }
 
 #[test]
@@ -408,7 +592,7 @@ fn what_a_child_inherited_is_its_parents() {
     // The child's recorder lists the malloc blocks that were there; such an event has no site.
     silent(&facts, Table::new().malloc(0x10_0000, 4096).at(1).alloc(0, 0x10_0000, 16).exit(0));
     let own = Table::new().at(1).malloc(0x10_0000, 4096).alloc(0, 0x10_0000, 16).exit(0);
-    assert_eq!(findings(&facts, own.events()).len(), 1);
+    assert_eq!(judge(&facts, own).len(), 1);
 }
 
 // ---- all together ----
@@ -419,11 +603,15 @@ fn findings_come_before_notes_and_in_order_of_moment() {
         .alloc("arena_alloc")
         .site("main", "a.c", 5, dropped("nobody reads it"))
         .site("main", "a.c", 6, dropped("nobody reads it"))
+        .site("main", "a.c", 7, read())
         .waited(0)
         .build();
-    let story = Table::new().map(0x1000, 4096).at(1).alloc(0, 0x1000, 8).at(0).alloc(0, 0x1008, 8).exit(0);
-    let order: Vec<(&str, u64)> =
-        findings(&facts, story.events()).iter().map(|finding| (finding.rule, finding.moment.0)).collect();
+    let story = Table::new().map(0x1000, 4096).at(1).alloc(0, 0x1000, 8).at(0).alloc(0, 0x1008, 8).at(2);
+    let story = story.alloc(0, 0x1010, 8).capture(0, CaptureReason::Exit, 0x1000, 24).exit(0);
+    let mut bytes = [0; 24];
+    bytes[16] = 1;
+    let found = judge_with(&facts, story, &bytes);
+    let order: Vec<(&str, u64)> = found.iter().map(|finding| (finding.rule, finding.moment.0)).collect();
     assert_eq!(order, [("never-stored", 3), ("never-stored", 4), ("never-unmapped", 3)]);
 }
 
@@ -434,8 +622,8 @@ proptest! {
     fn the_same_events_give_the_same_findings(story in plays(120), wait_status in 0_i32..2) {
         let facts = Facts::new().alloc("arena_alloc").waited(wait_status).build();
         let events = play(&story);
-        let once = describe(&findings(&facts, events.clone()));
-        prop_assert_eq!(&once, &describe(&findings(&facts, events)));
+        let once = describe(&findings(&facts, events.clone(), |_| None::<Vec<u8>>));
+        prop_assert_eq!(&once, &describe(&findings(&facts, events, |_| None::<Vec<u8>>)));
         // Nothing was decoded, nothing faulted: there is nobody to accuse.
         prop_assert!(!once.contains("finding "));
     }

@@ -156,10 +156,12 @@ pub enum HookKind {
     Signal = 32,
     Spawn = 33,
     Fexecve = 34,
+    Prctl = 35,
+    Syscall = 36,
 }
 
 impl HookKind {
-    const ALL: [HookKind; 27] = [
+    const ALL: [HookKind; 29] = [
         HookKind::Create,
         HookKind::Alloc,
         HookKind::Resize,
@@ -187,6 +189,8 @@ impl HookKind {
         HookKind::Signal,
         HookKind::Spawn,
         HookKind::Fexecve,
+        HookKind::Prctl,
+        HookKind::Syscall,
     ];
 
     /// The kind with this code.

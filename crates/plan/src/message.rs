@@ -31,11 +31,13 @@ pub enum LibcFunction {
     Signal,
     PosixSpawn,
     PosixSpawnp,
+    Prctl,
+    Syscall,
 }
 
 impl LibcFunction {
     /// How many there are.
-    pub const COUNT: usize = 21;
+    pub const COUNT: usize = 23;
 
     /// In message order, with the dynamic symbol's name.
     pub const ALL: [(LibcFunction, &'static core::ffi::CStr); LibcFunction::COUNT] = [
@@ -60,6 +62,8 @@ impl LibcFunction {
         (LibcFunction::Signal, c"signal"),
         (LibcFunction::PosixSpawn, c"posix_spawn"),
         (LibcFunction::PosixSpawnp, c"posix_spawnp"),
+        (LibcFunction::Prctl, c"prctl"),
+        (LibcFunction::Syscall, c"syscall"),
     ];
 }
 
@@ -73,6 +77,8 @@ pub enum Purpose {
     NewModules = 1,
     /// This process is the child of a fork; it needs a trace file, its hooks are inherited.
     ForkChild = 2,
+    /// This process is about to execute `program`; the answer is a [`Preload`].
+    Exec = 3,
 }
 
 /// The agent's question.
@@ -92,7 +98,7 @@ pub struct Hello<'a> {
     pub around: u64,
     /// Entry of the stub for `Shape::Before`.
     pub before: u64,
-    /// Path of the executable.
+    /// Path of the executable; before an exec, of the one that is to be.
     pub program: &'a [u8],
     /// Run-time addresses of [`LibcFunction::ALL`]; 0 when not found.
     pub libc: [u64; LibcFunction::COUNT],
@@ -153,6 +159,7 @@ impl<'a> HelloReader<'a> {
             0 => Purpose::Start,
             1 => Purpose::NewModules,
             2 => Purpose::ForkChild,
+            3 => Purpose::Exec,
             _ => return None,
         };
         let mut hello = Hello {
@@ -183,6 +190,33 @@ impl<'a> Iterator for HelloReader<'a> {
             end: self.rest.u64()?,
             path: self.rest.bytes()?,
         })
+    }
+}
+
+/// The launcher's answer before an exec: how the agent gets into the new program.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Preload<'a> {
+    /// False: it must not (the program would not run as it does without us).
+    pub wanted: bool,
+    /// What must stand before the agent in LD_PRELOAD, each entry with a colon behind it; mostly empty.
+    pub before: &'a [u8],
+}
+
+impl<'a> Preload<'a> {
+    /// Writes the message.
+    pub fn write(&self, out: &mut Writer<'_>) {
+        out.u32(PROTOCOL);
+        out.u8(self.wanted as u8);
+        out.bytes(self.before);
+    }
+
+    /// Reads it.
+    pub fn read(bytes: &'a [u8]) -> Option<Preload<'a>> {
+        let mut from = Reader::new(bytes);
+        if from.u32()? != PROTOCOL {
+            return None;
+        }
+        Some(Preload { wanted: from.u8()? != 0, before: from.bytes()? })
     }
 }
 

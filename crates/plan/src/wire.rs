@@ -50,6 +50,24 @@ impl<'a> Writer<'a> {
         self.raw(bytes);
     }
 
+    /// Appends a number in decimal digits.
+    pub fn decimal(&mut self, value: u32) {
+        let mut digits = [0u8; 10];
+        let mut rest = value;
+        let mut first = digits.len();
+        while first > 0 {
+            first = first.wrapping_sub(1);
+            if let Some(digit) = digits.get_mut(first) {
+                *digit = b'0'.wrapping_add((rest % 10) as u8);
+            }
+            rest /= 10;
+            if rest == 0 {
+                break;
+            }
+        }
+        self.raw(digits.get(first..).unwrap_or(&[]));
+    }
+
     /// Bytes written, or `None` when the buffer was too small.
     pub fn finish(self) -> Option<usize> {
         if self.overflowed { None } else { Some(self.used) }

@@ -6,6 +6,8 @@
 use crate::arenas::Entry;
 use crate::checksum::crc32c;
 use crate::clock::ticks;
+use crate::deep;
+use crate::quiet;
 use crate::recorder::{Recorder, SCRATCH_BYTES};
 use crate::space;
 use crate::system::{monotonic_ns, read_own_memory};
@@ -21,7 +23,12 @@ const TOTAL_LIMIT: u64 = 256 << 20;
 
 impl Recorder {
     /// Saves the bytes of all spans of `entry`.
+    #[cold]
     pub fn capture(&self, thread: &mut Thread, entry: &Entry, reason: CaptureReason) {
+        deep::run(|| self.capture_here(thread, entry, reason));
+    }
+
+    fn capture_here(&self, thread: &mut Thread, entry: &Entry, reason: CaptureReason) {
         for (low, high) in entry.spans() {
             self.capture_span(thread, entry.key.load(Relaxed), reason, low, high);
         }
@@ -29,9 +36,11 @@ impl Recorder {
 
     /// Saves the bytes of all arenas.
     pub fn capture_all(&self, thread: &mut Thread, reason: CaptureReason) {
-        for entry in self.arenas().all() {
-            self.capture(thread, entry, reason);
-        }
+        deep::run(|| {
+            for entry in self.arenas().all() {
+                self.capture_here(thread, entry, reason);
+            }
+        });
     }
 
     /// `start..end` is going away: saves what arenas have there and forgets those spans. O(arenas) when the page filter
@@ -40,6 +49,10 @@ impl Recorder {
         if !self.arenas().pages().may_hold(start, end) {
             return;
         }
+        deep::run(|| self.capture_range(thread, start, end));
+    }
+
+    fn capture_range(&self, thread: &mut Thread, start: u64, end: u64) {
         for entry in self.arenas().all() {
             for (low, high) in entry.spans() {
                 if low < end && start < high {
@@ -56,6 +69,10 @@ impl Recorder {
             return;
         }
         let len = high.saturating_sub(base);
+        if quiet::is_on() {
+            self.lost_capture(len);
+            return;
+        }
         let taken = len.min(SPAN_LIMIT);
         let before = self.captured_bytes.fetch_add(taken, Relaxed);
         if before.saturating_add(taken) > TOTAL_LIMIT {
@@ -94,14 +111,16 @@ impl Recorder {
         let Some(space) = self.blob_space() else { return };
         let count = taken.div_ceil(layout::SEGMENT_PAYLOAD) as u32;
         let first_segment = space.take_slots(count);
-        let Some(address) = space.ready(first_segment, count) else {
-            self.lost_capture(taken as u64);
-            return;
-        };
         let at = ClockPair { tsc: ticks(), ns: monotonic_ns() };
         let mut done = 0usize;
         for piece in 0..count {
-            let segment = address.wrapping_add(u64::from(piece).wrapping_mul(layout::SEGMENT_BYTES as u64));
+            let Some(segment) = space.ready(first_segment.wrapping_add(piece)) else {
+                self.lost_capture(taken.saturating_sub(done) as u64);
+                if piece == 0 {
+                    return;
+                }
+                break;
+            };
             space::put(segment, 0, &layout::segment_header(SegmentKind::Blob, thread.writer_number(), piece, at));
             let want = taken.saturating_sub(done).min(layout::SEGMENT_PAYLOAD);
             let room = space::payload(segment, 0);

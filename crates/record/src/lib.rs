@@ -17,7 +17,9 @@ mod arenas;
 mod capture;
 mod checksum;
 mod clock;
+mod deep;
 mod heap;
+pub mod quiet;
 mod recorder;
 mod reserve;
 mod sites;
@@ -29,6 +31,7 @@ pub use arenascope_trace::{NO_SITE, Record};
 
 pub use arenas::{Entry, PageFilter};
 pub use clock::ticks;
+pub use deep::{DEEP_BYTES, only_this_thread, prepare as prepare_stacks, run as on_own_stack};
 pub use heap::{HeapSet, SMALL_BYTES};
 pub use recorder::{RESERVE_BYTES, Recorder, Start};
 pub use reserve::{Reserve, Zeroed};

@@ -7,7 +7,9 @@
 use crate::arenas::{ARENA_SLOTS, ArenaTable, Entry, Grown, PageFilter};
 use crate::checksum::{self, crc32c};
 use crate::clock::ticks;
+use crate::deep;
 use crate::heap::{self, HeapSet};
+use crate::quiet;
 use crate::reserve::{Reserve, Zeroed, page_wiped_on_fork};
 use crate::sites::{CACHE_SLOTS, CallFrame, CodeRanges, FRAMES_MAX, SITE_SLOTS, SiteTable, StubFrame, walk};
 use crate::space::{self, Space};
@@ -30,7 +32,14 @@ const PATIENCE: u32 = 1024;
 const STACK_LOOKS: u32 = 64;
 
 /// Address space the recorder's tables need, bytes. Touched lazily: a small program touches well under 1 MiB.
-pub const RESERVE_BYTES: usize = 96 << 20;
+pub const RESERVE_BYTES: usize = SITE_SLOTS * (size_of::<AtomicU64>() + size_of::<AtomicU32>())
+    + ARENA_SLOTS * (size_of::<AtomicU64>() + size_of::<AtomicU32>() + size_of::<Entry>())
+    + PageFilter::WORDS * size_of::<AtomicU64>()
+    + THREADS * (size_of::<Row>() + CACHE_SLOTS * size_of::<crate::sites::CachedSite>() + SCRATCH_BYTES)
+    + heap::SLOTS * 2 * size_of::<AtomicU64>()
+    + size_of::<Recorder>()
+    // What aligning each of them may take.
+    + 4096;
 
 /// What a recorder is started with.
 pub struct Start {
@@ -147,6 +156,21 @@ impl Recorder {
         self.live.load(Relaxed) != 0
     }
 
+    /// From now on the kernel may end this process for a system call: makes none any more, and with `strict` reads no
+    /// time stamp counter either. Space for some MiB of events is made first; what no longer fits is counted as lost, and
+    /// captures are not taken.
+    pub fn go_quiet(&self, strict: bool) {
+        deep::run(|| {
+            if let Some(space) = self.space() {
+                quiet::prepare(space);
+                // The pair that later segments will begin with.
+                space.word(layout::live::LATEST_TSC).store(ticks(), Relaxed);
+                space.word(layout::live::LATEST_NS).store(monotonic_ns(), Relaxed);
+            }
+        });
+        quiet::begin(strict);
+    }
+
     /// The process this recorder writes for.
     pub fn pid(&self) -> u32 {
         self.pid.load(Relaxed)
@@ -170,6 +194,7 @@ impl Recorder {
     /// In a forked child, with one thread: writes go to `space` from now on (`None`: nowhere). What the parent's trace
     /// knew (sites, arenas) is defined anew when next met.
     pub fn renew(&self, space: Option<Space>, pid: u32, only: Option<&mut Thread>) {
+        deep::only_this_thread();
         self.enabled.store(false, Relaxed);
         // SAFETY: the child of a fork has one thread, which is here (contract), and no reference into the old value
         // is held across this call.
@@ -204,7 +229,7 @@ impl Recorder {
         unsafe { (*self.space.get()).as_ref() }
     }
 
-    fn count_lost(&self, word: usize, amount: u64) {
+    fn count(&self, word: usize, amount: u64) {
         if let Some(space) = self.space() {
             space.word(word).fetch_add(amount, Relaxed);
         }
@@ -213,28 +238,42 @@ impl Recorder {
     /// An event came while its thread was inside the recorder.
     #[cold]
     pub fn lost_reentered(&self) {
-        self.count_lost(layout::live::LOST_REENTERED, 1);
+        self.count(layout::live::LOST_REENTERED, 1);
     }
 
     /// An event found a table full.
     #[cold]
     pub fn lost_table_full(&self) {
-        self.count_lost(layout::live::LOST_TABLE_FULL, 1);
+        self.count(layout::live::LOST_TABLE_FULL, 1);
     }
 
     /// A small malloc block was not recorded.
     pub fn skipped_heap(&self) {
-        self.count_lost(layout::live::LOST_HEAP_SKIPPED, 1);
+        self.count(layout::live::LOST_HEAP_SKIPPED, 1);
+    }
+
+    /// The process is about to fork: the launcher will wait for the child, even when the parent has ended before it asks.
+    pub fn fork_begins(&self) {
+        self.count(layout::live::FORKS, 1);
+    }
+
+    /// No child came of it.
+    pub fn fork_failed(&self) {
+        self.count(layout::live::FORKS, u64::MAX);
     }
 
     pub(crate) fn lost_capture(&self, bytes: u64) {
-        self.count_lost(layout::live::LOST_CAPTURE_BYTES, bytes);
+        self.count(layout::live::LOST_CAPTURE_BYTES, bytes);
     }
 
     /// A state for the calling thread. `parent` is the number of the thread that created it, 0 when unknown.
     /// O(threads ever alive at once). `None` when the table is full.
     #[cold]
     pub fn thread_begin(&self, parent: u32) -> Option<&'static mut Thread> {
+        deep::run(|| self.thread_begin_here(parent))
+    }
+
+    fn thread_begin_here(&self, parent: u32) -> Option<&'static mut Thread> {
         let left = self.rows.iter().take(self.rows_used.load(Relaxed) as usize).position(|row| {
             row.state.load(Relaxed) == ROW_LEFT
                 // Acquire: pairs with the Release in `thread_end`; the next owner sees what the last one wrote.
@@ -276,7 +315,7 @@ impl Recorder {
     /// Gives the state a number of its own and says so in the trace.
     fn name_thread(&self, thread: &mut Thread, parent: u32) {
         thread.number = self.thread_numbers.fetch_add(1, Relaxed).wrapping_add(1);
-        thread.tid = gettid();
+        thread.tid = if quiet::is_on() { 0 } else { gettid() };
         thread.epoch = self.epoch.load(Relaxed);
         let number = thread.number;
         if thread.segment.payload != 0 {
@@ -287,6 +326,10 @@ impl Recorder {
 
     /// The thread is gone; its segment and caches go to the next one.
     pub fn thread_end(&self, thread: &'static mut Thread) {
+        deep::run(|| self.thread_end_here(thread));
+    }
+
+    fn thread_end_here(&self, thread: &'static mut Thread) {
         self.note(thread, None, &Record::ThreadExit);
         let writer = thread.writer as usize;
         if let Some(row) = self.rows.get(writer) {
@@ -318,7 +361,7 @@ impl Recorder {
         if (thread.segment.used as usize + MAX_RECORD_BYTES > layout::SEGMENT_PAYLOAD || thread.segment.payload == 0)
             && !self.open_segment(thread, tsc)
         {
-            self.count_lost(layout::live::LOST_NO_SPACE, 1);
+            self.count(layout::live::LOST_NO_SPACE, 1);
             return;
         }
         let room = space::payload(thread.segment.payload, thread.segment.used as usize);
@@ -352,6 +395,10 @@ impl Recorder {
 
     #[cold]
     fn arena_slowly(&self, thread: &mut Thread, object: u64) -> Option<&'static Entry> {
+        deep::run(|| self.arena_slowly_here(thread, object))
+    }
+
+    fn arena_slowly_here(&self, thread: &mut Thread, object: u64) -> Option<&'static Entry> {
         let Some(entry) = self.arenas.entry(object) else {
             self.lost_table_full();
             return None;
@@ -379,18 +426,21 @@ impl Recorder {
     #[cold]
     fn site_slowly(&self, thread: &mut Thread, hash: u64, count: usize) -> u32 {
         let (id, fresh) = self.sites.intern(hash);
-        if fresh {
-            let frames = thread.frames;
-            let addresses = frames.get(..count).unwrap_or(&[]);
-            if !self.write(thread, ticks(), NO_SITE, &Record::Site { id, addresses }) {
-                return NO_SITE;
-            }
+        // Only what is new goes the long way: two sites that share a line of the cache come here by turns.
+        if fresh && !deep::run(|| self.define_site(thread, id, count)) {
+            return NO_SITE;
         }
         if let Some(cached) = thread.cached_site(hash) {
             cached.hash = hash;
             cached.id = id;
         }
         id
+    }
+
+    fn define_site(&self, thread: &mut Thread, id: u32, count: usize) -> bool {
+        let frames = thread.frames;
+        let addresses = frames.get(..count).unwrap_or(&[]);
+        self.write(thread, ticks(), NO_SITE, &Record::Site { id, addresses })
     }
 
     #[inline]
@@ -403,9 +453,14 @@ impl Recorder {
     /// Finds the mapping that holds the stack. A thread that hops between stacks too often keeps its callers only.
     #[cold]
     fn look_up_stack(&self, thread: &mut Thread, stack_pointer: u64) {
+        deep::run(|| self.look_up_stack_here(thread, stack_pointer));
+    }
+
+    #[inline(never)]
+    fn look_up_stack_here(&self, thread: &mut Thread, stack_pointer: u64) {
         thread.stack_low = stack_pointer;
         thread.stack_high = stack_pointer.wrapping_add(8);
-        if thread.stack_looks > STACK_LOOKS {
+        if thread.stack_looks > STACK_LOOKS || quiet::is_on() {
             return;
         }
         thread.stack_looks = thread.stack_looks.wrapping_add(1);
@@ -428,6 +483,10 @@ impl Recorder {
     /// pointers alone would miss the caller.
     #[cold]
     pub fn note_fault(&self, thread: &mut Thread, frame: CallFrame, record: &Record<'_>) -> bool {
+        deep::run(|| self.note_fault_here(thread, frame, record))
+    }
+
+    fn note_fault_here(&self, thread: &mut Thread, frame: CallFrame, record: &Record<'_>) -> bool {
         self.look_up_stack_for(thread, frame.stack_pointer);
         let mut walked = [0u64; FRAMES_MAX];
         let (count, _) = walk(frame, thread.stack_high, self.stub, &self.code, self.frames, &mut walked);
@@ -482,7 +541,7 @@ impl Recorder {
             && !self.open_segment(thread, tsc)
         {
             if !matches!(record, Record::Site { .. } | Record::Thread { .. }) {
-                self.count_lost(layout::live::LOST_NO_SPACE, 1);
+                self.count(layout::live::LOST_NO_SPACE, 1);
             }
             return false;
         }
@@ -505,24 +564,37 @@ impl Recorder {
     /// Begins a new segment for this thread. False when there is no room.
     #[cold]
     fn open_segment(&self, thread: &mut Thread, tsc: u64) -> bool {
-        let Some(space) = self.space() else { return false };
         if thread.segment.patience > 0 {
             thread.segment.patience = thread.segment.patience.wrapping_sub(1);
             return false;
         }
+        deep::run(|| self.open_segment_here(thread, tsc))
+    }
+
+    fn open_segment_here(&self, thread: &mut Thread, tsc: u64) -> bool {
+        let Some(space) = self.space() else { return false };
         let slot = match thread.segment.owed_slot {
+            _ if quiet::is_on() => 0,
             0 => space.take_slots(1),
             owed => owed.wrapping_sub(1),
         };
-        let Some(address) = space.ready(slot, 1) else {
-            thread.segment.owed_slot = slot.wrapping_add(1);
+        let ready = if quiet::is_on() { quiet::next_segment(space) } else { space.ready(slot) };
+        let Some(address) = ready else {
+            thread.segment.owed_slot = if quiet::is_on() { 0 } else { slot.wrapping_add(1) };
             thread.segment.patience = PATIENCE;
             thread.segment.payload = 0;
             return false;
         };
-        let at = ClockPair { tsc, ns: monotonic_ns() };
-        space.word(layout::live::LATEST_TSC).store(at.tsc, Relaxed);
-        space.word(layout::live::LATEST_NS).store(at.ns, Relaxed);
+        let at = if quiet::is_on() {
+            // The last reading of both clocks, as a pair.
+            let word = |offset| space.word(offset).load(Relaxed);
+            ClockPair { tsc: word(layout::live::LATEST_TSC), ns: word(layout::live::LATEST_NS) }
+        } else {
+            let at = ClockPair { tsc, ns: monotonic_ns() };
+            space.word(layout::live::LATEST_TSC).store(at.tsc, Relaxed);
+            space.word(layout::live::LATEST_NS).store(at.ns, Relaxed);
+            at
+        };
         let sequence = thread.segment.sequence;
         space::put(address, 0, &layout::segment_header(SegmentKind::Events, thread.writer, sequence, at));
         thread.segment = Segment { payload: address, sequence: sequence.wrapping_add(1), ..Segment::default() };

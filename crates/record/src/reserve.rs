@@ -1,9 +1,14 @@
 //! The recorder's own memory in the target: one reservation taken at the start, carved once, never returned.
 //!
-//! Taken before the program runs, so that no later table of ours lands in the hole of an arena the program unmapped.
+//! Taken before the program runs, so that no later table of ours lands in the hole of an arena the program unmapped. Mapped
+//! as memory that may grow down, as a stack may: the kernel does not count that as data, so a host that limits its data
+//! (RLIMIT_DATA) has the same room as without us. Tried and dropped: a shared mapping, not counted either, but forked
+//! children would write into their parent's tables. It never grows: the page below it is taken.
 #![allow(unsafe_code, reason = "carves typed tables out of one anonymous mapping")]
 
 use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mmap_anonymous};
+
+const PAGE: usize = 4096;
 
 /// Types for which all-zero bytes are a valid value and which hold no references.
 ///
@@ -28,10 +33,15 @@ pub struct Reserve {
 impl Reserve {
     /// Reserves `bytes` of address space. Pages cost memory only when touched.
     pub fn new(bytes: usize) -> Option<Reserve> {
+        let bytes = bytes.checked_next_multiple_of(PAGE)?;
         let flags = MapFlags::PRIVATE | MapFlags::NORESERVE;
+        let whole = bytes.checked_add(PAGE)?;
         // SAFETY: a fresh anonymous mapping at an address of the kernel's choice touches no existing memory.
-        let base = unsafe { mmap_anonymous(core::ptr::null_mut(), bytes, ProtFlags::READ | ProtFlags::WRITE, flags) }
-            .ok()? as usize;
+        let floor = unsafe { mmap_anonymous(core::ptr::null_mut(), whole, ProtFlags::empty(), flags) }.ok()? as usize;
+        let base = floor.checked_add(PAGE)?;
+        let flags = flags | MapFlags::FIXED | MapFlags::GROWSDOWN;
+        // SAFETY: replaces all but the first page of the mapping just made, which nobody knows of.
+        unsafe { mmap_anonymous(base as *mut _, bytes, ProtFlags::READ | ProtFlags::WRITE, flags) }.ok()?;
         // SAFETY: the range is the mapping made above; the advice only keeps it out of core dumps.
         let _ = unsafe { madvise(base as *mut _, bytes, Advice::LinuxDontDump) };
         Some(Reserve { start: base, next: base, end: base.checked_add(bytes)? })

@@ -27,13 +27,18 @@ pub struct CallFrame {
     pub stack_pointer: u64,
 }
 
-/// Calls that run inside a frame of ours return to one fixed label; the true return address lies a fixed distance above.
+/// Calls that run inside a frame of ours return to one of two fixed labels; the true return address lies a fixed distance
+/// above, further where stack arguments were copied.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct StubFrame {
     /// The label.
     pub label: u64,
     /// Bytes from the slot that holds the label to the slot that holds the true return address.
     pub distance: u64,
+    /// The label of calls with copied arguments.
+    pub label_with_arguments: u64,
+    /// Bytes of them.
+    pub argument_bytes: u64,
 }
 
 /// The two address ranges that hold code: the program's, and the libraries'.
@@ -88,8 +93,9 @@ pub fn walk(
     let mut slot = call.stack_pointer;
     let mut frame = call.frame_pointer;
     loop {
-        if address == stub.label && stub.label != 0 {
-            let true_slot = slot.wrapping_add(stub.distance);
+        if (address == stub.label || address == stub.label_with_arguments) && stub.label != 0 {
+            let further = if address == stub.label { 0 } else { stub.argument_bytes };
+            let true_slot = slot.wrapping_add(stub.distance).wrapping_add(further);
             if true_slot <= slot || true_slot >= stack_end.wrapping_sub(8) {
                 break;
             }
@@ -248,9 +254,11 @@ mod tests {
 
     #[test]
     fn a_return_into_our_stub_is_replaced_by_the_true_one() {
-        let stub = StubFrame { label: 0x6666, distance: 24 };
+        let stub = StubFrame { label: 0x6666, distance: 24, label_with_arguments: 0x7777, argument_bytes: 8 };
         let stack = [0, 0, UP | 7, 0x6666, 0, 0, 0x4444, UP | 9, 0x4000, 0, 0x5000, 0, 0, 0];
         assert_eq!(walked(&stack, 2, stub, 8)[..2], [0x2001, 0x4444]);
+        let stack = [0, 0, UP | 7, 0x7777, 0, 0, 0x4444, 0x4445, UP | 9, 0x4000, 0, 0x5000, 0, 0, 0];
+        assert_eq!(walked(&stack, 2, stub, 8)[..2], [0x2001, 0x4445]);
     }
 
     #[test]

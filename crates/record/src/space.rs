@@ -1,22 +1,66 @@
 //! The mapped trace file: where segments come from, how space is had before a page is touched, where losses are counted.
 //!
-//! The file is sparse and mapped whole. Before the first byte of a segment is written, `MADV_POPULATE_WRITE` makes the
-//! file system allocate it: on a full disk that call fails, and a plain store would be SIGBUS. No descriptor is kept, so
-//! nothing of ours shows in the host's descriptor table, and neither chroot, setuid nor closefrom gets between us and the
-//! file. Tried and dropped: fallocate by a kept descriptor (visible, and closed by daemons), fallocate by path (fails
-//! after chroot and setuid).
+//! The file is sparse, and mapped in *windows* as it fills: the first of 4 MiB, each further one as large as all before it
+//! together, 64 MiB at most. So an address space that the host limits (RLIMIT_AS) keeps room for the host, and `mlockall`
+//! finds little to lock. Before the first byte of a segment is written, `MADV_POPULATE_WRITE` makes the file system
+//! allocate it: on a full disk that call fails, and a plain store would be SIGBUS. No descriptor is kept, so nothing of
+//! ours shows in the host's descriptor table, and neither chroot, setuid nor closefrom gets between us and the file: a
+//! further window is a second mapping of the last page of the one before, by `mremap` from a length of 0, only longer.
+//!
+//! Tried and dropped: fallocate by a kept descriptor (visible, and closed by daemons), fallocate by path (fails after
+//! chroot and setuid), the whole file as one mapping (under a limit nothing was left for the host, and `mlockall` filled
+//! memory), windows that all begin with the file (twice the address space, for no gain).
 #![allow(unsafe_code, reason = "maps the trace file and writes into it")]
 
 use arenascope_trace::layout;
-use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use core::sync::atomic::{AtomicU64, Ordering::Acquire, Ordering::Relaxed, Ordering::Release};
 use rustix::fd::BorrowedFd;
 use rustix::io::Errno;
-use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mmap};
+use rustix::mm::{Advice, MapFlags, MremapFlags, ProtFlags, madvise, mmap, mremap, munlock, munmap};
+
+const PAGE: u64 = 4096;
+/// Segments of the first window; the next windows double what is mapped until they have `LARGEST` segments each.
+const FIRST: u32 = (4 << 20) / layout::SEGMENT_BYTES as u32;
+const LARGEST: u32 = (64 << 20) / layout::SEGMENT_BYTES as u32;
+/// Windows up to the one that reaches `LARGEST` segments.
+const DOUBLING: usize = (LARGEST / FIRST).ilog2() as usize + 1;
+/// Enough for 64 GiB.
+const WINDOWS: usize = DOUBLING + 1024;
+
+/// Where each window's first segment lies; 0: not mapped. Of the one trace that this process writes.
+///
+/// # Invariants
+/// I3: a nonzero entry `w` is the address of a shared, writable mapping of the file's bytes from `first_of(w)`'s on, of
+/// `window_bytes(w)` bytes as far as the file goes, never unmapped in this process. The page before it is mapped too.
+static WINDOW: [AtomicU64; WINDOWS] = [const { AtomicU64::new(0) }; WINDOWS];
+
+/// The window that holds a segment.
+const fn window_of(slot: u32) -> usize {
+    match slot / FIRST {
+        0 => 0,
+        _ if slot < LARGEST => (slot / FIRST).ilog2() as usize + 1,
+        _ => DOUBLING - 1 + (slot / LARGEST) as usize,
+    }
+}
+
+/// The first segment of a window.
+const fn first_of(window: usize) -> u32 {
+    match window {
+        0 => 0,
+        _ if window < DOUBLING => FIRST << (window - 1),
+        _ => (window - DOUBLING + 1) as u32 * LARGEST,
+    }
+}
+
+/// Bytes of a window's segments.
+const fn window_bytes(window: usize) -> u64 {
+    (first_of(window + 1) - first_of(window)) as u64 * layout::SEGMENT_BYTES as u64
+}
 
 /// A mapped trace.
 ///
 /// # Invariants
-/// I1: `base..base + bytes` is a shared, writable mapping of the trace file, made by `map`, never unmapped.
+/// I1: `base` is the address of the file's header page in the first window (I3), which `map` made.
 /// I2: the header page is allocated in the file (the launcher wrote it).
 #[derive(Clone, Copy)]
 pub struct Space {
@@ -25,37 +69,29 @@ pub struct Space {
     allocated: bool,
 }
 
+/// A forked child must not write here (it has a trace of its own), and a core dump needs no copy of the trace.
+fn keep_private(base: *mut core::ffi::c_void, bytes: usize) {
+    // SAFETY: callers pass a mapping that they just made; the advice changes no byte of it.
+    let _ = unsafe { madvise(base, bytes, Advice::LinuxDontFork) };
+    // SAFETY: as above.
+    let _ = unsafe { madvise(base, bytes, Advice::LinuxDontDump) };
+}
+
 impl Space {
-    /// Maps the trace in `file`. Tries less of it when the address space is limited (RLIMIT_AS); what does not fit
-    /// later is counted as lost.
+    /// Maps the beginning of the trace in `file`, which has `bytes`. What does not fit later is counted as lost. One
+    /// trace a process: windows of an earlier one are forgotten (in a forked child they are not mapped).
     pub fn map(file: BorrowedFd<'_>, bytes: u64, allocated: bool) -> Result<Space, Errno> {
-        let smallest = layout::HEADER_BYTES as u64 + layout::SEGMENT_BYTES as u64;
-        let mut bytes = bytes;
-        loop {
-            // SAFETY: a fresh mapping at an address of the kernel's choice touches no existing memory.
-            let mapped = unsafe {
-                mmap(
-                    core::ptr::null_mut(),
-                    bytes as usize,
-                    ProtFlags::READ | ProtFlags::WRITE,
-                    MapFlags::SHARED | MapFlags::NORESERVE,
-                    file,
-                    0,
-                )
-            };
-            match mapped {
-                Ok(base) => {
-                    // SAFETY: the range is the mapping just made. A forked child must not write here (it has a trace of
-                    // its own), and a core dump needs no copy of the trace.
-                    let _ = unsafe { madvise(base, bytes as usize, Advice::LinuxDontFork) };
-                    // SAFETY: as above.
-                    let _ = unsafe { madvise(base, bytes as usize, Advice::LinuxDontDump) };
-                    return Ok(Space { base: base as u64, bytes, allocated });
-                }
-                Err(errno) if bytes / 16 < smallest => return Err(errno),
-                Err(_) => bytes /= 16,
-            }
+        let length = bytes.min(layout::HEADER_BYTES as u64 + window_bytes(0)) as usize;
+        let flags = MapFlags::SHARED | MapFlags::NORESERVE;
+        // SAFETY: a fresh mapping at an address of the kernel's choice touches no existing memory.
+        let base = unsafe { mmap(core::ptr::null_mut(), length, ProtFlags::READ | ProtFlags::WRITE, flags, file, 0) }?;
+        keep_private(base, length);
+        for window in &WINDOW {
+            window.store(0, Relaxed);
         }
+        let [first, ..] = &WINDOW;
+        first.store(base as u64 + layout::HEADER_BYTES as u64, Release);
+        Ok(Space { base: base as u64, bytes, allocated })
     }
 
     /// A word of the header that this process writes.
@@ -73,21 +109,61 @@ impl Space {
         u32::try_from(first).unwrap_or(u32::MAX)
     }
 
-    /// Gives slots `slot..slot + count` space in the file; their address, or `None` when there is no room. A system
-    /// call for each; about 50 µs a segment, most of it the kernel zeroing pages.
-    pub fn ready(&self, slot: u32, count: u32) -> Option<u64> {
-        let offset = layout::segment_offset(slot);
-        let bytes = u64::from(count).checked_mul(layout::SEGMENT_BYTES as u64)?;
-        if offset.checked_add(bytes)? > self.bytes {
+    /// Gives a slot space in the file; its address, or `None` when there is no room, on the disk or in the address
+    /// space. A system call; about 50 µs, most of it the kernel zeroing pages.
+    pub fn ready(&self, slot: u32) -> Option<u64> {
+        if layout::segment_offset(slot).checked_add(layout::SEGMENT_BYTES as u64)? > self.bytes {
             return None;
         }
-        let address = self.base + offset;
+        let wanted = window_of(slot);
+        if WINDOW.get(wanted)?.load(Relaxed) == 0 {
+            for window in 1..=wanted {
+                map_window(window)?;
+            }
+        }
+        let address = self.address(slot)?;
         if !self.allocated {
-            // SAFETY: the range lies in the mapping (I1, checked above); populating changes no byte.
-            unsafe { madvise(address as *mut _, bytes as usize, Advice::LinuxPopulateWrite) }.ok()?;
+            // SAFETY: the segment lies in its window (I3) and in the file (checked above); populating changes no byte.
+            unsafe { madvise(address as *mut _, layout::SEGMENT_BYTES, Advice::LinuxPopulateWrite) }.ok()?;
         }
         Some(address)
     }
+
+    /// Where a slot lies that [`ready`](Space::ready) has been asked for. No system call.
+    pub fn address(&self, slot: u32) -> Option<u64> {
+        let window = window_of(slot);
+        // Acquire: pairs with the Release of whoever mapped the window.
+        let start = WINDOW.get(window)?.load(Acquire);
+        let inside = slot.checked_sub(first_of(window))?;
+        (start != 0).then(|| start.wrapping_add(u64::from(inside).wrapping_mul(layout::SEGMENT_BYTES as u64)))
+    }
+}
+
+/// Maps a window, unless it is; `None` when the address space has no room. The window before it must be mapped.
+#[cold]
+fn map_window(window: usize) -> Option<()> {
+    let place = WINDOW.get(window)?;
+    if place.load(Relaxed) != 0 {
+        return Some(());
+    }
+    let before = window.checked_sub(1)?;
+    let end = WINDOW.get(before)?.load(Acquire).checked_add(window_bytes(before))?;
+    let last_page = end.checked_sub(PAGE)? as *mut _;
+    let bytes = (PAGE + window_bytes(window)) as usize;
+    // Memory that the host has locked (mlockall) would be locked and filled in the new window too.
+    // SAFETY: the page lies in the window before (I3); unlocking changes no byte.
+    let _ = unsafe { munlock(last_page, PAGE as usize) };
+    // SAFETY: from an old length of 0 of a shared mapping, mremap makes a second mapping at an address of the kernel's
+    // choice and leaves the old one as it is (mremap(2)).
+    let mapped = unsafe { mremap(last_page, 0, bytes, MremapFlags::MAYMOVE) }.ok()?;
+    keep_private(mapped, bytes);
+    // Release: pairs with the Acquire in `address`.
+    if place.compare_exchange(0, mapped as u64 + PAGE, Release, Relaxed).is_err() {
+        // Another thread was first.
+        // SAFETY: the mapping was made above, and nobody has been told of it.
+        let _ = unsafe { munmap(mapped, bytes) };
+    }
+    Some(())
 }
 
 /// Makes `Space::word` total: a wrong constant is a build error, not a wild store.
@@ -127,5 +203,48 @@ pub(crate) fn commit(address: u64, used: u32, crc: u32) {
     unsafe {
         core::sync::atomic::compiler_fence(core::sync::atomic::Ordering::Release);
         ((address + layout::segment::COMMIT as u64) as *mut u64).write_volatile(layout::commit_word(used, crc));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    extern crate std;
+    use std::os::fd::AsRawFd;
+
+    #[test]
+    fn windows_follow_each_other_without_a_gap() {
+        let mut next = 0u64;
+        for window in 0..WINDOWS - 1 {
+            let first = first_of(window);
+            assert_eq!(layout::segment_offset(first), layout::HEADER_BYTES as u64 + next, "window {window}");
+            assert_eq!(window_of(first), window);
+            assert!(first == 0 || window_of(first - 1) == window - 1);
+            next += window_bytes(window);
+        }
+        assert!(next >= (64 << 30) - (64 << 20));
+    }
+
+    #[test]
+    fn segments_of_all_windows_are_the_files() {
+        let path = std::env::temp_dir().join(std::format!("arenascope-space-{}", std::process::id()));
+        let file = std::fs::OpenOptions::new().read(true).write(true).create_new(true).open(&path).expect("a file");
+        std::fs::remove_file(&path).expect("removes");
+        file.set_len(1 << 30).expect("sparse");
+        // SAFETY: `file` is open to the end of this test.
+        let borrowed = unsafe { BorrowedFd::borrow_raw(file.as_raw_fd()) };
+        let space = Space::map(borrowed, 1 << 30, false).expect("maps");
+        let slots = [0, FIRST - 1, FIRST, 3 * FIRST, LARGEST - 1, LARGEST, 5 * LARGEST + 7];
+        for slot in slots {
+            let address = space.ready(slot).expect("room");
+            put(address, 0, &slot.to_le_bytes());
+        }
+        assert_eq!(space.ready(u32::MAX), None, "past the file's end");
+        for slot in slots {
+            use std::os::unix::fs::FileExt;
+            let mut bytes = [0; 4];
+            file.read_exact_at(&mut bytes, layout::segment_offset(slot)).expect("reads");
+            assert_eq!(u32::from_le_bytes(bytes), slot);
+        }
     }
 }

@@ -410,6 +410,33 @@ impl Arena {
         bounded.fold(0, |sum, extent| sum.saturating_add(extent.len))
     }
 
+    /// True when this is an allocator like malloc, which gives memory back once the blocks in it were freed one by one,
+    /// and gets new memory later: the one global arena, never created or reset, emptied by its own free function.
+    pub(crate) fn outlives_memory(&self) -> bool {
+        let global = self.object.is_null() && self.created.is_none();
+        global && self.counts.frees > 0 && self.generation == 0 && self.living.len() == 0
+    }
+
+    /// True when it was created, got memory then, and no event was its own since.
+    pub(crate) fn is_unused(&self) -> bool {
+        let created = self.created.is_some_and(|created| created.moment == self.last_event);
+        created && self.counts.allocs == 0 && self.extents.values().any(|extent| extent.presumed)
+    }
+
+    /// What the peak is a share of: the capacity, or the bytes of its memory. `None` where such a share says nothing:
+    /// blocks in memory of unknown bounds, memory given up on the way (what stands now is not what stood at the peak),
+    /// more blocks than fit (then they did not all lie in it).
+    pub fn bound(&self) -> Option<u64> {
+        let all_stand = self.extents.len().saturating_add(1) == self.next_extent.max(1) as usize;
+        let all_bounded = self.extents.values().all(|extent| extent.kind.is_bounded());
+        let bound = match self.capacity() {
+            Some(capacity) if self.created.is_some() || all_stand => capacity,
+            None if all_stand && all_bounded && !self.extents.is_empty() => self.memory_bytes(),
+            _ => return None,
+        };
+        (self.peak.bytes <= bound).then_some(bound)
+    }
+
     /// Bytes from each extent's start to the end of its last living block, added up: where the cursor stands, as
     /// far as blocks tell.
     pub fn span(&self) -> u64 {

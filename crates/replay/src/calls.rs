@@ -3,7 +3,9 @@
 //! Rules. The first alloc, resize or mark on a key without a living arena is an arena's birth; a free, rewind, reset
 //! or destroy there is an anomaly and no birth. A create is a birth, and the end of what lived under the key before,
 //! unless that was born inside this very call. A NULL changes nothing but counts. A new block kills the living ones
-//! it overlaps. An alloc function that calls another one and returns its block makes one block, not two.
+//! it overlaps. An alloc function that calls another one and returns its block makes one block, not two. An arena that
+//! a create function returned by value may be copied before it is used: nobody tells us, but the first block handed out
+//! for an object not known so far then lies in the memory that the create call got, and the arena is at that object.
 //! Absent on purpose: memory under the arenas (`memory`), the meaning of saved cursors (`cursor`).
 
 use crate::anomaly::{Anomaly, AnomalyKind};
@@ -25,6 +27,15 @@ use core::cmp::Reverse;
 /// Marks kept per arena; when there are more, the older half is forgotten.
 const MARKS_KEPT: usize = 4096;
 
+/// Whether an event may be the birth of an arena.
+#[derive(Clone, Copy, Debug)]
+enum Births {
+    /// Yes; the block it hands out, or the mark (of which nobody knows whether it is an address).
+    At(Address),
+    /// No.
+    Never,
+}
+
 impl Replay {
     pub(crate) fn create(
         &mut self,
@@ -45,7 +56,7 @@ impl Replay {
         let id = match adopted {
             Some(id) => id,
             None => {
-                if let Some(previous) = living {
+                if let Some(previous) = living.filter(|id| !self.leave_copied(key, *id)) {
                     effect.died = self.state.end_arena(call, previous, Ending::Replaced, How::Replaced);
                     effect.ended.push(previous);
                 }
@@ -82,7 +93,7 @@ impl Replay {
         size: u64,
         align: Option<u64>,
     ) -> Effect {
-        let Some((id, born)) = self.own(call, key, true) else { return Effect::of(What::NoArena) };
+        let Some((id, born)) = self.own(call, key, Births::At(address)) else { return Effect::of(What::NoArena) };
         let mut effect = on(id, What::Allocated);
         effect.born = born;
         if address.is_null() {
@@ -200,7 +211,8 @@ impl Replay {
     }
 
     pub(crate) fn resize(&mut self, call: Call, key: ArenaKey, old: Address, new: Address, size: u64) -> Effect {
-        let Some((id, born)) = self.own(call, key, !new.is_null() || old.is_null()) else {
+        let births = if !new.is_null() || old.is_null() { Births::At(new) } else { Births::Never };
+        let Some((id, born)) = self.own(call, key, births) else {
             return self.no_arena(call, Role::Resize);
         };
         let mut effect = on(id, What::Allocated);
@@ -291,7 +303,7 @@ impl Replay {
         if address.is_null() {
             return Effect { arena: self.state.living_of(key), ..Effect::nothing() };
         }
-        let Some((id, _)) = self.own(call, key, false) else { return self.no_arena(call, Role::Free) };
+        let Some((id, _)) = self.own(call, key, Births::Never) else { return self.no_arena(call, Role::Free) };
         let mut effect = on(id, What::Freed);
         let ground = &self.ground;
         let Some(arena) = self.state.arena_mut(id) else { return effect };
@@ -319,7 +331,9 @@ impl Replay {
     }
 
     pub(crate) fn mark(&mut self, call: Call, key: ArenaKey, value: MarkValue) -> Effect {
-        let Some((id, born)) = self.own(call, key, true) else { return Effect::of(What::NoArena) };
+        let Some((id, born)) = self.own(call, key, Births::At(Address(value.0))) else {
+            return Effect::of(What::NoArena);
+        };
         let effect = Effect { born, ..on(id, What::Marked) };
         let Some(arena) = self.state.arena_mut(id) else { return effect };
         arena.counts.marks = arena.counts.marks.saturating_add(1);
@@ -339,7 +353,7 @@ impl Replay {
     }
 
     pub(crate) fn rewind(&mut self, call: Call, key: ArenaKey, mark: MarkValue) -> Effect {
-        let Some((id, _)) = self.own(call, key, false) else { return self.no_arena(call, Role::Rewind) };
+        let Some((id, _)) = self.own(call, key, Births::Never) else { return self.no_arena(call, Role::Rewind) };
         let mut effect = on(id, What::Rewound);
         let Some(arena) = self.state.arena_mut(id) else { return effect };
         arena.counts.rewinds = arena.counts.rewinds.saturating_add(1);
@@ -352,7 +366,7 @@ impl Replay {
     }
 
     pub(crate) fn reset(&mut self, call: Call, key: ArenaKey) -> Effect {
-        let Some((id, _)) = self.own(call, key, false) else { return self.no_arena(call, Role::Reset) };
+        let Some((id, _)) = self.own(call, key, Births::Never) else { return self.no_arena(call, Role::Reset) };
         let mut effect = on(id, What::Reset);
         let Some(arena) = self.state.arena_mut(id) else { return effect };
         arena.counts.resets = arena.counts.resets.saturating_add(1);
@@ -377,15 +391,50 @@ impl Replay {
     }
 
     /// The living arena of an own event, and whether this event is its birth.
-    fn own(&mut self, call: Call, key: ArenaKey, births: bool) -> Option<(ArenaId, bool)> {
+    fn own(&mut self, call: Call, key: ArenaKey, births: Births) -> Option<(ArenaId, bool)> {
         let living = self.state.living_of(key).or_else(|| self.rebind(key));
-        let (id, born) = match living {
-            Some(id) => (id, false),
-            None if births => (self.birth(call, key, false)?, true),
-            None => return None,
+        let (id, born) = match (living, births) {
+            (Some(id), _) => (id, false),
+            (None, Births::At(address)) => match self.copied(key, address) {
+                Some(id) => (id, false),
+                None => (self.birth(call, key, false)?, true),
+            },
+            (None, Births::Never) => return None,
         };
         touch(self.state.arena_mut(id)?, call);
         Some((id, born))
+    }
+
+    /// The arena that was copied to this key's object: one created over the memory that `address` lies in, and not used
+    /// since. Of several the latest. It is found by the new key from now on.
+    fn copied(&mut self, key: ArenaKey, address: Address) -> Option<ArenaId> {
+        let object = self.state.keys.get(&key).map(|known| known.object).filter(|object| !object.is_null())?;
+        let region = self.state.regions.holding(address.0)?;
+        let users = region.users().filter_map(|id| self.state.arena(id));
+        let id = users.filter(|arena| arena.is_alive() && arena.is_unused()).map(|arena| arena.id).max()?;
+        let arena = self.state.arena_mut(id)?;
+        let (old_key, old_object) = (arena.key, arena.object);
+        (arena.key, arena.object) = (key, object);
+        self.state.objects.remove(&(old_object.0, id));
+        self.state.objects.insert((object.0, id));
+        if self.state.unbound.get(&old_object.0) == Some(&id) {
+            self.state.unbound.remove(&old_object.0);
+        }
+        if let Some(known) = self.state.keys.get_mut(&old_key).filter(|known| known.living == Some(id)) {
+            known.living = None;
+        }
+        self.state.keys.entry(key).or_default().living = Some(id);
+        Some(id)
+    }
+
+    /// A create function that returns by value may write its next arena to the same temporary: the one before, not used
+    /// there, lives on where it was copied to. No key leads to it until its first block shows where that is.
+    fn leave_copied(&mut self, key: ArenaKey, previous: ArenaId) -> bool {
+        let copied = self.ground.returns_arenas && self.state.arena(previous).is_some_and(Arena::is_unused);
+        if copied && let Some(known) = self.state.keys.get_mut(&key) {
+            known.living = None;
+        }
+        copied
     }
 
     /// An arena without a key (its object moved, or it came from the parent process) is this key's when it has this

@@ -1,9 +1,10 @@
 //! What happens to the memory under the arenas: mappings and malloc blocks come, go, shrink and move.
 //!
-//! Rules. Memory that goes takes the blocks that touch it. An arena that had extents and has none left has ended, and
-//! so has one whose arena object lay in the memory that went (nobody can call it any more). An mmap over a mapping
-//! we know means that an munmap was not seen. A mapping that mremap moves takes its arenas, their blocks and their
-//! objects along. Absent on purpose: the arenas' own events (`calls`).
+//! Rules. Memory that goes takes the blocks that touch it. An arena that had extents and has none left has ended (but not
+//! an allocator such as malloc, which gives memory back when its last block was freed: [`Arena`] knows), and so has one
+//! whose arena object lay in the memory that went (nobody can call it any more). An mmap over a mapping we know means
+//! that an munmap was not seen. A mapping that mremap moves takes its arenas, their blocks and their objects along.
+//! Absent on purpose: the arenas' own events (`calls`).
 
 use crate::arena::{Arena, ArenaId, Ending, Extent, ExtentKind};
 use crate::blocks::How;
@@ -194,7 +195,7 @@ impl State {
         }
         strike_blocks(arena, call, struck, how, &mut effect.died);
         arena.cut(cut, call.moment);
-        if arena.extents.is_empty() {
+        if arena.extents.is_empty() && !arena.outlives_memory() {
             self.end_struck(call, id, ending, how, effect);
         }
     }
@@ -220,7 +221,7 @@ impl State {
             for number in gone.into_iter().filter(|number| !inhabited.contains(number)) {
                 arena.drop_extent(number, call.moment);
             }
-            if arena.extents.is_empty() {
+            if arena.extents.is_empty() && !arena.outlives_memory() {
                 self.end_struck(call, id, Ending::Unmapped, How::Unmapped, effect);
             } else if arena.extents.values().all(|extent| extent.region.is_some()) {
                 self.loose.remove(&id);

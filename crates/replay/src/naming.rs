@@ -1,6 +1,6 @@
 //! A name for arenas that nobody named: what the alloc function's name says about them.
 //!
-//! May be relied on: never empty, never longer than the function's name. Absent on purpose: variable names (the
+//! May be relied on: never empty, never longer than the function's name (but for "arena", where that says nothing). Absent on purpose: variable names (the
 //! events do not know them).
 
 use alloc::borrow::ToOwned;
@@ -8,11 +8,12 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use arenascope_event::{HookFact, HookStatus, Role};
 
-/// Words that say what an alloc function does rather than whose it is.
-const VERBS: [&str; 40] = [
+/// Words that say what an alloc function does: nothing from there on says whose it is.
+const VERBS: [&str; 24] = [
     "alloc",
     "malloc",
     "calloc",
+    "realloc",
     "palloc",
     "pcalloc",
     "memalign",
@@ -27,29 +28,18 @@ const VERBS: [&str; 40] = [
     "reserve",
     "request",
     "make",
-    "size",
     "sized",
-    "zero",
     "zeroed",
-    "array",
     "aligned",
-    "align",
-    "raw",
-    "mem",
-    "memory",
-    "block",
-    "bytes",
-    "n",
-    "fast",
-    "slow",
-    "impl",
-    "internal",
     "uninit",
-    "layout",
     "dup",
-    "or",
-    "null",
-    "nz",
+    "carve",
+];
+
+/// Words that say how or what it hands out, at the end of a name.
+const TRIMMINGS: [&str; 17] = [
+    "size", "zero", "array", "align", "raw", "mem", "memory", "block", "bytes", "n", "fast", "slow", "impl",
+    "internal", "layout", "null", "nz",
 ];
 
 const FALLBACK: &str = "arena";
@@ -67,14 +57,18 @@ pub fn default_name(hooks: &[HookFact]) -> String {
     names.sort_unstable();
     names.dedup();
     let Some((first, rest)) = names.split_first() else { return FALLBACK.to_owned() };
-    let common = rest.iter().fold(words(first), |common, name| {
-        let shared = common.iter().zip(words(name)).take_while(|(left, right)| *left == right).count();
-        common.into_iter().take(shared).collect()
-    });
-    if common.is_empty() { FALLBACK.to_owned() } else { common.join("_") }
+    let shared =
+        |name: &String| words(first).iter().zip(words(name)).take_while(|(left, right)| *left == right).count();
+    let parts = words(first);
+    let common = rest.iter().map(shared).min().unwrap_or(parts.len());
+    match common.checked_sub(1).and_then(|last| parts.get(last)) {
+        Some(last) => first.get(..offset(first, last) + last.len()).unwrap_or(FALLBACK).to_owned(),
+        None => FALLBACK.to_owned(),
+    }
 }
 
-/// Whose function this is: the name without module, signature and verbs.
+/// Whose function this is: the name without module, signature and verbs. The C library's own allocator is called by its
+/// name.
 fn owner(function: &str) -> String {
     let name = function.rsplit_once('!').map_or(function, |(_, name)| name);
     let name = name.split(['(', '<']).next().unwrap_or(name);
@@ -82,37 +76,58 @@ fn owner(function: &str) -> String {
     let Some(last) = path.pop() else { return FALLBACK.to_owned() };
     // A clone such as `r_alloc.constprop.0` is named after its original.
     let last = last.split('.').next().unwrap_or(last);
-    let mut parts = words(last);
-    while parts.last().is_some_and(|word| is_verb(word)) {
-        parts.pop();
+    if path.is_empty() && matches!(last, "malloc" | "calloc" | "realloc") {
+        return "malloc".to_owned();
     }
-    let says_whose = parts.first().is_some_and(|word| !is_verb(word));
-    match path.last() {
-        Some(parent) if !says_whose => (*parent).to_owned(),
-        None if parts.is_empty() => FALLBACK.to_owned(),
-        _ => parts.join("_"),
+    let parts = words(last);
+    // `arena_push_no_zero` is about an arena; `new_page` and `get_block` are about nobody.
+    let verb = parts.iter().position(|word| is_one_of(&VERBS, word)).unwrap_or(parts.len());
+    let mut says_whose = parts.get(..verb).unwrap_or_default();
+    while let Some((word, rest)) = says_whose.split_last()
+        && is_one_of(&TRIMMINGS, word)
+    {
+        says_whose = rest;
     }
+    let own = says_whose.first().zip(says_whose.last()).and_then(|(first, end)| {
+        let (from, to) = (offset(last, first), offset(last, end) + end.len());
+        last.get(from..to)
+    });
+    let parent = path.last().filter(|parent| !is_one_of(&VERBS, parent));
+    own.or(parent.copied()).unwrap_or(FALLBACK).to_owned()
 }
 
-fn is_verb(word: &str) -> bool {
-    VERBS.contains(&word.to_ascii_lowercase().as_str())
+/// Where a part of a text begins in it.
+fn offset(text: &str, part: &str) -> usize {
+    (part.as_ptr() as usize).wrapping_sub(text.as_ptr() as usize)
 }
 
-/// Splits at underscores and at `camelCase` humps, where a single hump splits only a trailing verb.
-fn words(name: &str) -> Vec<String> {
-    let mut parts: Vec<String> = name.split('_').filter(|part| !part.is_empty()).map(ToOwned::to_owned).collect();
-    if let Some(last) = parts.last_mut() {
-        let hump = last.char_indices().rev().find(|(at, letter)| *at > 0 && letter.is_ascii_uppercase());
-        if let Some((at, _)) = hump {
-            let tail = last.split_off(at);
-            if is_verb(&tail) {
-                parts.push(tail);
-            } else {
-                last.push_str(&tail);
-            }
+fn is_one_of(list: &[&str], word: &str) -> bool {
+    list.contains(&word.to_ascii_lowercase().as_str())
+}
+
+/// The parts of a name: split at underscores and at `camelCase` humps. They are slices of it.
+fn words(name: &str) -> Vec<&str> {
+    let mut parts = Vec::new();
+    for piece in name.split('_').filter(|piece| !piece.is_empty()) {
+        let mut rest = piece;
+        while let Some(hump) = hump(rest) {
+            let (word, after) = rest.split_at(hump);
+            parts.push(word);
+            rest = after;
         }
+        parts.push(rest);
     }
     parts
+}
+
+/// Where a capital follows a small letter.
+fn hump(text: &str) -> Option<usize> {
+    let mut before = false;
+    text.char_indices().find_map(|(at, letter)| {
+        let found = before && letter.is_ascii_uppercase();
+        before = letter.is_ascii_lowercase();
+        found.then_some(at)
+    })
 }
 
 #[cfg(test)]
@@ -146,6 +161,17 @@ mod tests {
             ("bumpy::Bump::alloc_slice_copy", "Bump"),
             ("ns::pool_get(pool*)", "pool"),
             ("stack_push", "stack"),
+            ("arena_push_no_zero", "arena"),
+            ("ArenaPushNoZero", "Arena"),
+            ("arenaAllocZero", "arena"),
+            ("mem_pool_alloc", "mem_pool"),
+            ("MemPool_Get", "MemPool"),
+            ("_arena_alloc", "arena"),
+            ("new_page", "arena"),
+            ("alloc::alloc::alloc", "arena"),
+            ("malloc", "malloc"),
+            ("libc.so.6!malloc", "malloc"),
+            ("operator new(unsigned long)", "operator new"),
             ("", "arena"),
             ("::", "arena"),
         ] {

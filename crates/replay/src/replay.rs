@@ -14,8 +14,8 @@ use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use arenascope_event::{
-    Address, ArenaKey, Argument, Event, EventKind, EventNumber, HookFact, ProcessFacts, Role, SiteFacts, SiteId,
-    ThreadNumber,
+    Address, ArenaKey, Argument, Event, EventKind, EventNumber, HookFact, ProcessFacts, Result_, Role, SiteFacts,
+    SiteId, ThreadNumber,
 };
 
 /// What the rules of life know of the process besides its events.
@@ -24,6 +24,8 @@ pub(crate) struct Ground {
     modules: Vec<(u64, u64)>,
     pub(crate) sizes_known: bool,
     pub(crate) forked: bool,
+    /// A watched create function returns the arena, perhaps by value.
+    pub(crate) returns_arenas: bool,
     stacks: Vec<Vec<Address>>,
     /// Per site: the direct caller is itself a watched alloc or resize function.
     from_watched: Vec<bool>,
@@ -44,7 +46,9 @@ impl Ground {
             let mut frames = site.frames.iter().take_while(|frame| Some(&frame.address) == first);
             frames.any(|frame| watched.contains(plain(&frame.function)))
         };
+        let returns_arena = |hook: &HookFact| hook.decl.role == Role::Create && hook.decl.result == Result_::Arena;
         Ground {
+            returns_arenas: facts.hooks.iter().any(returns_arena),
             from_watched: facts.sites.iter().map(called_from_watched).collect(),
             modules: facts.modules.iter().map(|module| (module.start.0, module.end.0)).collect(),
             sizes_known: allocs().next().is_none() || allocs().any(|hook| hook.decl.arguments.iter().any(says_size)),

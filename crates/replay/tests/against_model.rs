@@ -212,3 +212,13 @@ fn senseless() -> impl Strategy<Value = Vec<Event>> {
         table.events()
     })
 }
+
+#[test]
+fn an_allocator_emptied_block_by_block_outlives_memory_of_unknown_bounds() {
+    let story = [
+        Play::Resize { key: 0, old: 65536, new: 81968, size: 0 },
+        Play::Free { key: 0, address: 81968 },
+        Play::Map { page: 0, pages: 5, observed: false },
+    ];
+    run(&story, true).expect("replay and model agree");
+}

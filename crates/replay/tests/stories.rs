@@ -766,3 +766,73 @@ fn old_portraits_are_given_up_first_and_say_so() {
     assert_eq!(kept[1], (0, per_arena));
     assert_eq!(kept[4], (per_arena, 0));
 }
+
+#[test]
+fn an_allocator_that_gives_memory_back_lives_on_and_its_peak_is_a_share_of_nothing() {
+    let big = |story: Table, at: u64| story.map(at, 1 << 20).alloc(0, at + 16, 1000 * K);
+    let story = big(big(Table::new().seen(0, 0), 0x100_0000), 0x200_0000);
+    let story = story.free(0, 0x100_0010).unmap(0x100_0000, 1 << 20).free(0, 0x200_0010).unmap(0x200_0000, 1 << 20);
+    let state = replay(&big(story, 0x300_0000)).state().clone();
+    let arenas: Vec<&Arena> = state.arenas().collect();
+    let [arena] = arenas.as_slice() else { panic!("one arena: {arenas:?}") };
+    assert!(arena.is_alive() && arena.counts.allocs == 3 && arena.peak.bytes == 2000 * K);
+    assert_eq!(arena.bound(), None, "what stands now is not what stood at the peak");
+    // Memory that takes living blocks along is the arena's end, as ever.
+    let torn = big(Table::new().seen(0, 0), 0x100_0000).unmap(0x100_0000, 1 << 20);
+    assert!(replay(&torn).state().living_arenas().next().is_none());
+}
+
+#[test]
+fn a_peak_is_a_share_of_memory_that_stood_all_along() {
+    let bound = |story: &Table| replay(story).state().arenas().next().and_then(Arena::bound);
+    assert_eq!(bound(&Table::new().map(0x1000, 4096).create_nested(0, 256, 1).alloc(0, 0x1000, 64)), Some(256));
+    assert_eq!(bound(&Table::new().observe(0x1000, 8192).alloc(0, 0x1000, 64)), Some(8192));
+    assert_eq!(bound(&Table::new().alloc(0, 0x1000, 64)), None, "unknown memory");
+    let grown = || Table::new().map(0x1000, 4096).alloc(0, 0x1000, 64).map(0x9000, 4096).alloc(0, 0x9000, 64);
+    assert_eq!(bound(&grown()), Some(8192));
+    assert_eq!(bound(&grown().unmap(0x1000, 4096).alloc(0, 0x9040, 8)), None, "a range was given up");
+}
+
+#[test]
+fn an_arena_returned_by_value_is_where_it_was_copied_to() {
+    // `app.perm = arena_make(1000); app.scratch = arena_make(500);` at -O0: both calls return into one temporary.
+    let facts = Facts::new()
+        .alloc("arena_push")
+        .hook(Role::Create, "arena_make", &[arenascope_event::Argument::Size], arenascope_event::Result_::Arena)
+        .build();
+    let story = Table::new()
+        .malloc(0x1000, 1000)
+        .create_nested(0, 1000, 1)
+        .malloc(0x2000, 500)
+        .create_nested(0, 500, 1)
+        .alloc(1, 0x1000, 10)
+        .alloc(2, 0x2000, 20)
+        .reset(2)
+        .alloc(2, 0x2000, 20)
+        .destroy(2);
+    expect![[r#"
+        arena 1 created #3, capacity 1000, peak 10, heap-block 1 of 1000: 1=+0..10
+        arena 2 created #5 destroyed #12, capacity 500, peak 20, heap-block 1 of 500: 2=+0..20(destroyed)
+    "#]]
+    .assert_eq(&describe(replay_with(&facts, &story.events()).state()));
+}
+
+#[test]
+fn only_an_unused_arena_counts_as_copied() {
+    // Arena 1 has a block of its own: a second object with a block in its memory is an arena beside it.
+    check(
+        Table::new().map(0x1000, 4096).create_nested(0, 4096, 1).alloc(0, 0x1000, 10).alloc(1, 0x1100, 10),
+        expect![[r#"
+            arena 1 created #3, capacity 4096, peak 10, mapping 1 of 4096: 1=+0..10
+            arena 2 born #6, capacity 4096, peak 10, mapping 1 of 4096: 1=+256..266
+        "#]],
+    );
+    // The same object created twice by a function that fills it: nothing was copied.
+    check(
+        Table::new().malloc(0x1000, 64).create_nested(0, 64, 1).malloc(0x2000, 64).create_nested(0, 64, 1),
+        expect![[r#"
+            arena 1 created #3 replaced #5, capacity 64, peak 0, heap-block 1 of 64:
+            arena 2 created #5, capacity 64, peak 0, heap-block 1 of 64:
+        "#]],
+    );
+}

@@ -5,7 +5,7 @@
 
 use crate::map::{self, Piece};
 use crate::place::FileNames;
-use crate::style::{Style, cut};
+use crate::style::{Style, cut, flow, wrap};
 use crate::view::{ArenaView, BlockView, BytesView, ExtentView, Site};
 use crate::{escape, quantity};
 use arenascope_event::CaptureReason;
@@ -35,7 +35,7 @@ impl Caps {
 
 /// Writes one arena.
 pub fn write(out: &mut dyn Write, arena: &ArenaView, caps: Caps, names: &FileNames, style: &Style) -> fmt::Result {
-    writeln!(out, "{}", heading(arena, style))?;
+    heading(out, arena, style)?;
     life(out, arena, names, style)?;
     extents(out, arena, caps, style)?;
     bytes(out, &arena.bytes, caps, style)?;
@@ -55,10 +55,11 @@ pub fn title(id: u64, name: &str, style: &Style) -> String {
     format!("arena {id} \"{name}\"")
 }
 
-fn heading(arena: &ArenaView, style: &Style) -> String {
-    let mut items = vec![style.bold(&title(arena.id, &arena.name, style)), bounds(arena)];
+fn heading(out: &mut dyn Write, arena: &ArenaView, style: &Style) -> fmt::Result {
+    let title = title(arena.id, &arena.name, style);
+    let mut items = vec![title.clone(), bounds(arena)];
     let peak = arena.peak_bytes;
-    let share = quantity::percent(peak, arena.bound());
+    let share = arena.bound.map_or_else(String::new, |bound| quantity::percent(peak, bound));
     items.push(if share.is_empty() {
         format!("peak {}", quantity::bytes(peak))
     } else {
@@ -73,7 +74,22 @@ fn heading(arena: &ArenaView, style: &Style) -> String {
     if arena.frees > 0 {
         items.push(format!("{} freed", quantity::count(arena.frees)));
     }
-    items.join("   ")
+    for (index, line) in flow(&items, "   ", style.columns()).iter().enumerate() {
+        match line.strip_prefix(title.as_str()).filter(|_| index == 0) {
+            Some(rest) => writeln!(out, "{}{rest}", style.bold(&title))?,
+            None => writeln!(out, "{line}")?,
+        }
+    }
+    Ok(())
+}
+
+/// A word in its column and what is said to it, in as many lines as it takes.
+fn told(out: &mut dyn Write, word: &str, text: &str, style: &Style) -> fmt::Result {
+    for (index, line) in wrap(text, style.columns().saturating_sub(13)).iter().enumerate() {
+        let word = if index == 0 { word } else { "" };
+        writeln!(out, "  {word:<10} {}", line.trim_end())?;
+    }
+    Ok(())
 }
 
 /// `256 B in a 4 KiB mapping`.
@@ -83,8 +99,13 @@ fn bounds(arena: &ArenaView) -> String {
     let place = match kinds.as_slice() {
         [] if arena.mapped == 0 => String::new(),
         [] => format!("{mapped} of memory"),
-        [ExtentView::UNKNOWN] => "memory of unknown bounds".to_owned(),
-        [ExtentView::STATIC] => "static memory".to_owned(),
+        [ExtentView::UNKNOWN] if arena.capacity.is_some() => "memory of unknown bounds".to_owned(),
+        [ExtentView::STATIC] if arena.capacity.is_some() => "static memory".to_owned(),
+        [kind @ (ExtentView::UNKNOWN | ExtentView::STATIC)] => {
+            let seen = arena.extents.iter().fold(0u64, |sum, extent| sum.saturating_add(extent.len));
+            let which = if *kind == ExtentView::STATIC { "static memory" } else { "memory" };
+            format!("{which}, {} seen so far, bound unknown", quantity::bytes(seen))
+        }
         [kind] => format!("{} {mapped} {kind}", article(&mapped)),
         [first, rest @ ..] if rest.iter().all(|kind| kind == first) && *first != ExtentView::UNKNOWN => {
             format!("{} {first}s of {mapped} in all", quantity::count(kinds.len() as u64))
@@ -96,6 +117,7 @@ fn bounds(arena: &ArenaView) -> String {
     match (capacity, place.is_empty()) {
         (Some(capacity), true) => quantity::bytes(capacity),
         (Some(capacity), false) => format!("{} in {place}", quantity::bytes(capacity)),
+        (None, true) if arena.blocks_ever > 0 && arena.blocks.is_empty() => "no memory left".to_owned(),
         (None, true) => "no memory seen".to_owned(),
         (None, false) => place,
     }
@@ -114,14 +136,14 @@ fn life(out: &mut dyn Write, arena: &ArenaView, names: &FileNames, style: &Style
         None => "at an unknown place".to_owned(),
     };
     if arena.birth.inherited {
-        writeln!(out, "  inherited  {}   (in the parent process)", place(&arena.birth.site))?;
+        told(out, "inherited", &format!("{}   (in the parent process)", place(&arena.birth.site)), style)?;
     } else if arena.birth.created {
-        writeln!(out, "  created    {}", place(&arena.birth.site))?;
+        told(out, "created", &place(&arena.birth.site), style)?;
     } else {
-        writeln!(out, "  first seen {}   (no create function was seen)", place(&arena.birth.site))?;
+        told(out, "first seen", &format!("{}   (no create function was seen)", place(&arena.birth.site)), style)?;
     }
     if let Some(end) = &arena.end {
-        writeln!(out, "  {:<9}  {}", end.how, place(&end.site))?;
+        told(out, end.how, &place(&end.site), style)?;
     }
     if let [_, _, ..] = arena.threads.as_slice() {
         let shown: Vec<String> = arena.threads.iter().take(12).map(u32::to_string).collect();
@@ -151,7 +173,10 @@ fn extents(out: &mut dyn Write, arena: &ArenaView, caps: Caps, style: &Style) ->
             .map(|block| Piece { number: block.number, start: block.offset, len: block.size, flag: block.flag })
             .collect();
         let lead = if numbered { format!("  {:>2}  ", extent.number) } else { "  ".to_owned() };
-        let drawn = map::draw(&pieces, extent.len, style.columns().saturating_sub(lead.len()), style);
+        let open = arena.capacity.is_none() && matches!(extent.kind, ExtentView::STATIC | ExtentView::UNKNOWN);
+        let columns = style.columns().saturating_sub(lead.len());
+        let drawn =
+            if open { map::draw_open(&pieces, columns, style) } else { map::draw(&pieces, extent.len, columns, style) };
         sizes_unseen |= !drawn.sizes_shown && !pieces.is_empty();
         writeln!(out, "{lead}{}", drawn.line)?;
     }

@@ -5,31 +5,48 @@
 //! then makes the models. Bytes are fetched through a function handed in, so that nothing here reads a trace.
 //! Absent: text, judging (findings come in ready-made).
 
-use crate::narrate::{arena_name, hands_out_by_pointer, site_facts, site_view};
+use crate::narrate::{arena_name, site_facts, site_view};
 use crate::pattern::ArenaPattern;
 use crate::place;
 use crate::view::{
-    ArenaGroup, ArenaView, Birth, BlockRef, BlockView, BytesView, ChildView, ChosenBy, Class, End, ExtentView,
-    FindingView, Outcome, Refusals, RunView, Sight, Site, WatchedFunction,
+    ArenaGroup, ArenaView, Birth, BlockRef, BlockView, BytesView, ChildFate, ChildView, ChosenBy, Class, End,
+    ExtentView, FindingView, Outcome, Refusals, RunView, Sight, Site, WatchedFunction,
 };
 use arenascope_event::{
-    Address, Argument, BlobId, CaptureReason, Event, EventKind, FateKind, HookStatus, ProcessFacts, Result_, RoleDecl,
+    Address, ArenaKey, Argument, BlobId, CaptureReason, Event, EventKind, HookStatus, ProcessFacts, Result_, RoleDecl,
     SiteId, Watched,
 };
 use arenascope_findings::Finding;
-use arenascope_replay::{Arena, ArenaId, Effect, Ending, ExtentKind, ProcessEnd, State, default_name};
+use arenascope_replay::{Arena, ArenaId, Effect, Ending, Extent, ExtentKind, ProcessEnd, State, default_name};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-/// One saved range.
+/// One saved range, or the part of it that lies in one extent.
 #[derive(Clone, Copy, Debug)]
 struct Span {
     base: Address,
     len: u64,
     bytes: BlobId,
+    /// Saved bytes before it.
+    skipped: u64,
 }
 
-/// Ranges saved together: one capture event per range, with no event of the arena between them.
+impl Span {
+    /// What lies in `start..end`.
+    fn part(self, start: u64, end: u64) -> Option<Span> {
+        let low = start.max(self.base.0);
+        let high = end.min(self.base.plus(self.len).0);
+        let before = low.checked_sub(self.base.0)?;
+        (low < high).then(|| Span {
+            base: Address(low),
+            len: high - low,
+            skipped: self.skipped.saturating_add(before),
+            ..self
+        })
+    }
+}
+
+/// Ranges saved together: by capture events with no event of the arena between them.
 #[derive(Clone, Debug)]
 struct Batch {
     event: u64,
@@ -64,6 +81,8 @@ pub struct Sources<'a> {
     /// Facts of the process whose arenas this one inherited, if all of them come from the same: sites of inherited arenas
     /// and blocks are its sites.
     pub parent: Option<&'a ProcessFacts>,
+    /// Sites whose blocks nobody kept: [`arenascope_findings::never_kept`].
+    pub never_kept: &'a BTreeSet<SiteId>,
     /// The bytes of a capture.
     pub blob: &'a dyn Fn(BlobId) -> Option<Vec<u8>>,
     /// The trace of a forked process, by pid and fork id.
@@ -106,8 +125,9 @@ impl Gatherer {
         self.events = self.events.max(event.number.0);
         match &event.kind {
             EventKind::Capture { arena, reason, base, len, bytes } => {
-                if let Some(arena) = state.arena_of_key(*arena) {
-                    self.capture(arena.id, event.number.0, *reason, Span { base: *base, len: *len, bytes: *bytes });
+                let span = Span { base: *base, len: *len, bytes: *bytes, skipped: 0 };
+                for (id, part) in shares(*arena, span, state) {
+                    self.capture(id, event.number.0, *reason, part);
                 }
             }
             EventKind::Fork { child, fork_id } => self.forks.push((*child, event.number.0, *fork_id)),
@@ -157,6 +177,7 @@ impl Gatherer {
                     .is_none_or(|pattern| pattern.matches(u64::from(arena.id.0), arena_name(arena, &default_name)))
         };
         let mut arenas: Vec<&Arena> = state.arenas().filter(wanted).collect();
+        let nothing_matched = selection.pattern.is_some() && arenas.is_empty();
         let mut most = selection.most;
         if selection.ranked {
             let accused: BTreeSet<u64> =
@@ -180,12 +201,7 @@ impl Gatherer {
             }
         }
         let (shown, rest) = arenas.split_at(arenas.len().min(most));
-        let mut maker = Maker {
-            sources,
-            default_name: &default_name,
-            by_pointer: hands_out_by_pointer(&facts.hooks),
-            sites: BTreeMap::new(),
-        };
+        let mut maker = Maker { sources, default_name: &default_name, sites: BTreeMap::new() };
         let moment = state.moment.0;
         let shown = shown.iter().map(|arena| maker.arena(arena, moment, self.captures.get(&arena.id))).collect();
         RunView {
@@ -214,6 +230,11 @@ impl Gatherer {
             },
             arenas: shown,
             groups: maker.groups(rest),
+            unmatched: state
+                .arenas()
+                .filter(|_| nothing_matched)
+                .map(|arena| (u64::from(arena.id.0), arena_name(arena, &default_name).to_owned()))
+                .collect(),
             findings,
             events: self.events,
             lost: facts.lost,
@@ -224,12 +245,43 @@ impl Gatherer {
                 .map(|&(pid, event, fork_id)| ChildView {
                     pid,
                     event,
+                    fork_id,
                     trace: (sources.child_trace)(pid, fork_id),
                     tally: String::new(),
+                    fate: ChildFate::Unknown,
                 })
                 .collect(),
+            executed: Vec::new(),
         }
     }
+}
+
+/// A saved range, cut by the extents that it touches. What the arena behind `key` does not have belongs to an arena that
+/// was replaced under this key and whose memory still stands: the recorder knows objects, not arenas. What nobody has
+/// (memory that no block was seen in) goes to the arena behind the key when nothing else of the range does.
+fn shares(key: ArenaKey, span: Span, state: &State) -> Vec<(ArenaId, Span)> {
+    let parts = |arena: &Arena| -> Vec<(ArenaId, Span)> {
+        let cut = |extent: &Extent| span.part(extent.start.0, extent.end().0);
+        arena.extents().filter_map(cut).map(|part| (arena.id, part)).collect()
+    };
+    let owner = state.arena_of_key(key);
+    let mut shares = owner.map(parts).unwrap_or_default();
+    let covered = shares.iter().fold(0u64, |sum, (_, part)| sum.saturating_add(part.len));
+    if covered < span.len {
+        let stands = |extent: &Extent| extent.region.is_some_and(|region| state.region(region).is_some());
+        for other in state.arenas().filter(|other| other.key == key && !other.is_alive() && other.extents().all(stands))
+        {
+            let taken = |part: &Span| {
+                shares.iter().any(|(_, share)| share.part(part.base.0, part.base.plus(part.len).0).is_some())
+            };
+            let more: Vec<_> = parts(other).into_iter().filter(|(_, part)| !taken(part)).collect();
+            shares.extend(more);
+        }
+    }
+    if shares.is_empty() {
+        shares.extend(owner.map(|owner| (owner.id, span)));
+    }
+    shares
 }
 
 fn outcome(facts: &ProcessFacts, state: &State) -> Outcome {
@@ -288,7 +340,6 @@ pub fn declaration(decl: &RoleDecl) -> String {
 struct Maker<'a> {
     sources: &'a Sources<'a>,
     default_name: &'a str,
-    by_pointer: bool,
     /// By whether the site is one of the parent process.
     sites: BTreeMap<(bool, SiteId), Option<Arc<Site>>>,
 }
@@ -331,8 +382,7 @@ impl Maker<'_> {
         let mut blocks: Vec<BlockView> = Vec::new();
         for block in arena.blocks() {
             let place = arena.place(block);
-            let site = self.facts_of(block.inherited).and_then(|facts| site_facts(facts, block.site));
-            let dropped = site.is_some_and(|site| site.fate.kind == FateKind::Dropped);
+            let lost = |site| !block.inherited && self.sources.never_kept.contains(&site);
             blocks.push(BlockView {
                 number: block.number,
                 address: block.address.0,
@@ -342,7 +392,7 @@ impl Maker<'_> {
                 site: self.site(block.site, block.inherited),
                 born: block.born.0,
                 inherited: block.inherited,
-                flag: (dropped && !self.by_pointer).then_some("nobody's"),
+                flag: block.site.is_some_and(lost).then_some("nobody's"),
             });
         }
         blocks.sort_by_key(|block| (block.extent, block.offset, block.number));
@@ -353,6 +403,7 @@ impl Maker<'_> {
             object: arena.object.0,
             capacity,
             mapped: arena.memory_bytes(),
+            bound: arena.bound(),
             birth: Birth {
                 event: arena.created.map_or(arena.born.moment(), |created| created.moment).0,
                 site: self.site(arena.created.map_or(arena.born_site, |created| created.site), arena.inherited),
@@ -418,6 +469,9 @@ impl Maker<'_> {
             let top = holding.map_or(span.base.plus(span.len).0, |(_, _, top)| *top);
             let wanted = span.len.min(top.saturating_sub(span.base.0)).min(MOST_BYTES);
             let mut bytes = (self.sources.blob)(span.bytes).unwrap_or_default();
+            // Shorter than the range when the capture was.
+            let skipped = usize::try_from(span.skipped).unwrap_or(usize::MAX).min(bytes.len());
+            drop(bytes.drain(..skipped));
             bytes.truncate(usize::try_from(wanted).unwrap_or(usize::MAX));
             if wanted > 0 {
                 spans.push(BytesView { event: batch.event, reason: batch.reason, address: span.base.0, bytes, wanted });

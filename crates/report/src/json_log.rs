@@ -3,8 +3,9 @@
 //! docs/json.md describes the fields. May be relied on: each line is one object that parses alone; the first line is the
 //! head; memory is one text per site. A million events take seconds, which is why no value tree is built here.
 
+use crate::hindsight::Hindsight;
 use crate::json;
-use crate::narrate::{nobody_keeps, site_facts};
+use crate::narrate::site_facts;
 use arenascope_event::{Address, Event, EventKind, ProcessFacts, SiteId};
 use arenascope_replay::{ArenaId, Effect, State, What};
 use std::collections::HashMap;
@@ -14,6 +15,7 @@ use std::fmt::Write as _;
 pub struct JsonLog<'a> {
     facts: &'a ProcessFacts,
     sites: HashMap<SiteId, String>,
+    hindsight: Hindsight,
 }
 
 /// `,"key":number`
@@ -37,9 +39,9 @@ fn flag(out: &mut String, key: &str, value: bool) {
 }
 
 impl<'a> JsonLog<'a> {
-    /// Names come from `facts`.
-    pub fn new(facts: &'a ProcessFacts) -> JsonLog<'a> {
-        JsonLog { facts, sites: HashMap::new() }
+    /// Names come from `facts`; `hindsight` is that of the same trace.
+    pub fn new(facts: &'a ProcessFacts, hindsight: Hindsight) -> JsonLog<'a> {
+        JsonLog { facts, sites: HashMap::new(), hindsight }
     }
 
     /// The first line.
@@ -128,7 +130,7 @@ impl<'a> JsonLog<'a> {
                 if matches!(effect.what, What::HandedOn { .. }) {
                     flag(out, "handed_on", true);
                 }
-                if nobody_keeps(self.facts, event) {
+                if self.hindsight.nobody_keeps(event) {
                     flag(out, "nobody_keeps", true);
                 }
             }
@@ -183,7 +185,12 @@ impl<'a> JsonLog<'a> {
                 // A 64-bit value that JSON readers with floating-point numbers would round.
                 let _ = write!(out, ",\"fork_id\":\"{fork_id:#x}\"");
             }
-            EventKind::Exec { path } => text(out, "path", path),
+            EventKind::Exec { path } => {
+                text(out, "path", path);
+                if self.hindsight.failed(event) {
+                    flag(out, "failed", true);
+                }
+            }
             EventKind::Exit { status } => {
                 let _ = write!(out, ",\"status\":{status}");
             }

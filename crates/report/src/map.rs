@@ -64,9 +64,25 @@ const PADDING_BYTES: u64 = 15;
 
 /// Draws `pieces` (any order) of an extent of `len` bytes into at most `width` columns.
 pub fn draw(pieces: &[Piece], len: u64, width: usize, style: &Style) -> Map {
+    paint(pieces, len, width, false, style)
+}
+
+/// The same of an extent whose end nobody knows: no wall stands behind its last block.
+pub fn draw_open(pieces: &[Piece], width: usize, style: &Style) -> Map {
+    paint(pieces, 0, width, true, style)
+}
+
+fn paint(pieces: &[Piece], len: u64, width: usize, open: bool, style: &Style) -> Map {
     let end = pieces.iter().map(|piece| piece.start.saturating_add(piece.len)).max().unwrap_or(0).max(len);
     let left = "+0 ";
     let right = format!(" +{end}");
+    let wall = if open {
+        ' '
+    } else if style.plain {
+        '|'
+    } else {
+        '│'
+    };
     let fixed = left.len() + right.len();
     // Offsets are a courtesy; the map itself comes first on very narrow screens.
     let (left, right, inner) =
@@ -83,14 +99,14 @@ pub fn draw(pieces: &[Piece], len: u64, width: usize, style: &Style) -> Map {
     let mut line = String::with_capacity(inner * 3 + fixed);
     line.push_str(left);
     line.push(bar);
-    for (cell, &columns) in cells.iter().zip(&widths) {
+    for (index, (cell, &columns)) in cells.iter().zip(&widths).enumerate() {
         let text = cell.draw(columns, style);
         if cell.flagged > 0 {
             line.push_str(&style.yellow(&text))
         } else {
             line.push_str(&text)
         }
-        line.push(bar);
+        line.push(if index + 1 < cells.len() { bar } else { wall });
     }
     line.push_str(right);
     let sizes_shown = sizes_fit && cells.iter().all(|cell| cell.blocks <= 1);
@@ -406,6 +422,13 @@ mod tests {
             +0 |1-10#######| +10
         "#]],
         );
+    }
+
+    #[test]
+    fn no_wall_stands_where_the_end_is_unknown() {
+        let open = draw_open(&row(&[40, 44]), 60, &Style::PIPE);
+        assert!(open.line.starts_with("+0 │1") && open.line.ends_with("▒  +84"), "{}", open.line);
+        assert_eq!(columns(&open.line), 60);
     }
 
     proptest! {

@@ -1,15 +1,17 @@
 //! One event as one line of words: what `log` prints and what `run --narrate` says while it happens.
 //!
-//! The symbols are those of the seed's own programs; with `--plain` words stand in their place. "offset" is, as in the
-//! seed, where the arena's cursor stands *after* the block: the end of the block, counted from the start of its range.
+//! The symbols are those of the seed's own programs; with `--plain` words stand in their place. "offset = 96" is, as in
+//! the seed, where the arena's cursor stands *after* the call: the end of the block, counted from the start of its range.
+//! "at +64" is where a block begins, in the log as in maps, findings and JSON.
 //! A line needs the event, what it did (`Effect`) and the state after it; all names come from the facts of the process,
 //! and where those are not known yet (live narration) the words do without. Absent: JSON (`json_log`), filtering.
 
+use crate::hindsight::Hindsight;
 use crate::place::FileNames;
 use crate::style::Style;
 use crate::view::Site;
 use crate::{arena, escape, quantity, screen};
-use arenascope_event::{Argument, Event, EventKind, FateKind, HookFact, ProcessFacts, Role, SiteFacts, SiteId};
+use arenascope_event::{Event, EventKind, HookFact, HookStatus, ProcessFacts, Role, SiteFacts, SiteId};
 use arenascope_replay::{Arena, ArenaId, Effect, State, What};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -26,6 +28,7 @@ pub struct Narrator<'a> {
     calls: [String; Role::ALL.len()],
     default_name: String,
     places: BTreeMap<SiteId, String>,
+    hindsight: Option<Hindsight>,
 }
 
 /// Short names for every file in the sites of a trace.
@@ -55,26 +58,13 @@ pub fn arena_name<'s>(arena: &'s Arena, default_name: &'s str) -> &'s str {
     if arena.name.is_empty() { default_name } else { &arena.name }
 }
 
-/// True when the block that this alloc event handed out was thrown away, as the code after the call says. The rule
-/// `never-stored` says the same with its evidence; a test keeps the two in step.
-pub fn nobody_keeps(facts: &ProcessFacts, event: &Event) -> bool {
-    let EventKind::Alloc { block, .. } = &event.kind else { return false };
-    if block.is_null() || hands_out_by_pointer(&facts.hooks) {
-        return false;
-    }
-    site_facts(facts, event.site).is_some_and(|site| site.fate.kind == FateKind::Dropped)
-}
-
-pub(crate) fn hands_out_by_pointer(hooks: &[HookFact]) -> bool {
-    hooks.iter().any(|hook| hook.decl.role == Role::Alloc && hook.decl.arguments.contains(&Argument::BlockOut))
-}
-
 impl<'a> Narrator<'a> {
     /// `cwd` is the current directory for file names, or empty.
     pub fn new(facts: &'a ProcessFacts, cwd: &str, style: Style) -> Narrator<'a> {
         // An event does not say which function it came from: a role with one function is called by its name.
         let calls = Role::ALL.map(|role| {
-            let mut names = facts.hooks.iter().filter(|hook| hook.decl.role == role);
+            let watched = |hook: &&HookFact| !matches!(hook.status, HookStatus::NotWatched(_));
+            let mut names = facts.hooks.iter().filter(|hook| hook.decl.role == role).filter(watched);
             match (names.next(), names.next()) {
                 (Some(hook), None) => escape::text(&hook.decl.function, style.plain).into_owned(),
                 _ => role.word().to_owned(),
@@ -87,7 +77,18 @@ impl<'a> Narrator<'a> {
             calls,
             default_name: arenascope_replay::default_name(&facts.hooks),
             places: BTreeMap::new(),
+            hindsight: None,
         }
+    }
+
+    /// From now on events are told with what became of them.
+    pub fn knowing(mut self, hindsight: Hindsight) -> Narrator<'a> {
+        self.hindsight = Some(hindsight);
+        self
+    }
+
+    fn nobody_keeps(&self, event: &Event) -> bool {
+        self.hindsight.as_ref().is_some_and(|hindsight| hindsight.nobody_keeps(event))
     }
 
     /// `   4  12.50 us  t1  ✅ arena_alloc(32) → 0x7f… (offset = 96)   block 3 of arena 1   main.c:71`, with newline.
@@ -154,7 +155,7 @@ impl<'a> Narrator<'a> {
         match &event.kind {
             EventKind::Create { size: Some(size), .. } if *size < SMALL_BYTES => ("🎯", "created"),
             EventKind::Create { .. } => ("📦", "created"),
-            EventKind::Alloc { .. } if nobody_keeps(self.facts, event) => ("⚠️", "nobody's"),
+            EventKind::Alloc { .. } if self.nobody_keeps(event) => ("⚠️", "nobody's"),
             EventKind::Alloc { block, .. } if block.is_null() => ("❌", "refused"),
             EventKind::Resize { new, .. } if new.is_null() => ("❌", "refused"),
             EventKind::Alloc { .. } => ("✅", "alloc"),
@@ -186,7 +187,7 @@ impl<'a> Narrator<'a> {
         }
     }
 
-    /// ` (offset = 96)`: where the block ends in its range.
+    /// ` (offset = 96)`: where the cursor stands after the call, which is where the block ends in its range.
     fn offset(&self, effect: &Effect, state: &State) -> String {
         let ranges = effect.arena.and_then(|id| state.arena(id)).map_or(0, |arena| arena.extents().take(2).count());
         match (&effect.place, &effect.block) {
@@ -203,7 +204,9 @@ impl<'a> Narrator<'a> {
         let of_arena = self.of_arena(effect);
         let block = effect.block.as_ref();
         let in_arena = effect.arena.map(|id| format!("   in arena {id}")).unwrap_or_default();
-        let numbered = block.map(|block| format!("   block {}{of_arena}", block.number)).unwrap_or(of_arena.clone());
+        let at = effect.place.map(|place| format!(" at +{}", place.offset)).unwrap_or_default();
+        let numbered =
+            block.map(|block| format!("   block {}{at}{of_arena}", block.number)).unwrap_or(of_arena.clone());
         let died = match effect.died.blocks {
             0 => String::new(),
             blocks => {
@@ -225,11 +228,13 @@ impl<'a> Narrator<'a> {
                 let call = self.call(Role::Alloc);
                 let handed_on = if matches!(effect.what, What::HandedOn { .. }) { ", handed on" } else { "" };
                 let _ = write!(out, "{call}({size}) {arrow} {address}{}{handed_on}", self.offset(effect, state));
-                if nobody_keeps(self.facts, event) {
-                    let at = effect.place.map(|place| format!(" at +{}", place.offset)).unwrap_or_default();
-                    let _ = write!(out, ": {}{at}: nobody keeps them", quantity::counted(*size, "byte"));
+                match block.filter(|_| self.nobody_keeps(event)) {
+                    Some(block) => {
+                        let bytes = quantity::counted(*size, "byte");
+                        write!(out, ": {bytes}{at}: nobody keeps them   block {}{of_arena}", block.number)
+                    }
+                    None => write!(out, "{numbered}"),
                 }
-                write!(out, "{numbered}")
             }
             EventKind::Resize { old, new, size, .. } if new.is_null() => {
                 write!(out, "{}({old}, {size}) {arrow} NULL{in_arena}", self.call(Role::Resize))
@@ -280,7 +285,14 @@ impl<'a> Narrator<'a> {
             EventKind::Fork { child: 0, .. } => write!(out, "a child process begins its own trace"),
             EventKind::Fork { child, .. } => write!(out, "process {child} begins its own trace"),
             EventKind::Vfork => write!(out, "a child process borrows our memory until it executes a program"),
-            EventKind::Exec { path } => write!(out, "executes {}", escape::text(path, self.style.plain)),
+            EventKind::Exec { path } => {
+                let path = escape::text(path, self.style.plain);
+                match self.hindsight.as_ref().map(|hindsight| hindsight.failed(event)) {
+                    Some(true) => write!(out, "could not execute {path}"),
+                    Some(false) => write!(out, "executes {path}"),
+                    None => write!(out, "is about to execute {path}"),
+                }
+            }
             EventKind::Exit { status } => write!(out, "the process exits with status {status}"),
             EventKind::Fault { signal, address, synchronous, .. } => {
                 let name = screen::signal_name(*signal);

@@ -5,8 +5,8 @@
 
 use crate::arena::{self, Caps};
 use crate::place::FileNames;
-use crate::style::{Style, wrap};
-use crate::view::{ChosenBy, Class, Outcome, RunView, Sight};
+use crate::style::{Style, flow, wrap};
+use crate::view::{ChildFate, ChildView, ChosenBy, Class, Outcome, RunView, Sight};
 use crate::{escape, finding, quantity};
 use arenascope_event::Lost;
 use std::fmt::{self, Write};
@@ -25,7 +25,9 @@ pub fn write(out: &mut dyn Write, run: &RunView, cwd: &str, style: &Style) -> fm
         arena::write(out, arena, Caps::GLANCE, &names, style)?;
     }
     groups(out, run, &names, style)?;
-    if run.arenas.is_empty() && run.groups.is_empty() {
+    if !run.unmatched.is_empty() {
+        unmatched(out, run, style)?;
+    } else if run.arenas.is_empty() && run.groups.is_empty() {
         no_arena(out, run, style)?;
     }
     findings(out, run, &names, style)?;
@@ -107,9 +109,33 @@ pub(crate) fn groups(out: &mut dyn Write, run: &RunView, names: &FileNames, styl
     Ok(())
 }
 
+/// A pattern was given, and there are arenas, but none of that name.
+fn unmatched(out: &mut dyn Write, run: &RunView, style: &Style) -> fmt::Result {
+    const NAMED: usize = 8;
+    let count = quantity::counted(run.unmatched.len() as u64, "arena");
+    let verb = if run.unmatched.len() == 1 { "was" } else { "were" };
+    writeln!(out)?;
+    writeln!(out, "{}", style.yellow(&format!("no arena of this number or name; {count} {verb} seen:")))?;
+    let mut titles: Vec<String> =
+        run.unmatched.iter().take(NAMED).map(|(id, name)| arena::title(*id, name, style)).collect();
+    let more = run.unmatched.len().saturating_sub(NAMED);
+    if more > 0 {
+        titles.push(format!("{} {} more", style.ellipsis(), quantity::count(more as u64)));
+    }
+    for line in wrap(&titles.join(", "), style.columns().saturating_sub(2)) {
+        writeln!(out, "  {line}")?;
+    }
+    Ok(())
+}
+
 fn no_arena(out: &mut dyn Write, run: &RunView, style: &Style) -> fmt::Result {
     writeln!(out)?;
     let seen = run.watched.iter().any(|function| !matches!(function.sight, Sight::None(_)));
+    if run.watched.iter().any(|function| matches!(function.sight, Sight::Partly(_))) {
+        // Another name would not help: the functions are right, and what was inlined calls none.
+        writeln!(out, "{}", style.yellow("no arena seen: no call reached the functions that are watched"))?;
+        return writeln!(out, "  compile without inlining, as said above, and run it again");
+    }
     let sentence = if seen {
         "no arena seen: none of the watched functions was called"
     } else {
@@ -137,7 +163,7 @@ fn findings(out: &mut dyn Write, run: &RunView, names: &FileNames, style: &Style
     }
     let left = run.findings.get(MOST_FINDINGS..).unwrap_or_default();
     if !left.is_empty() {
-        let command = format!("arenascope findings {}", escape::shell_word(&run.trace));
+        let command = format!("arenascope findings {}", trace_word(&run.trace));
         writeln!(out, "\n{} and {} more:\n  {}", style.ellipsis(), finding::tally(left), safe(&command))?;
     }
     Ok(())
@@ -152,30 +178,61 @@ fn outcome(out: &mut dyn Write, run: &RunView, style: &Style) -> fmt::Result {
 }
 
 fn children(out: &mut dyn Write, run: &RunView, style: &Style) -> fmt::Result {
-    for child in run.children.iter().take(MOST_CHILDREN) {
+    let (idle, told): (Vec<&ChildView>, Vec<&ChildView>) =
+        run.children.iter().partition(|child| child.fate == ChildFate::Idle);
+    for child in told.iter().take(MOST_CHILDREN) {
         let who = if child.pid == 0 { "a process".to_owned() } else { format!("process {}", child.pid) };
         let when = if child.event == 0 { String::new() } else { format!(" at #{}", child.event) };
+        let runs = child.fate == ChildFate::Runs;
         let what = match &child.trace {
-            Some(trace) => {
-                let found = if child.tally.is_empty() { "" } else { style.dot() };
-                format!("{}{found}trace {}", child.tally, safe(&escape::shell_word(trace)))
-            }
-            None => "it left no trace".to_owned(),
+            Some(trace) => traced(trace, &child.tally, runs, style),
+            None if runs => "it still runs, and is not recorded".to_owned(),
+            None => "it was not recorded".to_owned(),
         };
         writeln!(out, "forked   {who}{when}{}{what}", style.dot())?;
     }
-    if run.children.len() > MOST_CHILDREN {
-        let rest = run.children.get(MOST_CHILDREN..).unwrap_or_default();
+    if let Some(rest) = told.get(MOST_CHILDREN..).filter(|rest| !rest.is_empty()) {
         let traces = rest.iter().filter(|child| child.trace.is_some()).count() as u64;
-        let beside = quantity::counted(traces, "trace");
-        writeln!(
-            out,
-            "forked   {} {} more, with {beside} beside this one",
-            style.ellipsis(),
-            quantity::count(rest.len() as u64)
-        )?;
+        more(out, "forked", rest.len(), traces, style)?;
     }
-    Ok(())
+    if !idle.is_empty() {
+        let who = match idle.as_slice() {
+            [only] if only.pid != 0 => format!("process {}{}it", only.pid, style.dot()),
+            [_] => format!("a process{}it", style.dot()),
+            _ => format!("{} processes{}they", quantity::count(idle.len() as u64), style.dot()),
+        };
+        writeln!(out, "forked   {who} did nothing in an arena, and left no trace")?;
+    }
+    for image in run.executed.iter().take(MOST_CHILDREN) {
+        let program = escape::text(&image.program, style.plain);
+        let who = if image.pid == run.pid { String::new() } else { format!(" in process {}", image.pid) };
+        let what = traced(&image.trace, &image.tally, image.runs, style);
+        writeln!(out, "executed {program}{who}{}{what}", style.dot())?;
+    }
+    let rest = run.executed.len().saturating_sub(MOST_CHILDREN);
+    if rest > 0 { more(out, "executed", rest, rest as u64, style) } else { Ok(()) }
+}
+
+/// What is said of another trace of the run.
+fn traced(trace: &str, tally: &str, runs: bool, style: &Style) -> String {
+    let trace = safe(&trace_word(trace));
+    match (runs, tally.is_empty()) {
+        (true, _) => format!("it still runs, names follow when it ends{}trace {trace}", style.dot()),
+        (false, true) => format!("trace {trace}"),
+        (false, false) => format!("{tally}{}trace {trace}", style.dot()),
+    }
+}
+
+fn more(out: &mut dyn Write, word: &str, count: usize, traces: u64, style: &Style) -> fmt::Result {
+    let beside = quantity::counted(traces, "trace");
+    let count = quantity::count(count as u64);
+    writeln!(out, "{word:<8} {} {count} more, with {beside} beside this one", style.ellipsis())
+}
+
+/// A trace's path as a word for a shell and for our own command line: never taken for a flag.
+fn trace_word(path: &str) -> String {
+    let path = if path.starts_with('-') { format!("./{path}") } else { path.to_owned() };
+    escape::shell_word(&path).into_owned()
 }
 
 /// Everything that could not be recorded, each kind in a sentence that says what it means.
@@ -198,7 +255,8 @@ pub fn losses(out: &mut dyn Write, lost: &Lost, style: &Style) -> fmt::Result {
         (
             lost.capture_bytes,
             format!(
-                "LOST  {} of memory not saved: beyond 1 MiB of one span or 256 MiB in all, or no space for the trace",
+                "LOST  {} of memory not saved: beyond 1 MiB of one span or 256 MiB in all, no space for the trace, or seccomp \
+                 in the way",
                 quantity::bytes(lost.capture_bytes)
             ),
         ),
@@ -224,29 +282,32 @@ fn safe(command: &str) -> String {
 }
 
 fn closing(out: &mut dyn Write, run: &RunView, style: &Style) -> fmt::Result {
-    let trace = safe(&escape::shell_word(&run.trace));
+    let trace = safe(&trace_word(&run.trace));
     let lost = run.lost.events();
     let lost_words = format!("{} lost", quantity::count(lost));
     let items = [
         finding::tally(&run.findings),
-        format!(
-            "{}, {}",
-            quantity::counted(run.events, "event"),
-            if lost > 0 { style.red(&lost_words) } else { lost_words }
-        ),
+        format!("{}, {lost_words}", quantity::counted(run.events, "event")),
         format!("trace {trace}"),
     ];
-    writeln!(out, "{}", items.join(style.dot()))?;
-    let moment = run
-        .findings
-        .iter()
-        .find_map(|finding| finding.moment)
-        .or_else(|| run.arenas.first().map(|arena| arena.peak_event))
-        .filter(|&event| event > 0);
+    for line in flow(&items, style.dot(), style.columns()) {
+        let line = if lost > 0 { line.replace(&lost_words, &style.red(&lost_words)) } else { line };
+        writeln!(out, "{line}")?;
+    }
+    let moment = interesting_moment(run);
     match moment {
         Some(event) => writeln!(out, "  arenascope show {trace} --at '#{event}'"),
         None => writeln!(out, "  arenascope log {trace}"),
     }
+}
+
+/// The moment that the next command shows: what a finding is about, else the most there ever was in the first arena. A
+/// note's own moment is often the birth of an arena, where nothing is to be seen yet.
+fn interesting_moment(run: &RunView) -> Option<u64> {
+    let of = |class| run.findings.iter().filter(move |told| told.class == class).find_map(|told| told.moment);
+    // Of an inherited arena the peak may be one of the parent's events.
+    let peak = run.arenas.iter().find(|arena| !arena.birth.inherited).map(|arena| arena.peak_event);
+    of(Class::Finding).or(peak.filter(|&event| event > 0)).or_else(|| of(Class::Note)).filter(|&event| event > 0)
 }
 
 /// `SIGSEGV`, or `signal 77` for one without a name. Numbers as on Linux x86-64 (signal(7)).

@@ -117,6 +117,27 @@ pub fn wrap(text: &str, width: usize) -> Vec<String> {
     lines
 }
 
+/// Items with `gap` between them, in lines of at most `width` columns; further lines are indented. An item that is too
+/// long for a line is broken at spaces.
+pub fn flow(items: &[String], gap: &str, width: usize) -> Vec<String> {
+    const INDENT: &str = "  ";
+    let mut lines: Vec<String> = Vec::new();
+    for item in items {
+        match lines.last_mut() {
+            Some(line) if columns(line) + columns(gap) + columns(item) <= width => {
+                line.push_str(gap);
+                line.push_str(item);
+            }
+            None => lines.extend(wrap(item, width)),
+            Some(_) => {
+                let broken = wrap(item, width.saturating_sub(INDENT.len()));
+                lines.extend(broken.iter().map(|line| format!("{INDENT}{line}")));
+            }
+        }
+    }
+    lines
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -136,6 +157,14 @@ mod tests {
         assert_eq!(wrap("averylongword x", 4), ["averylongword", "x"]);
         assert_eq!(wrap("", 4), [""]);
         assert_eq!(wrap("  indented", 40), ["  indented".trim_start()]);
+    }
+
+    #[test]
+    fn items_flow_into_lines_of_the_width() {
+        let items: Vec<String> = ["one", "two", "three and more"].map(str::to_owned).to_vec();
+        assert_eq!(flow(&items, " · ", 40), ["one · two · three and more"]);
+        assert_eq!(flow(&items, " · ", 16), ["one · two", "  three and more"]);
+        assert_eq!(flow(&items, " · ", 8), ["one", "  two", "  three", "  and", "  more"]);
     }
 
     #[test]

@@ -163,6 +163,8 @@ pub struct ArenaView {
     pub capacity: Option<u64>,
     /// Bytes mapped for it, in all its extents.
     pub mapped: u64,
+    /// What its peak is a share of, bytes; `None` when that is not known, or changed over its life.
+    pub bound: Option<u64>,
     /// How it came to be.
     pub birth: Birth,
     /// How it ended; `None` while it lives.
@@ -199,11 +201,6 @@ impl ArenaView {
     /// Bytes of the blocks drawn.
     pub fn used(&self) -> u64 {
         self.blocks.iter().fold(0, |sum, block| sum.saturating_add(block.size))
-    }
-
-    /// What a peak is a share of: the capacity, else what is mapped.
-    pub fn bound(&self) -> u64 {
-        self.capacity.unwrap_or(self.mapped)
     }
 }
 
@@ -290,10 +287,41 @@ pub struct ChildView {
     pub pid: u32,
     /// The fork event in this trace; 0 when not known.
     pub event: u64,
+    /// What ties it to its own trace.
+    pub fork_id: u64,
     /// Its trace, if it left one.
     pub trace: Option<String>,
     /// What was found in it, as a tally; empty when nobody looked.
     pub tally: String,
+    /// What else is known of it.
+    pub fate: ChildFate,
+}
+
+/// What became of a forked process, as far as it matters for its trace.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum ChildFate {
+    /// Nothing is known but the trace, if there is one.
+    #[default]
+    Unknown,
+    /// It did nothing in an arena: no trace was kept.
+    Idle,
+    /// It still runs, and writes its trace.
+    Runs,
+}
+
+/// Another program image of the same run: executed by the process shown, or by one that it started.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ExecutedView {
+    /// Its pid; that of the process shown when it replaced itself.
+    pub pid: u32,
+    /// Path of the program.
+    pub program: String,
+    /// Its trace.
+    pub trace: String,
+    /// What was found in it, as a tally; empty when nobody looked.
+    pub tally: String,
+    /// True when it still runs.
+    pub runs: bool,
 }
 
 /// How the process ended.
@@ -327,6 +355,8 @@ pub struct RunView {
     pub arenas: Vec<ArenaView>,
     /// The others.
     pub groups: Vec<ArenaGroup>,
+    /// Every arena there is (id and name), when a pattern was given that none of them matches.
+    pub unmatched: Vec<(u64, String)>,
     /// Findings, then notes.
     pub findings: Vec<FindingView>,
     /// Events in the trace.
@@ -337,6 +367,8 @@ pub struct RunView {
     pub damage: Vec<String>,
     /// Processes it forked.
     pub children: Vec<ChildView>,
+    /// Other program images of the run that left a trace.
+    pub executed: Vec<ExecutedView>,
 }
 
 impl ExtentView {

@@ -46,6 +46,7 @@ fn seed_09b() -> RunView {
         object: 0x7ffc_0000_0000,
         capacity: Some(256),
         mapped: 4096,
+        bound: Some(256),
         birth: Birth {
             event: 1,
             site: Some(site("main", 61, "arena_init(&arena, ARENA_SIZE);")),
@@ -164,7 +165,8 @@ fn the_same_in_ascii_on_a_narrow_screen() {
         expect![[r#"
             watched  arena_init, arena_alloc, arena_free (found by shape)
 
-            arena 1 "arena"   256 B in a 4 KiB mapping   peak 128 B (50 %)   4 blocks
+            arena 1 "arena"   256 B in a 4 KiB mapping   peak 128 B (50 %)
+              4 blocks
               created    main  09b_arena_scope_leak_tracer.c:61
               destroyed  main  09b_arena_scope_leak_tracer.c:84
               +0 |1# 32 #|2# 32 #|3 nobody's |4# 32 #|... 128 free ...| +256
@@ -181,7 +183,8 @@ fn the_same_in_ascii_on_a_narrow_screen() {
                          overwritten before anything reads it
               next       keep the pointer, or drop the call
 
-            1 finding, 0 notes, 7 events, 0 lost, trace 09b_arena_scope_leak_tracer.4711.ascope
+            1 finding, 0 notes, 7 events, 0 lost
+              trace 09b_arena_scope_leak_tracer.4711.ascope
               arenascope show 09b_arena_scope_leak_tracer.4711.ascope --at '#4'
         "#]],
     );
@@ -231,6 +234,42 @@ fn nothing_found_says_how_to_name_an_allocator() {
 }
 
 #[test]
+fn a_pattern_that_nothing_matches_names_what_there_is() {
+    let mut run = seed_09b();
+    run.arenas.clear();
+    run.findings.clear();
+    run.unmatched = (1..=9).map(|id| (id, if id == 9 { "last".into() } else { format!("pool {id}") })).collect();
+    check(
+        &run,
+        Style::PIPE,
+        expect![[r#"
+            watched  arena_init, arena_alloc, arena_free (found by shape)
+
+            no arena of this number or name; 9 arenas were seen:
+              arena 1 "pool 1", arena 2 "pool 2", arena 3 "pool 3", arena 4 "pool 4", arena 5 "pool 5", arena 6
+              "pool 6", arena 7 "pool 7", arena 8 "pool 8", … 1 more
+
+            0 findings, 0 notes · 7 events, 0 lost · trace 09b_arena_scope_leak_tracer.4711.ascope
+              arenascope log 09b_arena_scope_leak_tracer.4711.ascope
+        "#]],
+    );
+}
+
+#[test]
+fn a_share_is_told_only_of_a_bound_that_stood() {
+    let mut run = seed_09b();
+    let mut heading = |peak, bound| {
+        let mut text = String::new();
+        run.arenas[0].peak_bytes = peak;
+        run.arenas[0].bound = bound;
+        screen::write(&mut text, &run, "/src", &Style::PIPE).expect("a String takes everything");
+        text.lines().find(|line| line.contains("peak")).unwrap_or_default().to_owned()
+    };
+    assert!(heading(128, Some(256)).contains("peak 128 B (50 %)"));
+    assert!(!heading(128, None).contains('%'));
+}
+
+#[test]
 fn trouble_is_told_loudly() {
     let mut run = seed_09b();
     run.watched[1].sight = Sight::Partly(
@@ -240,8 +279,25 @@ fn trouble_is_told_loudly() {
     run.lost = Lost { no_space: 1204, reentered: 1, capture_bytes: 8192, ..Lost::default() };
     run.damage = vec!["bytes 8192..8256: checksum of a segment does not match".into()];
     run.children = vec![
-        ChildView { pid: 4712, event: 5, trace: Some("x.4712.ascope".into()), tally: "1 finding, 0 notes".into() },
-        ChildView { pid: 4713, event: 6, trace: None, tally: String::new() },
+        ChildView {
+            pid: 4712,
+            event: 5,
+            fork_id: 0,
+            trace: Some("x.4712.ascope".into()),
+            tally: "1 finding, 0 notes".into(),
+            fate: ChildFate::Unknown,
+        },
+        ChildView { pid: 4713, event: 6, fork_id: 0, trace: None, tally: String::new(), fate: ChildFate::Unknown },
+        ChildView {
+            pid: 4714,
+            event: 7,
+            fork_id: 0,
+            trace: Some("x.4714.ascope".into()),
+            tally: "0 findings, 0 notes".into(),
+            fate: ChildFate::Runs,
+        },
+        ChildView { pid: 4715, event: 8, fork_id: 0, trace: None, tally: String::new(), fate: ChildFate::Idle },
+        ChildView { pid: 4716, event: 9, fork_id: 0, trace: None, tally: String::new(), fate: ChildFate::Idle },
     ];
     run.groups = vec![
         ArenaGroup { count: 4812, site: Some(site("serve", 12, "")), peak: 8192 },
@@ -276,11 +332,13 @@ fn trouble_is_told_loudly() {
 
             ended    killed by SIGSEGV
             forked   process 4712 at #5 · 1 finding, 0 notes · trace x.4712.ascope
-            forked   process 4713 at #6 · it left no trace
+            forked   process 4713 at #6 · it was not recorded
+            forked   process 4714 at #7 · it still runs, names follow when it ends · trace x.4714.ascope
+            forked   2 processes · they did nothing in an arena, and left no trace
             LOST  1,204 events: no space left for the trace; blocks, peaks and findings may be missing
             LOST  1 event: they came from signal handlers that interrupted the recorder
-            LOST  8 KiB of memory not saved: beyond 1 MiB of one span or 256 MiB in all, or no space for the
-            trace
+            LOST  8 KiB of memory not saved: beyond 1 MiB of one span or 256 MiB in all, no space for the trace,
+            or seccomp in the way
             DAMAGED  bytes 8192..8256: checksum of a segment does not match
             0 findings, 0 notes · 7 events, 1,205 lost · trace 09b_arena_scope_leak_tracer.4711.ascope
               arenascope show 09b_arena_scope_leak_tracer.4711.ascope --at '#5'
@@ -295,6 +353,7 @@ fn a_chunked_arena_has_a_line_per_range() {
     let arena = &mut run.arenas[0];
     arena.capacity = None;
     arena.mapped = 8 * 1024 * 12;
+    arena.bound = Some(arena.mapped);
     arena.bytes.clear();
     arena.extents = (0..12)
         .map(|i| ExtentView {

@@ -1,9 +1,10 @@
 //! Event tables through replay, rules and views: what the user reads of the seed's 09b and of what it does not have.
 
 use arenascope_event::*;
-use arenascope_findings::Watch;
+use arenascope_findings::{Watch, findings, never_kept};
 use arenascope_replay::{Replay, State};
 use arenascope_report::gather::{Gatherer, Selection, Sources, finding_view};
+use arenascope_report::hindsight::Hindsight;
 use arenascope_report::json_log::JsonLog;
 use arenascope_report::narrate::Narrator;
 use arenascope_report::pattern::ArenaPattern;
@@ -137,15 +138,21 @@ fn tell(facts: &ProcessFacts, events: &[Event], at: Option<u64>, selection: &Sel
     let mut replay = Replay::new(facts);
     let mut watch = Watch::new();
     let mut gatherer = Gatherer::new(at.unwrap_or(u64::MAX));
-    let mut narrator = Narrator::new(facts, "/src", style);
-    let mut lines = JsonLog::new(facts);
+    let found = findings(facts, events.iter().cloned(), blob);
+    let hindsight = Hindsight::new(events.iter().cloned(), &found);
+    let mut narrator = Narrator::new(facts, "/src", style).knowing(hindsight.clone());
+    let mut lines = JsonLog::new(facts, hindsight);
     let (mut log, mut json_log) = (String::new(), String::new());
     lines.head("t.ascope", &mut json_log);
     let mut state: State = replay.state().clone();
     for event in events {
         let effect = replay.apply(event);
         gatherer.observe(event, &effect, replay.state());
-        watch.observe(event, &effect, replay.state());
+        let captured = match event.kind {
+            EventKind::Capture { bytes, .. } => blob(bytes),
+            _ => None,
+        };
+        watch.observe(event, &effect, replay.state(), captured.as_deref().unwrap_or_default());
         narrator.line(event, &effect, replay.state(), &mut log);
         lines.event(event, &effect, replay.state(), &mut json_log);
         if at == Some(event.number.0) {
@@ -155,9 +162,17 @@ fn tell(facts: &ProcessFacts, events: &[Event], at: Option<u64>, selection: &Sel
     if at.is_none() {
         state = replay.state().clone();
     }
-    let findings = watch.finish(replay.state(), facts).iter().map(|finding| finding_view(finding, facts)).collect();
-    let sources = Sources { trace: "09b.4711.ascope", facts, parent: None, blob: &blob, child_trace: &|_, _| None };
-    let view = gatherer.run_view(&state, findings, selection, &sources);
+    let told = watch.finish(replay.state(), facts).iter().map(|finding| finding_view(finding, facts)).collect();
+    let never_kept = never_kept(&found);
+    let sources = Sources {
+        trace: "09b.4711.ascope",
+        facts,
+        parent: None,
+        never_kept: &never_kept,
+        blob: &blob,
+        child_trace: &|_, _| None,
+    };
+    let view = gatherer.run_view(&state, told, selection, &sources);
     Told { view, moment: Moment { event: state.moment.0, time_ns: state.time_ns }, log, json_log }
 }
 
@@ -189,7 +204,8 @@ fn the_first_screen_of_09b() {
             finding 1   never-stored   certain
               32 bytes at +64, block 3 of arena 1: allocated, and nobody kept them
                 allocated  main  09b.c:71   arena_alloc(&arena, BLOCK_SIZE);
-              because    after the call main calls puts, and the result is overwritten before anything reads it
+              because    after the call main calls puts, and the result is overwritten before anything reads it;
+                         at #8 the block's bytes are still zero
               next       keep the pointer, or drop the call
 
             1 finding, 0 notes · 11 events, 0 lost · trace 09b.4711.ascope
@@ -248,10 +264,10 @@ fn the_log_in_symbols_and_in_words() {
             #1   12.50 us  t1  ·  an arena object at 0x7ffc00001000 came into sight
             #2   25.00 us  t1  ·  mmap: 4 KiB at 0x7f0000000000   main  09b.c:61
             #3   37.50 us  t1  🎯 arena_init(256) → arena 1 "arena"   main  09b.c:61
-            #4   50.00 us  t1  ✅ arena_alloc(32) → 0x7f0000000000 (offset = 32)   block 1 of arena 1   main  09b.c:64
-            #5   62.50 us  t1  ✅ arena_alloc(32) → 0x7f0000000020 (offset = 64)   block 2 of arena 1   main  09b.c:65
+            #4   50.00 us  t1  ✅ arena_alloc(32) → 0x7f0000000000 (offset = 32)   block 1 at +0 of arena 1   main  09b.c:64
+            #5   62.50 us  t1  ✅ arena_alloc(32) → 0x7f0000000020 (offset = 64)   block 2 at +32 of arena 1   main  09b.c:65
             #6   75.00 us  t1  ⚠️  arena_alloc(32) → 0x7f0000000040 (offset = 96): 32 bytes at +64: nobody keeps them   block 3 of arena 1   main  09b.c:71
-            #7   87.50 us  t1  ✅ arena_alloc(32) → 0x7f0000000060 (offset = 128)   block 4 of arena 1   main  09b.c:75
+            #7   87.50 us  t1  ✅ arena_alloc(32) → 0x7f0000000060 (offset = 128)   block 4 at +96 of arena 1   main  09b.c:75
             #8  100.00 us  t1  🧠 4,096 bytes at 0x7f0000000000 of arena 1 "arena" saved before it was destroyed   main  09b.c:84
             #9  112.50 us  t1  🧹 arena_free: arena 1 "arena" destroyed, 4 blocks of 128 B gone   main  09b.c:84
            #10  125.00 us  t1  ·  munmap: 4 KiB at 0x7f0000000000   main  09b.c:84
@@ -264,10 +280,10 @@ fn the_log_in_symbols_and_in_words() {
             #1   12.50 us  t1  arena-seen an arena object at 0x7ffc00001000 came into sight
             #2   25.00 us  t1  map        mmap: 4 KiB at 0x7f0000000000   main  09b.c:61
             #3   37.50 us  t1  created    arena_init(256) -> arena 1 "arena"   main  09b.c:61
-            #4   50.00 us  t1  alloc      arena_alloc(32) -> 0x7f0000000000 (offset = 32)   block 1 of arena 1   main  09b.c:64
-            #5   62.50 us  t1  alloc      arena_alloc(32) -> 0x7f0000000020 (offset = 64)   block 2 of arena 1   main  09b.c:65
+            #4   50.00 us  t1  alloc      arena_alloc(32) -> 0x7f0000000000 (offset = 32)   block 1 at +0 of arena 1   main  09b.c:64
+            #5   62.50 us  t1  alloc      arena_alloc(32) -> 0x7f0000000020 (offset = 64)   block 2 at +32 of arena 1   main  09b.c:65
             #6   75.00 us  t1  nobody's   arena_alloc(32) -> 0x7f0000000040 (offset = 96): 32 bytes at +64: nobody keeps them   block 3 of arena 1   main  09b.c:71
-            #7   87.50 us  t1  alloc      arena_alloc(32) -> 0x7f0000000060 (offset = 128)   block 4 of arena 1   main  09b.c:75
+            #7   87.50 us  t1  alloc      arena_alloc(32) -> 0x7f0000000060 (offset = 128)   block 4 at +96 of arena 1   main  09b.c:75
             #8  100.00 us  t1  dump       4,096 bytes at 0x7f0000000000 of arena 1 "arena" saved before it was destroyed   main  09b.c:84
             #9  112.50 us  t1  destroyed  arena_free: arena 1 "arena" destroyed, 4 blocks of 128 B gone   main  09b.c:84
            #10  125.00 us  t1  unmap      munmap: 4 KiB at 0x7f0000000000   main  09b.c:84
@@ -348,15 +364,15 @@ fn every_kind_of_event_has_a_line_that_no_terminal_obeys() {
             #5   62.50 us  t1  ·  an arena object at 0x7ffc00001000 came into sight
             #6   75.00 us  t1  ·  mmap: 4 KiB at 0x7f0000000000, already there
             #7   87.50 us  t1  📦 arena_init(4096) → arena 1 "evil\x1b[31m\n"name\u{202e}"   main  09b.c:61
-            #8  100.00 us  t1  ✅ arena_alloc(100) → 0x7f0000000000 (offset = 100)   block 1 of arena 1   main  09b.c:64
-            #9  112.50 us  t1  ✅ arena_alloc(8) → 0x7f0000000070 (offset = 120)   block 2 of arena 1   main  09b.c:65
+            #8  100.00 us  t1  ✅ arena_alloc(100) → 0x7f0000000000 (offset = 100)   block 1 at +0 of arena 1   main  09b.c:64
+            #9  112.50 us  t1  ✅ arena_alloc(8) → 0x7f0000000070 (offset = 120)   block 2 at +112 of arena 1   main  09b.c:65
            #10  125.00 us  t1  ❌ arena_alloc(18446744073709551615) → NULL   in arena 1   main  09b.c:71
-           #11  137.50 us  t1  ✅ resize(0x7f0000000070, 16) → 0x7f0000000070 (offset = 128)   block 2 of arena 1
+           #11  137.50 us  t1  ✅ resize(0x7f0000000070, 16) → 0x7f0000000070 (offset = 128)   block 2 at +112 of arena 1
            #12  150.00 us  t1  ❌ resize(0x7f0000000070, 1099511627776) → NULL   in arena 1
            #13  162.50 us  t1  ·  mark() → 0x7f0000000080   of arena 1
-           #14  175.00 us  t1  ✅ arena_alloc(32) → 0x7f0000000080 (offset = 160)   block 3 of arena 1
+           #14  175.00 us  t1  ✅ arena_alloc(32) → 0x7f0000000080 (offset = 160)   block 3 at +128 of arena 1
            #15  187.50 us  t1  🧹 rewind(0x7f0000000080): arena 1 "evil\x1b[31m\n"name\u{202e}", 1 block of 32 B gone
-           #16  200.00 us  t1  🧹 free(0x7f0000000000)   block 1 of arena 1
+           #16  200.00 us  t1  🧹 free(0x7f0000000000)   block 1 at +0 of arena 1
            #17  212.50 us  t1  🧹 free(0x1234)   no such block of arena 1
            #18  225.00 us  t1  🧠 128 bytes at 0x7f0000000000 of arena 1 "evil\x1b[31m\n"name\u{202e}" saved before a reset
            #19  237.50 us  t1  🧹 reset: arena 1 "evil\x1b[31m\n"name\u{202e}" emptied, 1 block of 16 B gone
@@ -368,7 +384,7 @@ fn every_kind_of_event_has_a_line_that_no_terminal_obeys() {
            #25  312.50 us  t1  ·  a child process borrows our memory until it executes a program
            #26  325.00 us  t1  🧹 munmap: 4 KiB at 0x7f0000000000; arena 1 "evil\x1b[31m\n"name\u{202e}" ended
            #27  337.50 us  t1  ·  thread 1 ends
-           #28  350.00 us  t1  ·  executes /bin/\x07sh
+           #28  350.00 us  t1  ·  could not execute /bin/\x07sh
            #29  362.50 us  t1  ❌ SIGSEGV at address 0x8
            #30  375.00 us  t1  ❌ SIGTERM was sent
            #31  387.50 us  t1  ·  the process exits with status -1
@@ -464,9 +480,12 @@ fn findings_in_full_tell_the_callers_and_what_would_disprove_them() {
               32 bytes at +64, block 3 of arena 1: allocated, and nobody kept them
                 allocated  main  09b.c:71   arena_alloc(&arena, BLOCK_SIZE);
                            __libc_start_main  09b 0x7f1100000000
-              because    after the call main calls puts, and the result is overwritten before anything reads it
+              because    after the call main calls puts, and the result is overwritten before anything reads it;
+                         at #8 the block's bytes are still zero
               disproof   an instruction after the call that reads the result before it is overwritten, on any
-                         path
+                         path; or another pointer that reaches the block: an array that grows by consecutive
+                         calls, an allocator that keeps the address in its own struct; or a use that left
+                         nothing but zeros
               next       keep the pointer, or drop the call
 
             1 finding, 0 notes
@@ -532,10 +551,10 @@ fn narration_tells_what_happens_to_arenas_and_nothing_else() {
     }
     expect![[r#"
         🎯 arena_init(256) → arena 1 "arena"
-        ✅ arena_alloc(32) → 0x7f0000000000 (offset = 32)   block 1 of arena 1
-        ✅ arena_alloc(32) → 0x7f0000000020 (offset = 64)   block 2 of arena 1
-        ⚠️  arena_alloc(32) → 0x7f0000000040 (offset = 96): 32 bytes at +64: nobody keeps them   block 3 of arena 1
-        ✅ arena_alloc(32) → 0x7f0000000060 (offset = 128)   block 4 of arena 1
+        ✅ arena_alloc(32) → 0x7f0000000000 (offset = 32)   block 1 at +0 of arena 1
+        ✅ arena_alloc(32) → 0x7f0000000020 (offset = 64)   block 2 at +32 of arena 1
+        ✅ arena_alloc(32) → 0x7f0000000040 (offset = 96)   block 3 at +64 of arena 1
+        ✅ arena_alloc(32) → 0x7f0000000060 (offset = 128)   block 4 at +96 of arena 1
         🧠 4,096 bytes at 0x7f0000000000 of arena 1 "arena" saved before it was destroyed
         🧹 arena_free: arena 1 "arena" destroyed, 4 blocks of 128 B gone
     "#]]
@@ -568,7 +587,14 @@ fn inherited_blocks_are_told_by_the_parents_sites() {
         gatherer.observe(event, &effect, forked.state());
     }
     let view = |parent: Option<&ProcessFacts>| {
-        let sources = Sources { trace: "t", facts: &child, parent, blob: &blob, child_trace: &|_, _| None };
+        let sources = Sources {
+            trace: "t",
+            facts: &child,
+            parent,
+            never_kept: &Default::default(),
+            blob: &blob,
+            child_trace: &|_, _| None,
+        };
         gatherer.run_view(forked.state(), Vec::new(), &all(), &sources).arenas.remove(0)
     };
     let line = |block: &arenascope_report::view::BlockView| block.site.as_ref().map(|site| site.frames[0].line);
@@ -579,4 +605,79 @@ fn inherited_blocks_are_told_by_the_parents_sites() {
     assert!(known.blocks.iter().all(|block| block.flag.is_none()), "site 1 of the child is not that of block 1");
     let unknown = view(None);
     assert_eq!(unknown.blocks.iter().map(line).collect::<Vec<_>>(), [None, None, Some(200)]);
+}
+
+#[test]
+fn one_capture_over_several_extents_shows_the_bytes_of_each() {
+    let malloc = |address, size| (Some(0), EventKind::HeapAlloc { address: Address(address), size });
+    let events = events(vec![
+        (None, EventKind::ArenaSeen { arena: ARENA, object: Address(OBJECT) }),
+        malloc(BASE, 48),
+        (Some(1), alloc(0, BASE, 32)),
+        malloc(BASE + 64, 64),
+        (Some(2), alloc(1, BASE + 64, 40)),
+        (Some(5), capture(CaptureReason::Exit, BASE, 104)),
+    ]);
+    let told = tell(&facts(), &events, None, &all(), Style::PIPE);
+    let spans: Vec<_> = told.view.arenas[0].bytes.iter().map(|span| (span.address - BASE, span.wanted)).collect();
+    assert_eq!(spans, [(0, 32), (64, 40)]);
+    assert!(told.view.arenas[0].bytes[0].bytes.starts_with(b"First block ok."));
+    assert_eq!(&told.view.arenas[0].bytes[1].bytes[32..], b"This wil");
+}
+
+#[test]
+fn a_capture_over_adjacent_mappings_gives_each_arena_its_own_bytes() {
+    let map =
+        |address| EventKind::Map { address: Address(address), len: 4096, protection: 3, flags: 0x22, observed: false };
+    let create =
+        |order| EventKind::Create { arena: ARENA, order, size: Some(4096), parent: None, name: None, nested: 1 };
+    let events = events(vec![
+        (None, EventKind::ArenaSeen { arena: ARENA, object: Address(OBJECT) }),
+        (Some(0), map(BASE + 4096)),
+        (Some(0), create(0)),
+        (Some(1), alloc(1, BASE + 4096, 20)),
+        (Some(0), map(BASE)),
+        (Some(0), create(2)),
+        (Some(1), alloc(3, BASE, 15)),
+        (Some(5), capture(CaptureReason::Exit, BASE, 4096 + 20)),
+    ]);
+    let told = tell(&facts(), &events, None, &all(), Style::PIPE);
+    let of = |arena: usize| -> Vec<_> {
+        told.view.arenas[arena].bytes.iter().map(|span| (span.address - BASE, span.wanted)).collect()
+    };
+    assert_eq!(of(0), [(4096, 20)]);
+    assert_eq!(of(1), [(0, 15)]);
+}
+
+fn capture(reason: CaptureReason, base: u64, len: u64) -> EventKind {
+    EventKind::Capture { arena: ARENA, reason, base: Address(base), len, bytes: BlobId(0) }
+}
+
+#[test]
+fn a_narrow_screen_wraps_the_head_the_life_and_the_closing() {
+    let narrow = Style { width: 40, ..Style::PIPE };
+    let told = tell(&facts(), &seed_09b(), None, &Selection::GLANCE, narrow);
+    let mut out = String::new();
+    screen::write(&mut out, &told.view, "/src", &narrow).expect("a String takes everything");
+    check(
+        |text| {
+            let kept = |line: &&str| {
+                ["arena 1", "  peak", "  4 bl", "  created", "1 finding,", "  trace"]
+                    .iter()
+                    .any(|head| line.starts_with(head))
+            };
+            out.lines().filter(kept).for_each(|line| {
+                text.push_str(line);
+                text.push('\n');
+            });
+        },
+        expect![[r#"
+            arena 1 "arena"
+              peak 128 B (50 %)   4 blocks
+              created    main  09b.c:61
+              4 blocks of 128 B in all: 4 x 32 B
+            1 finding, 0 notes · 11 events, 0 lost
+              trace 09b.4711.ascope
+        "#]],
+    );
 }

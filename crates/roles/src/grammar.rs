@@ -21,6 +21,8 @@ pub(crate) struct Word<T> {
 pub(crate) struct Spelled {
     pub(crate) function: String,
     pub(crate) arguments: Vec<Word<Argument>>,
+    /// Column of the function's first character.
+    start: usize,
     /// Column of the parenthesis that closes the arguments.
     pub(crate) close: usize,
     pub(crate) result: Option<Word<Result_>>,
@@ -81,6 +83,32 @@ pub fn parse_for(role: Role, text: &str) -> Result<RoleDecl, RoleError> {
     parse_signature(role, &chars, 0, false)
 }
 
+/// Where the words of a declaration stand: columns from 1, in characters.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Columns {
+    /// The function's first character.
+    pub function: usize,
+    /// Each argument's first character.
+    pub arguments: Vec<usize>,
+    /// The result's first character, where one is written.
+    pub result: Option<usize>,
+}
+
+/// Where the words stand in a text that [`parse`] or [`parse_for`] accepted; `None` for a text that neither does.
+pub fn columns(text: &str) -> Option<Columns> {
+    let chars: Vec<char> = text.chars().collect();
+    let start = skip_blanks(&chars, 0);
+    let colon = chars.iter().position(|&char| char == ':');
+    let role = colon.and_then(|colon| Role::from_word(&collapsed(chars.get(start..colon)?)));
+    let from = role.and(colon).map_or(0, |colon| colon + 1);
+    let spelled = spell(role.unwrap_or(Role::Alloc), &chars, from, role.is_some()).ok()?;
+    Some(Columns {
+        function: spelled.start,
+        arguments: spelled.arguments.iter().map(|word| word.column).collect(),
+        result: spelled.result.map(|word| word.column),
+    })
+}
+
 /// Splits `lib.so.6!name` into library and name; the library is `None` when none is named.
 ///
 /// The `!` of C++ operators (`ns::operator!=`) separates nothing.
@@ -130,7 +158,7 @@ fn spell(role: Role, chars: &[char], from: usize, prefixed: bool) -> Result<Spel
     let function = function_name(chars, start, open, &instance)?;
     let arguments = arguments(role, chars, open, close, prefixed, &function)?;
     let result = result(role, chars, close + 1, end)?;
-    Ok(Spelled { function, arguments, close: close + 1, result, end: end + 1 })
+    Ok(Spelled { function, arguments, start: start + 1, close: close + 1, result, end: end + 1 })
 }
 
 /// The parenthesis that the one at `close` closes.

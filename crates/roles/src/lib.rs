@@ -14,9 +14,9 @@ mod write;
 
 use std::fmt;
 
-pub use grammar::{MAX_ARGUMENTS, library_and_name, parse, parse_for};
+pub use grammar::{Columns, MAX_ARGUMENTS, columns, library_and_name, parse, parse_for};
 pub use meaning::example;
-pub use profile::{Profile, ProfileError, profile};
+pub use profile::{Profile, ProfileError, Written, profile};
 pub use write::to_text;
 
 /// Why a text is no role declaration.

@@ -29,6 +29,17 @@ pub struct Profile {
     pub description: String,
     /// At least one; no function twice.
     pub roles: Vec<RoleDecl>,
+    /// Where each role stands, in the same order.
+    pub written: Vec<Written>,
+}
+
+/// Where a role stands in its profile.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Written {
+    /// The line, from 1.
+    pub line: usize,
+    /// The role's text.
+    pub text: String,
 }
 
 /// Why a text is no profile.
@@ -95,6 +106,7 @@ pub fn profile(toml_text: &str, file_name: &str) -> Result<Profile, ProfileError
         return Err(file.error(roles.span().start, "`roles` is no list", hint));
     };
     let mut decls: Vec<RoleDecl> = Vec::new();
+    let mut written = Vec::new();
     for item in array.iter() {
         let Some(role) = item.get_ref().as_str() else {
             let hint = "each role is a text: \"alloc: arena_alloc(arena, size) -> block\"";
@@ -106,12 +118,13 @@ pub fn profile(toml_text: &str, file_name: &str) -> Result<Profile, ProfileError
             return Err(file.error(item.span().start, message, "a function has one role"));
         }
         decls.push(decl);
+        written.push(Written { line: file.line(item.span().start), text: role.to_string() });
     }
     if decls.is_empty() {
         let hint = "roles = [ \"alloc: arena_alloc(arena, size) -> block\" ]";
         return Err(file.error(roles.span().start, "`roles` is empty", hint));
     }
-    Ok(Profile { name, description, roles: decls })
+    Ok(Profile { name, description, roles: decls, written })
 }
 
 fn known_keys(file: &File<'_>, table: &DeTable<'_>, known: &[&str]) -> Result<(), ProfileError> {
@@ -155,12 +168,17 @@ impl File<'_> {
         let source = self.text.get(line_start..).unwrap_or_default().lines().next().unwrap_or_default();
         ProfileError {
             file: self.name.to_string(),
-            line: before.matches('\n').count() + 1,
+            line: self.line(offset),
             column: before.get(line_start..).unwrap_or_default().chars().count() + 1,
             message: message.into(),
             hint: hint.into(),
             source: source.to_string(),
         }
+    }
+
+    /// The line that holds `offset`, from 1.
+    fn line(&self, offset: usize) -> usize {
+        self.before(offset).matches('\n').count() + 1
     }
 
     /// The text before `offset`, or before the character that holds it.

@@ -282,3 +282,11 @@ fn the_functions_of_our_profiles_exist_where_the_program_is_installed() {
         }
     }
 }
+
+#[test]
+fn every_role_of_a_profile_knows_its_line() {
+    let text = "[profile]\nname = \"x\"\nroles = [\n  \"reset: g(arena)\",\n\n  \"alloc:  f(size) -> block\",\n]\n";
+    let written = profile(text, "x.toml").expect("a profile").written;
+    let lines: Vec<_> = written.iter().map(|written| (written.line, written.text.as_str())).collect();
+    assert_eq!(lines, [(4, "reset: g(arena)"), (6, "alloc:  f(size) -> block")]);
+}

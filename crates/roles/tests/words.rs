@@ -766,3 +766,21 @@ fn a_library_is_told_from_an_operator() {
         assert_eq!(library_and_name(function), expected, "{function}");
     }
 }
+
+#[test]
+fn the_words_of_a_declaration_have_columns() {
+    for (text, function, arguments, result) in [
+        ("f(arena, size) -> block", 1, &[3, 10][..], Some(19)),
+        ("alloc: f(arena,  size) -> block", 8, &[10, 18], Some(27)),
+        ("reset:a::b(int)(arena)", 7, &[17], None),
+        ("drop()", 1, &[], None),
+    ] {
+        let columns = arenascope_roles::columns(text).expect(text);
+        assert_eq!(
+            (columns.function, columns.arguments.as_slice(), columns.result),
+            (function, arguments, result),
+            "{text}"
+        );
+    }
+    assert_eq!(arenascope_roles::columns("f(arean)"), None);
+}

@@ -35,6 +35,17 @@ pub struct Candidates {
     pub notes: Vec<String>,
     /// With no reading: the functions that came nearest, and why they were not chosen.
     pub considered: Vec<Scored>,
+    /// With a reading: functions of its arenas whose calls matter and will not be seen.
+    pub unwatched: Vec<Unwatched>,
+}
+
+/// A function of an arena that is not watched although its calls may end blocks or arenas, or hand out blocks.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Unwatched {
+    /// The role its name speaks of. Without arguments where no role can say what the function does.
+    pub decl: RoleDecl,
+    /// Why it is not watched, and what that means for what is shown.
+    pub why: String,
 }
 
 /// One way to read the program's allocators: roles that do not conflict with each other.
@@ -94,7 +105,7 @@ pub fn find(elf: &[u8], debug: Option<&[u8]>) -> Result<Candidates, FindError> {
         return Ok(Candidates {
             readings: Vec::new(),
             notes: vec!["there is no debug information: compile with -g, or name the functions by role".to_string()],
-            considered: Vec::new(),
+            ..Candidates::default()
         });
     };
     let info = debug::Info::read(&sections, &binary);

@@ -14,7 +14,7 @@ use crate::debug::Info;
 use crate::effects::{Effects, Summary};
 use crate::survey::{self, Callable, Kind, Pointers, Returned};
 use crate::value::Base;
-use crate::{Candidates, words};
+use crate::{Candidates, Unwatched, words};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 /// Most rejected functions that are listed.
@@ -56,13 +56,15 @@ struct Search<'s, 'a, 'd> {
     ends: HashMap<u64, u64>,
     candidates: Vec<Candidate>,
     notes: Vec<String>,
+    unwatched: Vec<Unwatched>,
 }
 
 /// Searches a program whose debug information has been read.
 pub(crate) fn search(info: &Info<'_>, binary: &Binary<'_>) -> Candidates {
     let functions = survey::functions(info);
     let ends = functions.iter().map(|f| (f.low, f.high)).collect();
-    let mut search = Search { info, binary, functions, ends, candidates: Vec::new(), notes: Vec::new() };
+    let mut search =
+        Search { info, binary, functions, ends, candidates: Vec::new(), notes: Vec::new(), unwatched: Vec::new() };
     search.find_candidates();
     if !search.candidates.iter().any(Candidate::stands) {
         return search.nothing();

@@ -315,3 +315,13 @@ fn a_position_that_no_role_can_carry_is_a_note() {
         found.notes
     );
 }
+
+#[test]
+fn what_comes_nearest_is_named_with_its_role_and_the_reason_against_it() {
+    let found = search("grown_by_realloc.c", false, &["-O0"]);
+    assert!(found.readings.is_empty());
+    let [note] = found.notes.as_slice() else { panic!("{:?}", found.notes) };
+    assert!(note.starts_with("arena_alloc looks like"), "{note}");
+    assert!(note.contains("but it reallocates what it handed out before"), "{note}");
+    assert!(note.contains("--alloc 'arena_alloc(arena, size) -> block'"), "{note}");
+}

@@ -182,13 +182,15 @@ impl Index {
     fn read_unit(&mut self, at: usize, is_code: &impl Fn(u64) -> bool) -> gimli::Result<()> {
         let mut found = Vec::new();
         let mut copies = Vec::new();
+        // The function body that is read, by depth, and what it is the body of.
+        let mut body: Option<(isize, Option<Die>)> = None;
         let Some(UnitAt { unit, .. }) = self.units.get(at) else { return Ok(()) };
         let mut entries = unit.entries_raw(None)?;
         let read = loop {
             if entries.is_empty() {
                 break Ok(());
             }
-            let offset = entries.next_offset();
+            let (offset, depth) = (entries.next_offset(), entries.next_depth());
             let abbreviation = match entries.read_abbreviation() {
                 Ok(Some(abbreviation)) => abbreviation,
                 Ok(None) => continue,
@@ -217,8 +219,14 @@ impl Index {
             }
             let die = Die { unit: at, offset };
             if tag == DW_TAG_inlined_subroutine {
-                copies.extend(raw.origin.filter(|_| raw.has_code()).and_then(|value| self.target(at, value)));
-            } else if !raw.declaration && (raw.has_code() || raw.inline) {
+                let copied = raw.origin.filter(|_| raw.has_code()).and_then(|value| self.target(at, value));
+                // A function that was split holds its own rest as a copy: its calls are all there.
+                let own = body.filter(|(above, _)| *above < depth).and_then(|(_, origin)| origin);
+                copies.extend(copied.filter(|copied| own != Some(*copied)));
+                continue;
+            }
+            body = Some((depth, raw.origin.and_then(|value| self.target(at, value))));
+            if !raw.declaration && (raw.has_code() || raw.inline) {
                 found.extend(self.definition(die, &raw, is_code));
             }
         };
@@ -283,7 +291,7 @@ impl Index {
         here.iter().take_while(move |(start, _)| *start == address).filter_map(|(_, at)| self.definitions.get(*at))
     }
 
-    /// How often `origin` was inlined.
+    /// How often `origin` was inlined into others.
     pub(crate) fn copies_of(&self, origin: Die) -> usize {
         self.inlined.get(&origin).copied().unwrap_or(0)
     }

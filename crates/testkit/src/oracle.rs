@@ -118,6 +118,12 @@ pub struct Model {
 }
 
 impl ModelArena {
+    /// An allocator like malloc: global, never created, rewound or reset, and emptied block by block.
+    pub(crate) fn outlives_memory(&self) -> bool {
+        let plain = !self.explicit && self.rewinds == 0 && self.resets == 0 && self.frees > 0;
+        self.object == 0 && plain && self.blocks.iter().all(|block| block.died.is_some())
+    }
+
     /// Blocks alive now, by address.
     pub fn living(&self) -> Vec<&ModelBlock> {
         let mut living: Vec<&ModelBlock> = self.blocks.iter().filter(|block| block.died.is_none()).collect();
@@ -255,20 +261,20 @@ impl Model {
             }
             EventKind::Create { arena, size, nested, .. } => self.create(now, arena.0, size, nested),
             EventKind::Alloc { arena, block, size, .. } => {
-                let index = self.own(now, arena.0, true);
+                let index = self.own(now, arena.0, Some(block.0));
                 self.alloc(now, index, block.0, size);
             }
             EventKind::Resize { arena, old, new, size, .. } => self.resize(now, arena.0, old.0, new.0, size),
             EventKind::Free { arena, block, .. } => self.free(now, arena.0, block.0),
             EventKind::Mark { arena, mark, .. } => {
-                if let Some(index) = self.own(now, arena.0, true) {
+                if let Some(index) = self.own(now, arena.0, Some(mark.0)) {
                     let placed = self.arenas[index].next_placement;
                     self.arenas[index].marks.push((mark.0, placed));
                 }
             }
             EventKind::Rewind { arena, mark, .. } => self.rewind(now, arena.0, mark.0),
             EventKind::Reset { arena, .. } => {
-                if let Some(index) = self.own(now, arena.0, false) {
+                if let Some(index) = self.own(now, arena.0, None) {
                     let arena = &mut self.arenas[index];
                     arena.resets += 1;
                     arena.marks.clear();
@@ -318,14 +324,35 @@ impl Model {
         self.arenas.len() - 1
     }
 
-    fn own(&mut self, now: Now, key: u32, births: bool) -> Option<usize> {
-        let index = match self.find(key) {
-            Some(index) => index,
-            None if births => self.born(now, key, false),
-            None => return None,
+    /// `births`: the event may be a birth; where its block lies.
+    fn own(&mut self, now: Now, key: u32, births: Option<u64>) -> Option<usize> {
+        let index = match (self.find(key), births) {
+            (Some(index), _) => index,
+            (None, Some(address)) => match self.copied(key, address) {
+                Some(index) => index,
+                None => self.born(now, key, false),
+            },
+            (None, None) => return None,
         };
         self.arenas[index].last_event = now.event;
         Some(index)
+    }
+
+    /// An arena whose create call got the memory that holds `address`, and that no event was about since, was copied to
+    /// the object of `key`.
+    fn copied(&mut self, key: u32, address: u64) -> Option<usize> {
+        let object = self.objects.get(&key).copied().filter(|object| *object != 0)?;
+        let holds = |region: &&ModelRegion| region.start <= address && address < region.end;
+        let heap = self.regions.iter().filter(|region| region.kind == "heap-block").find(holds);
+        let region = heap.or_else(|| self.regions.iter().find(holds))?.id;
+        let unused = |arena: &&mut ModelArena| {
+            let presumed = |extent: &&ModelExtent| extent.presumed && extent.region == Some(region);
+            let untouched = arena.explicit && arena.born == arena.last_event && arena.allocs == 0;
+            arena.ended.is_none() && untouched && arena.standing().iter().any(presumed)
+        };
+        let arena = self.arenas.iter_mut().rev().find(unused)?;
+        (arena.key, arena.object) = (Some(key), object);
+        Some(arena.id as usize - 1)
     }
 
     pub(crate) fn end(&mut self, now: Now, index: usize, ending: &'static str, how: &'static str) {
@@ -414,7 +441,7 @@ impl Model {
     }
 
     fn resize(&mut self, now: Now, key: u32, old: u64, new: u64, size: u64) {
-        let Some(index) = self.own(now, key, new != 0 || old == 0) else {
+        let Some(index) = self.own(now, key, (new != 0 || old == 0).then_some(new)) else {
             self.anomalies += 1;
             return;
         };
@@ -452,7 +479,7 @@ impl Model {
         if address == 0 {
             return;
         }
-        let Some(index) = self.own(now, key, false) else {
+        let Some(index) = self.own(now, key, None) else {
             self.anomalies += 1;
             return;
         };
@@ -468,7 +495,7 @@ impl Model {
     }
 
     fn rewind(&mut self, now: Now, key: u32, value: u64) {
-        let Some(index) = self.own(now, key, false) else {
+        let Some(index) = self.own(now, key, None) else {
             self.anomalies += 1;
             return;
         };

@@ -220,7 +220,7 @@ impl Model {
             } else if !below {
                 extent.gone = Some(now.event);
             }
-            if arena.standing().is_empty() {
+            if arena.standing().is_empty() && !arena.outlives_memory() {
                 self.end(now, index, how, how);
             }
         }
@@ -246,7 +246,7 @@ impl Model {
                 }
             }
             arena.loose.retain(|(_, _, number)| !gone.contains(number));
-            if arena.standing().is_empty() {
+            if arena.standing().is_empty() && !arena.outlives_memory() {
                 self.end(now, index, "unmapped", "unmapped");
             }
         }

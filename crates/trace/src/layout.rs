@@ -66,6 +66,8 @@ pub mod live {
     pub const LATEST_TSC: usize = 2432;
     /// CLOCK_MONOTONIC at the same moment, ns.
     pub const LATEST_NS: usize = 2440;
+    /// Forks that this process has begun and that have not failed: as many children will ask for a trace.
+    pub const FORKS: usize = 2496;
 }
 
 /// Words written by the launcher when the process has ended, each 8 bytes, little-endian. All are repeated inside the

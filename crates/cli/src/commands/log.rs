@@ -20,8 +20,9 @@ pub fn log(args: LogArgs) -> Result<ExitCode, CliError> {
     let pattern = args.view.arena.as_deref().map(ArenaPattern::new);
     let default_name = arenascope_replay::default_name(&facts.hooks);
     let style = output::style(&std::io::stdout(), args.view.plain);
-    let mut narrator = Narrator::new(&facts, &reading::current_directory(), style);
-    let mut json = JsonLog::new(&facts);
+    let hindsight = reading::hindsight(&file, &trace, &facts);
+    let mut narrator = Narrator::new(&facts, &reading::current_directory(), style).knowing(hindsight.clone());
+    let mut json = JsonLog::new(&facts, hindsight);
     let mut replay = reading::start(file.path(), &facts).replay;
     let mut out = Stdout::new();
     let mut line = String::new();

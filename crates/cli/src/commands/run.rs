@@ -8,16 +8,19 @@ use crate::output;
 use crate::reading;
 use crate::run::compile::{self, Compiled};
 use crate::run::finish;
+use crate::run::given;
 use crate::run::launch::{self, End};
 use crate::run::narrate;
+use crate::run::outlive;
 use crate::run::program::{self, Program};
+use crate::run::remarks;
 use crate::run::serve::{self, Naming, Seen, Settings};
 use crate::run::trace_file;
 use crate::run::watch::{self, Watching};
-use arenascope_event::EventKind;
+use arenascope_event::{EventKind, RoleDecl};
 use arenascope_report::gather::Selection;
 use arenascope_report::style::Style;
-use arenascope_report::view::RunView;
+use arenascope_report::view::{ChildFate, ExecutedView, RunView};
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::Write;
@@ -35,6 +38,8 @@ struct Job {
     _compiled: Option<Compiled>,
     /// The words after the flags, for messages that repeat the command line.
     command: String,
+    /// The C files and what follows them, as typed, and the compiler's flags; for programs that we compiled.
+    files: Option<(String, Option<String>)>,
 }
 
 /// Where our words go.
@@ -52,6 +57,12 @@ impl Words {
                 Ok(Words { out: Box::new(stderr), style })
             }
             Some(path) => {
+                // An empty file, as mktemp leaves it, is nobody's loss; nor is a device.
+                let holds_something = std::fs::metadata(path).is_ok_and(|data| data.is_file() && data.len() > 0);
+                if holds_something && !args.force {
+                    return Err(CliError::usage(format!("--log {}: it exists already", path.display()))
+                        .hint("--force to overwrite it, or another name"));
+                }
                 let file = File::create(path).map_err(|error| {
                     CliError::usage(format!("cannot write our words to {}: {error}", path.display()))
                         .hint("--log FILE in a folder that you may write to")
@@ -77,15 +88,23 @@ fn job(args: &RunArgs) -> Result<Job, CliError> {
                 .hint("arenascope run -- PROGRAM [arg]...\narenascope run FILE.c... [-- arg...]"));
         };
         let command = format!("-- {}", text(&args.after));
-        return Ok(Job { program: program::find(name)?, arguments: args.after.clone(), _compiled: None, command });
+        return Ok(Job {
+            program: program::find(name)?,
+            arguments: args.after.clone(),
+            _compiled: None,
+            command,
+            files: None,
+        });
     }
     let compiled = compile::compile(&args.files, args.cflags.as_deref())?;
     let mut arguments = vec![compiled.path.clone().into_os_string()];
     arguments.extend(args.after.iter().cloned());
     let after = if args.after.is_empty() { String::new() } else { format!(" -- {}", text(&args.after)) };
     let cflags = args.cflags.as_ref().map_or_else(String::new, |flags| format!("--cflags '{flags}' "));
-    let command = format!("{cflags}{}{after}", text(&args.files));
-    Ok(Job { program: program::find(compiled.path.as_os_str())?, arguments, _compiled: Some(compiled), command })
+    let files = format!("{}{after}", text(&args.files));
+    let command = format!("{cflags}{files}");
+    let files = Some((files, args.cflags.clone()));
+    Ok(Job { program: program::find(compiled.path.as_os_str())?, arguments, _compiled: Some(compiled), command, files })
 }
 
 fn shell(word: &OsString) -> String {
@@ -96,15 +115,16 @@ fn shell(word: &OsString) -> String {
 pub fn run(args: RunArgs) -> Result<ExitCode, CliError> {
     launch::survive_file_size_limit();
     let fail_on = FailOn::parse(&args.fail_on)?;
+    names_a_file(args.output.as_deref())?;
     let mut words = Words::new(&args)?;
     let job = job(&args)?;
     if args.mode == Mode::Off {
         // Roles are still read, so that a typo does not wait for the day the watching is switched on.
-        watch::given(&args)?;
+        given::given(&args)?;
         return run_unwatched(&job);
     }
     if !job.program.unseen.is_empty() {
-        watch::given(&args)?;
+        given::given(&args)?;
         let status = run_unwatched(&job)?;
         words.say(&format!("\nnot watched: {}\n", sentence(&job.program.unseen, &words.style)));
         return Ok(status);
@@ -112,6 +132,18 @@ pub fn run(args: RunArgs) -> Result<ExitCode, CliError> {
     let decision = watch::decide(&args, job.program.image.as_ref(), &job.command)?;
     words.say(&decision.explanation);
     watched(&args, &fail_on, &mut words, &job, decision.watching, &decision.notes)
+}
+
+/// `-o` must name a file: a folder would be found out too late, and `folder/` would become a file of that name.
+fn names_a_file(output: Option<&Path>) -> Result<(), CliError> {
+    let Some(path) = output else { return Ok(()) };
+    let shown = path.to_string_lossy();
+    if shown.ends_with('/') || path.file_name().is_none() || path.is_dir() {
+        let inside = arenascope_report::escape::shell_word(&path.join("NAME.ascope").to_string_lossy()).into_owned();
+        return Err(CliError::usage(format!("-o {shown} names a folder, and the trace is a file"))
+            .hint(format!("-o {inside}, or no -o inside that folder")));
+    }
+    Ok(())
 }
 
 fn sentence(text: &str, style: &Style) -> String {
@@ -155,6 +187,7 @@ fn watched(
     notes: &[String],
 ) -> Result<ExitCode, CliError> {
     let decls = watching.roles_for(job.program.image.as_ref()).decls;
+    let given = watching.given.clone();
     let launcher = std::process::id();
     let (_agent, preload) = agent_file()?;
     let listener =
@@ -171,6 +204,7 @@ fn watched(
     let path = naming.path(&name, main_pid, true);
     // Shown and stored as the user would type it: relative to the current folder.
     let path = path.strip_prefix(&naming.folder).map(Path::to_owned).unwrap_or(path);
+    let _before = args.force.then(|| Before::put_aside(&path)).flatten();
     let main_trace = match trace_file::begin(&path, args.force, main_pid, launcher, 0, name.as_bytes()) {
         Ok(trace) => trace,
         Err(error) => {
@@ -207,7 +241,46 @@ fn watched(
             return Err(error);
         }
     };
-    finish_all(args, fail_on, words, job, &path, main_pid, end, seen, notes)
+    let decided = Decided { given: &given, notes };
+    finish_all(args, fail_on, words, job, &path, main_pid, end, seen, &decided)
+}
+
+/// A trace that is to be overwritten, kept beside it until there is another: a run that leaves no trace leaves the old one.
+struct Before {
+    aside: PathBuf,
+    path: PathBuf,
+}
+
+impl Before {
+    /// `None` when there is nothing to keep, or no way to.
+    fn put_aside(path: &Path) -> Option<Before> {
+        std::fs::symlink_metadata(path).ok().filter(std::fs::Metadata::is_file)?;
+        let mut name = path.file_name()?.to_owned();
+        name.push(".before");
+        let aside = path.with_file_name(name);
+        if std::fs::symlink_metadata(&aside).is_ok() {
+            return None;
+        }
+        std::fs::rename(path, &aside).ok()?;
+        Some(Before { aside, path: path.to_owned() })
+    }
+}
+
+impl Drop for Before {
+    fn drop(&mut self) {
+        let _ = match self.path.exists() {
+            true => std::fs::remove_file(&self.aside),
+            false => std::fs::rename(&self.aside, &self.path),
+        };
+    }
+}
+
+/// What was decided before the start, for the sentences after the end.
+struct Decided<'a> {
+    /// Roles that the user gave.
+    given: &'a [RoleDecl],
+    /// Why nothing was found by shape.
+    notes: &'a [String],
 }
 
 /// Seals every trace, shows the first screen of the main one, decides the exit status.
@@ -220,17 +293,20 @@ fn finish_all(
     main_path: &Path,
     main_pid: u32,
     end: End,
-    seen: Vec<Seen>,
-    notes: &[String],
+    mut seen: Vec<Seen>,
+    decided: &Decided<'_>,
 ) -> Result<ExitCode, CliError> {
-    let mut remarks: Vec<String> = Vec::new();
-    let mut still_running = Vec::new();
+    let mut remarks: Vec<String> = remarks::no_alloc(decided.given).into_iter().collect();
+    remarks.extend(remarks::never_turned_up(decided.given, &seen));
+    remarks.extend(remarks::not_patched(&seen));
+    let mut still_running: Vec<Seen> = Vec::new();
     for process in &seen {
         remarks.extend(process.remarks.iter().cloned());
         let Some(trace) = &process.trace else { continue };
         let main = process.pid == main_pid;
-        if !main && launch::is_alive(process.pid) {
-            still_running.push(format!("process {} still runs and writes {}", process.pid, trace.display()));
+        if !main && outlive::runs(process.pid) {
+            let trace = std::path::absolute(trace).ok();
+            still_running.push(Seen { trace, ..process.clone() });
             continue;
         }
         let arguments: Vec<String> = if main {
@@ -245,61 +321,75 @@ fn finish_all(
             ));
         }
     }
-    // A program that was only on the way (a shell, `env`, `timeout`) leaves no trace: nothing happened in it.
-    let mut recorded: Vec<&Seen> = Vec::new();
-    for process in seen.iter().filter(|process| process.trace.is_some()) {
-        // A child inherits the arenas of a parent that has some; its parent was seen before it.
-        let inherits = process.fork_id != 0 && recorded.iter().any(|parent| parent.pid == process.parent_pid);
-        if inherits || process.pid == main_pid && !args.late || has_arenas(process) {
-            recorded.push(process);
-        } else if let Some(trace) = &process.trace {
+    let runs = |process: &Seen| still_running.iter().any(|other| other.pid == process.pid);
+    let kept = worth_keeping(&seen, main_pid, args.late, &runs);
+    for (process, _) in seen.iter().zip(&kept).filter(|(_, kept)| !**kept) {
+        if let Some(trace) = &process.trace {
             let _ = std::fs::remove_file(trace);
         }
     }
-    if !recorded.iter().any(|process| process.trace.as_deref() == Some(main_path)) {
+    let has_trace = |(process, kept): &(&Seen, &bool)| **kept && process.trace.is_some();
+    let is_main = |process: &Seen| process.trace.as_deref() == Some(main_path);
+    if !seen.iter().zip(&kept).filter(has_trace).any(|(process, _)| is_main(process)) {
         let _ = std::fs::remove_file(main_path);
+        // The only trace of a run gets the name that was asked for, whoever left it.
+        let mut others = seen.iter().zip(&kept).enumerate().filter(|(_, pair)| has_trace(pair)).map(|(index, _)| index);
+        if let (Some(_), Some(only), None) = (&args.output, others.next(), others.next())
+            && let Some(process) = seen.get_mut(only).filter(|process| !runs(process))
+            && let Some(trace) = &process.trace
+            && std::fs::rename(trace, main_path).is_ok()
+        {
+            process.trace = Some(main_path.to_owned());
+        }
+    }
+    let recorded: Vec<&Seen> = seen.iter().zip(&kept).filter(has_trace).map(|(process, _)| process).collect();
+    if let (Some(output), true) = (&args.output, recorded.len() > 1 && !recorded.iter().any(|process| is_main(process)))
+    {
+        remarks.push(format!(
+            "{} was not written: no arena was seen in {}, and each program that it executed has a trace of its own",
+            output.display(),
+            job.program.path.display()
+        ));
     }
     let mut findings = Vec::new();
-    let mut tallies: Vec<(PathBuf, String)> = Vec::new();
+    let mut tallies: Vec<(&Seen, String)> = Vec::new();
     if recorded.is_empty() {
-        words.say(&nothing_watched(&seen, job, notes, &remarks, &words.style));
+        words.say(&nothing_watched(&seen, job, decided.notes, &remarks, &words.style));
     } else {
         let main = recorded.iter().position(|process| process.trace.as_deref() == Some(main_path)).unwrap_or(0);
         // The main one last: its screen tells what was found in the others.
         let others = (0..recorded.len()).filter(|index| *index != main);
         for index in others.chain([main]) {
-            let Some(trace_path) = recorded.get(index).and_then(|process| process.trace.as_ref()) else { continue };
-            let file = reading::TraceFile::open(trace_path)?;
+            let Some((process, trace_path)) =
+                recorded.get(index).and_then(|process| Some((*process, as_typed(process.trace.as_deref()?))))
+            else {
+                continue;
+            };
+            let file = reading::TraceFile::open(&trace_path)?;
             let trace = file.trace()?;
             let read = reading::read(&file, &trace, None);
             findings.extend(read.findings.iter().cloned());
             if index != main {
-                tallies.push((trace_path.clone(), arenascope_report::finding::tally(&read.findings)));
+                tallies.push((process, arenascope_report::finding::tally(&read.findings)));
                 continue;
             }
             let mut view: RunView = read.view(&file, &trace, &selection(args));
-            for child in &mut view.children {
-                let named = |path: &Path| {
-                    child.trace.as_ref().and_then(|trace| Path::new(trace).file_name()) == path.file_name()
-                };
-                if let Some((_, tally)) = tallies.iter().find(|(path, _)| named(path)) {
-                    child.tally.clone_from(tally);
-                }
-            }
+            tell_others(&mut view, &seen, &kept, &tallies, &runs);
             let mut text = String::from("\n");
-            let _ = arenascope_report::screen::write(&mut text, &view, &reading::current_directory(), &words.style);
-            let of_children: Vec<&str> = view.children.iter().filter_map(|child| child.trace.as_deref()).collect();
-            for (path, tally) in &tallies {
-                let shown = path.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
-                if !of_children.iter().any(|child| child.ends_with(shown.as_str())) {
-                    text.push_str(&format!("also recorded   {}   {tally}\n", sentence(&shown, &words.style)));
-                }
+            if !view.executed.is_empty() {
+                // Arenas are numbered anew in every program.
+                let whose = format!("what follows is {}, process {}", process.program, process.pid);
+                text.push_str(&format!("{}\n\n", sentence(&whose, &words.style)));
             }
-            for remark in remarks.iter().chain(&still_running) {
+            let _ = arenascope_report::screen::write(&mut text, &view, &reading::current_directory(), &words.style);
+            for remark in &remarks {
                 text.push_str(&format!("{}\n", sentence(remark, &words.style)));
             }
             words.say(&text);
         }
+    }
+    if !still_running.is_empty() && !outlive::seal_when_ended(&still_running) {
+        words.say("what still runs will leave its trace without names: no process could be started to add them\n");
     }
     if fail_on.hits(&findings) {
         return Ok(ExitCode::from(1));
@@ -311,11 +401,80 @@ fn selection(args: &RunArgs) -> Selection {
     Selection { pattern: args.only.as_deref().map(arenascope_report::pattern::ArenaPattern::new), ..Selection::GLANCE }
 }
 
-/// True when an arena was seen in the process; also when its trace cannot be read, which is then said elsewhere.
-fn has_arenas(process: &Seen) -> bool {
+/// A path of ours as the user would type it here.
+fn as_typed(path: &Path) -> PathBuf {
+    let here = std::env::current_dir().ok().and_then(|folder| path.strip_prefix(folder).ok());
+    here.unwrap_or(path).to_owned()
+}
+
+/// Which of the images' traces are kept. A program that was only on the way (a shell, `env`, `timeout`) leaves none: nothing
+/// happened in it. Nor does a forked child that did nothing in an arena, unless a trace that is kept begins in its own.
+fn worth_keeping(seen: &[Seen], main_pid: u32, late: bool, runs: &dyn Fn(&Seen) -> bool) -> Vec<bool> {
+    let mut kept: Vec<bool> = seen
+        .iter()
+        .map(|process| {
+            process.trace.is_some()
+                && (process.pid == main_pid && process.fork_id == 0 && !late
+                    || process.fork_id != 0 && runs(process)
+                    || did_something(process))
+        })
+        .collect();
+    // Children are seen after their parents: one way back reaches every parent of a parent.
+    for child in (0..seen.len()).rev() {
+        let Some(process) = seen.get(child).filter(|process| process.fork_id != 0) else { continue };
+        if kept.get(child) == Some(&true) {
+            let parents = seen.iter().zip(&mut kept).filter(|(parent, _)| parent.pid == process.parent_pid);
+            parents.filter(|(parent, _)| parent.trace.is_some()).for_each(|(_, kept)| *kept = true);
+        }
+    }
+    kept
+}
+
+/// True when the process did something in an arena, or a signal ended it; also when its trace cannot be read, which is then
+/// said elsewhere.
+fn did_something(process: &Seen) -> bool {
     let Some(Ok(file)) = process.trace.as_deref().map(reading::TraceFile::open) else { return true };
     let Ok(trace) = file.trace() else { return true };
-    trace.events().any(|event| matches!(event.kind, EventKind::ArenaSeen { .. }))
+    trace.events().any(|event| event.kind.arena_order().is_some() || matches!(event.kind, EventKind::Fault { .. }))
+}
+
+/// What is known of the other processes of the run, for the screen of the main one.
+fn tell_others(
+    view: &mut RunView,
+    seen: &[Seen],
+    kept: &[bool],
+    tallies: &[(&Seen, String)],
+    runs: &dyn Fn(&Seen) -> bool,
+) {
+    let mut told: Vec<&Seen> = Vec::new();
+    for child in &mut view.children {
+        let Some((process, kept)) =
+            seen.iter().zip(kept).find(|(process, _)| process.fork_id != 0 && process.fork_id == child.fork_id)
+        else {
+            continue;
+        };
+        told.push(process);
+        if let Some((_, tally)) = tallies.iter().find(|(other, _)| std::ptr::eq(*other, process)) {
+            child.tally.clone_from(tally);
+        }
+        child.fate = match kept {
+            _ if runs(process) => ChildFate::Runs,
+            false if process.trace.is_some() => ChildFate::Idle,
+            _ => ChildFate::Unknown,
+        };
+    }
+    let others = tallies.iter().filter(|(process, _)| !told.iter().any(|known| std::ptr::eq(*known, *process)));
+    view.executed = others
+        .filter_map(|(process, tally)| {
+            Some(ExecutedView {
+                pid: process.pid,
+                program: process.program.clone(),
+                trace: as_typed(process.trace.as_deref()?).to_string_lossy().into_owned(),
+                tally: tally.clone(),
+                runs: runs(process),
+            })
+        })
+        .collect();
 }
 
 /// The sentences for a run in which no arena function was watched.
@@ -333,9 +492,67 @@ fn nothing_watched(seen: &[Seen], job: &Job, notes: &[String], remarks: &[String
         arenascope_event::HookStatus::NotWatched(reason) => Some(format!("{} {reason}", hook.decl.function)),
         _ => None,
     });
-    for sentence in not_watched.chain(notes.iter().cloned()).chain(remarks.iter().cloned()) {
+    let not_watched: Vec<String> = not_watched.collect();
+    let unseen_for_inlining =
+        not_watched.iter().chain(notes).any(|sentence| sentence.contains("is inlined everywhere"));
+    let stripped = job.program.image.as_ref().filter(|image| image.is_stripped() && !image.has_debug_info());
+    let notes = match stripped {
+        // What the search for shapes misses went with the symbols.
+        Some(image) if !notes.is_empty() => {
+            std::iter::once(given::stripped(image)).chain(given::with_symbols(image)).collect()
+        }
+        _ => notes.to_vec(),
+    };
+    // The search may have named the role of the function that comes nearest.
+    let told = notes.iter().find_map(|note| Some(note.split_once("--alloc '")?.1.split_once('\'')?.0.to_owned()));
+    let role = told.unwrap_or_else(|| "my_alloc(arena, size) -> block".to_owned());
+    for sentence in not_watched.into_iter().chain(notes).chain(remarks.iter().cloned()) {
         say(&sentence);
     }
-    say(&format!("name its functions: arenascope run --alloc 'my_alloc(arena, size) -> block' {}", job.command));
+    if let Some(interpreter) = interpreter(&job.program.path) {
+        say(&format!(
+            "{interpreter} interprets the program: its functions never run where calls could be seen. Run the program itself"
+        ));
+        return text;
+    }
+    let starts_others =
+        job.program.image.is_none() || seen.len() > 1 || seen.iter().any(|image| is_shell(&image.program));
+    if starts_others {
+        say("a program that it starts is not seen when it is static or setuid");
+    }
+    // Naming does not help where there is no function to watch.
+    if unseen_for_inlining {
+        say(&format!("to see it: {}", without_inlining(job)));
+    } else {
+        let late = if starts_others { "--late " } else { "" };
+        let role = format!("--alloc '{role}'");
+        let which = if stripped.is_some() { "or name functions that it exports" } else { "name its functions" };
+        say(&format!("{which}: arenascope run {late}{role} {}", job.command));
+    }
     text
+}
+
+/// How to build the program so that its calls can be seen.
+fn without_inlining(job: &Job) -> String {
+    match &job.files {
+        Some((files, flags)) => {
+            let flags = flags.as_deref().unwrap_or("");
+            let flags = arenascope_report::escape::shell_word(format!("{flags} -fno-inline").trim()).into_owned();
+            format!("arenascope run --cflags {flags} {files}")
+        }
+        None => format!("compile it with -fno-inline, and again arenascope run {}", job.command),
+    }
+}
+
+/// The name of a program that runs others in a machine of its own.
+fn interpreter(program: &Path) -> Option<String> {
+    let name = program.file_name()?.to_string_lossy().into_owned();
+    let known = name == "valgrind" || name.starts_with("qemu-") || name == "box64" || name == "drrun";
+    known.then_some(name)
+}
+
+/// Programs whose business is to start others.
+fn is_shell(program: &str) -> bool {
+    let name = program.rsplit('/').next().unwrap_or(program);
+    ["sh", "bash", "dash", "zsh", "env", "timeout", "nice", "xargs", "make", "time"].contains(&name)
 }

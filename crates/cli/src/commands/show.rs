@@ -14,7 +14,8 @@ const MOST_ARENAS: usize = 16;
 
 /// Runs the verb.
 pub fn show(args: ShowArgs) -> Result<ExitCode, CliError> {
-    let complain = |what: String| CliError::usage(format!("--at {}: {what}", args.at.as_deref().unwrap_or_default()));
+    let asked = arenascope_report::escape::shell_word(args.at.as_deref().unwrap_or_default()).into_owned();
+    let complain = |what: String| CliError::usage(format!("--at {asked}: {what}"));
     // The user's words first: a moment that is none needs no trace to be wrong.
     let spec = args.at.as_deref().map(moment::parse).transpose().map_err(|error| complain(error.to_string()))?;
     let file = TraceFile::open(&args.view.trace)?;

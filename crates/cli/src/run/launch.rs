@@ -5,6 +5,7 @@
 //! started with, not those that Rust's runtime set up for us.
 #![allow(unsafe_code, reason = "fork, exec, wait, signal dispositions")]
 
+use crate::run::sanitizer::{self, Way};
 use std::ffi::{CString, OsStr, OsString};
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
@@ -84,27 +85,36 @@ fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
     Ok(unsafe { (OwnedFd::from_raw_fd(ends[0]), OwnedFd::from_raw_fd(ends[1])) })
 }
 
-/// Forks a child that will execute `program` with `arguments` (its own name first) when the gate opens. `preload` goes in
-/// front of LD_PRELOAD. Must be called while this process has one thread.
+/// Forks a child that will execute `program` with `arguments` (its own name first) when the gate opens. `preload`
+/// goes to the end of LD_PRELOAD. Must be called while this process has one thread.
 pub fn fork(program: &Path, arguments: &[OsString], preload: Option<&str>) -> io::Result<Waiting> {
     let path = c_string(program.as_os_str())?;
     let arguments = arguments.iter().map(|argument| c_string(argument)).collect::<io::Result<Vec<_>>>()?;
+    let before =
+        match preload.map(|_| sanitizer::way_into_file(program, std::env::var_os("LD_LIBRARY_PATH").as_deref())) {
+            Some(Way::Behind(before)) => before,
+            Some(Way::Barred(_)) | None => Vec::new(),
+        };
     let mut environment = Vec::new();
     let mut preloaded = false;
     for (name, value) in std::env::vars_os() {
         let mut entry = name.clone();
         entry.push("=");
-        if let (Some(preload), true) = (preload, name == "LD_PRELOAD") {
-            // In its place: what is left when the agent has taken its entry out is what was there.
-            preloaded = true;
-            entry.push(preload);
-            entry.push(":");
+        match preload {
+            // In its place: what is left when the agent has taken its part out is what was there.
+            Some(preload) if name == "LD_PRELOAD" => {
+                preloaded = true;
+                entry.push(OsStr::from_bytes(&sanitizer::preload_value(Some(&value), &before, preload)));
+            }
+            _ => entry.push(value),
         }
-        entry.push(value);
         environment.push(c_string(&entry)?);
     }
+    // Last: zeros are left of it, which readers of /proc/PID/environ take for its end.
     if let (Some(preload), false) = (preload, preloaded) {
-        environment.push(c_string(&OsString::from(format!("LD_PRELOAD={preload}")))?);
+        let mut entry = OsString::from("LD_PRELOAD=");
+        entry.push(OsStr::from_bytes(&sanitizer::preload_value(None, &before, preload)));
+        environment.push(c_string(&entry)?);
     }
     let vector = |strings: &[CString]| -> Vec<*const libc::c_char> {
         strings.iter().map(|string| string.as_ptr()).chain([std::ptr::null()]).collect()
@@ -228,8 +238,38 @@ impl Running {
     }
 }
 
-/// True when a process with this pid exists.
-pub fn is_alive(pid: u32) -> bool {
-    // SAFETY: signal 0 only asks.
-    unsafe { libc::kill(pid as i32, 0) == 0 }
+/// Does `work` in a process of its own that belongs to nobody: no terminal, no descriptor of ours or of our parent, the
+/// root as its folder. Must be called while this process has one thread. Returns at once; an error means no process.
+pub fn in_background(work: impl FnOnce()) -> io::Result<()> {
+    // SAFETY: one thread exists (contract), so the child may do anything.
+    match unsafe { libc::fork() } {
+        -1 => return Err(io::Error::last_os_error()),
+        0 => {}
+        child => {
+            // SAFETY: waits for our own child, which ends as soon as it has forked.
+            unsafe { libc::waitpid(child, std::ptr::null_mut(), 0) };
+            return Ok(());
+        }
+    }
+    // SAFETY: system calls of a process with one thread. The second fork leaves a session without a leader, so that no
+    // terminal can ever become ours; every descriptor is closed, so that a pipe of our parent ends when we do; signals
+    // that `pass_on` took get their usual meaning back.
+    unsafe {
+        libc::setsid();
+        if libc::fork() != 0 {
+            libc::_exit(0);
+        }
+        libc::chdir(c"/".as_ptr());
+        let nothing = libc::open(c"/dev/null".as_ptr(), libc::O_RDWR);
+        for standard in 0..3 {
+            libc::dup2(nothing, standard);
+        }
+        libc::syscall(libc::SYS_close_range, 3, u32::MAX, 0);
+        for signal in [libc::SIGINT, libc::SIGQUIT, libc::SIGTERM, libc::SIGHUP, libc::SIGUSR1, libc::SIGUSR2] {
+            libc::signal(signal, libc::SIG_DFL);
+        }
+    }
+    work();
+    // SAFETY: ends this process without the handlers and buffers it inherited.
+    unsafe { libc::_exit(0) }
 }

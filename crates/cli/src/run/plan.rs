@@ -154,20 +154,36 @@ fn role_wishes(request: &Request<'_>, facts: &mut Vec<HookFact>) -> Vec<Wish> {
                     status,
                 });
             }
-            if matches.is_empty() && image.defined_but_no_body(name) {
-                facts.push(HookFact {
-                    decl: decl.clone(),
-                    module: module.path.clone(),
-                    address: Address::NULL,
-                    status: HookStatus::NotWatched(
-                        "is inlined everywhere, so there is no function to watch: compile with -O0, -Og or -fno-inline"
-                            .into(),
-                    ),
-                });
-            }
         }
+        facts.extend(without_a_body(request, decl, library, name));
     }
     wishes
+}
+
+/// The fact about a function that has no code of its own in any module, though debug information of one of them defines
+/// it. A body anywhere else is the function that is meant: the loader's own copy of `malloc` is not the program's.
+fn without_a_body(request: &Request<'_>, decl: &RoleDecl, library: Option<&str>, name: &str) -> Option<HookFact> {
+    let meant = |module: &&Loaded| library.is_none_or(|library| names_module(library, &module.path));
+    let images = || request.modules.iter().filter(meant).filter_map(|module| Some((module, module.image.as_deref()?)));
+    if images().any(|(_, image)| !image.find(name).is_empty()) {
+        return None;
+    }
+    let fresh = request.fresh.iter().filter_map(|&index| request.modules.get(index)).filter(meant);
+    let (module, copies) = fresh
+        .filter_map(|module| Some((module, module.image.as_deref()?)))
+        .filter(|(_, image)| image.defined_but_no_body(name))
+        .map(|(module, image)| (module, image.inlined_copies(name)))
+        .max_by_key(|(_, copies)| *copies)?;
+    let why = match copies {
+        0 => "has no code in the program: nobody calls it, or the compiler worked its calls out",
+        _ => "is inlined everywhere, so there is no function to watch: compile with -O0, -Og or -fno-inline",
+    };
+    Some(HookFact {
+        decl: decl.clone(),
+        module: module.path.clone(),
+        address: Address::NULL,
+        status: HookStatus::NotWatched(why.into()),
+    })
 }
 
 fn inlined(copies: usize) -> String {
@@ -206,7 +222,7 @@ fn names_module(library: &str, path: &str) -> bool {
 }
 
 /// Functions of the C library that are hooked, how, and whether only recording needs them.
-const LIBC: [(LibcFunction, HookKind, Shape, bool); 21] = [
+const LIBC: [(LibcFunction, HookKind, Shape, bool); 23] = [
     (LibcFunction::Mmap, HookKind::Mmap, Shape::Around, true),
     (LibcFunction::Munmap, HookKind::Munmap, Shape::Around, true),
     (LibcFunction::Mremap, HookKind::Mremap, Shape::Around, true),
@@ -228,6 +244,8 @@ const LIBC: [(LibcFunction, HookKind, Shape, bool); 21] = [
     (LibcFunction::Signal, HookKind::Signal, Shape::Around, true),
     (LibcFunction::PosixSpawn, HookKind::Spawn, Shape::Before, true),
     (LibcFunction::PosixSpawnp, HookKind::Spawn, Shape::Before, true),
+    (LibcFunction::Prctl, HookKind::Prctl, Shape::Around, true),
+    (LibcFunction::Syscall, HookKind::Syscall, Shape::Before, true),
 ];
 
 fn libc_wishes(request: &Request<'_>, blind: &mut Vec<String>) -> Vec<Wish> {

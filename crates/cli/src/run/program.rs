@@ -4,6 +4,7 @@
 //! (static, setuid) is no error: it runs, and [`Program::unseen`] has the sentence.
 
 use crate::error::CliError;
+use crate::run::sanitizer::{self, Way};
 use arenascope_symbols::{Image, ImageError, Linkage};
 use std::ffi::OsStr;
 use std::io::{self, Read};
@@ -72,7 +73,10 @@ pub fn find(name: &OsStr) -> Result<Program, CliError> {
         _ if is_setuid(&data) => format!(
             "{shown} is setuid: the loader refuses to preload libraries into it. Run it as its owner, or a copy without the setuid bit"
         ),
-        _ => String::new(),
+        _ => match sanitizer::way_into(&image, std::env::var_os("LD_LIBRARY_PATH").as_deref()) {
+            Way::Behind(_) => String::new(),
+            Way::Barred(reason) => reason,
+        },
     };
     Ok(Program { path, image: Some(image), unseen })
 }

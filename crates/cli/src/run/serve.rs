@@ -4,25 +4,40 @@
 //! nothing of the kind happens inside the target.
 
 use crate::run::plan::{self, Loaded, Outcome, Request};
+use crate::run::sanitizer::{self, Way};
 use crate::run::trace_file::{self, TraceFile};
 use crate::run::watch::Watching;
 use arenascope_event::{HookFact, HookStatus, Module, Watched};
 use arenascope_plan::{Done, Failure, HelloReader, MESSAGE_LIMIT, Placed, Plan, PlanWriter, Purpose};
 use arenascope_symbols::Image;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{Resource, getrlimit};
 use std::cell::RefCell;
 use std::collections::HashMap;
+use std::ffi::OsStr;
 use std::io::{self, IoSlice, Read, Write};
 use std::os::fd::AsFd;
 use std::os::linux::net::SocketAddrExt;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::{SocketAddr, UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Return addresses kept per site.
 const FRAMES: u32 = 8;
+/// Why blocks of malloc are not seen in a program with a sanitizer: its reports show who called malloc and free.
+const SANITIZED: &str =
+    "malloc is not watched: the program is built with a sanitizer, whose reports would show us as malloc's caller";
 /// How long an agent may take over a message.
 const PATIENCE: Duration = Duration::from_secs(20);
+/// How long children that were forked before the program's end may take to ask. One that was killed first is waited for
+/// in vain.
+const CHILD_PATIENCE: Duration = Duration::from_secs(1);
+/// Address space of an agent: its tables, and the beginning of a trace.
+const AGENT_BYTES: u64 = 88 << 20;
+/// Between two looks at whether any is left.
+const GLANCE: Timespec = Timespec { tv_sec: 0, tv_nsec: 20_000_000 };
 
 /// One program image that ran in one process.
 #[derive(Clone, Debug, Default)]
@@ -103,26 +118,58 @@ pub fn hang_up(launcher: u32) {
     }
 }
 
-/// Answers until [`hang_up`]. Returns everything that was seen.
+/// Answers until [`hang_up`], and then children that were forked before it. Returns everything that was seen.
 pub fn serve(listener: &UnixListener, settings: Settings) -> Vec<Seen> {
+    let main_pid = settings.main_pid;
     let mut server = Server { settings, seen: Vec::new(), images: RefCell::default() };
-    while let Ok((stream, _)) = listener.accept() {
+    let mut hung_up: Option<Instant> = None;
+    loop {
+        if let Some(since) = hung_up {
+            // The main process may end between the birth of its child and the child's question.
+            if since.elapsed() > CHILD_PATIENCE || !server.expects_children() {
+                break;
+            }
+            if !asked_within(listener, GLANCE) {
+                continue;
+            }
+        }
+        let Ok((stream, _)) = listener.accept() else { break };
         let _ = stream.set_read_timeout(Some(PATIENCE));
         let _ = stream.set_write_timeout(Some(PATIENCE));
         match server.answer(&stream) {
             Ok(true) => {}
-            Ok(false) => break,
+            Ok(false) => hung_up = Some(Instant::now()),
             // An agent that broke off (its process was killed) is its own affair.
             Err(_) => {}
         }
     }
+    server.seen.extend(no_room(server.seen.is_empty(), main_pid));
     server.seen
+}
+
+/// Why nobody has asked, when it is a limit on address space: an agent without room for its tables is silent.
+fn no_room(nobody: bool, pid: u32) -> Option<Seen> {
+    let limit = getrlimit(Resource::As).current.filter(|limit| nobody && *limit < AGENT_BYTES)?;
+    let (limit, need) = (limit >> 20, AGENT_BYTES >> 20);
+    let remark = format!("address space is limited to {limit} MiB (ulimit -v), and we alone need {need} MiB: raise it");
+    Some(Seen { pid, remarks: vec![remark], ..Seen::default() })
 }
 
 struct Server {
     settings: Settings,
     seen: Vec<Seen>,
-    images: RefCell<HashMap<String, Option<Rc<Image>>>>,
+    images: RefCell<HashMap<PathBuf, Option<Rc<Image>>>>,
+}
+
+/// True when somebody asks within that time.
+fn asked_within(listener: &UnixListener, time: Timespec) -> bool {
+    matches!(poll(&mut [PollFd::new(listener, PollFlags::IN)], Some(&time)), Ok(1..))
+}
+
+/// The memory map of a process. Paths in it may be any bytes; they are of no interest here.
+fn maps_of(pid: u32) -> String {
+    let bytes = std::fs::read(format!("/proc/{pid}/maps")).unwrap_or_default();
+    String::from_utf8_lossy(&bytes).into_owned()
 }
 
 fn read_message(mut stream: &UnixStream) -> io::Result<Vec<u8>> {
@@ -153,6 +200,22 @@ fn write_message(mut stream: &UnixStream, bytes: &[u8], file: Option<&TraceFile>
 }
 
 impl Server {
+    /// True while a process has forked more children than have asked for a trace.
+    fn expects_children(&self) -> bool {
+        // By process: forks begun less children seen.
+        let mut left: HashMap<u32, i64> = HashMap::new();
+        for seen in &self.seen {
+            if let Some(trace) = &seen.trace {
+                let begun = trace_file::forks_begun(trace).unwrap_or(0);
+                *left.entry(seen.pid).or_default() += i64::try_from(begun).unwrap_or(0);
+            }
+            if seen.fork_id != 0 {
+                *left.entry((seen.fork_id >> 32) as u32).or_default() -= 1;
+            }
+        }
+        left.into_values().any(|left| left > 0)
+    }
+
     /// False: it was the hang-up.
     fn answer(&mut self, stream: &UnixStream) -> io::Result<bool> {
         let question = read_message(stream)?;
@@ -170,12 +233,9 @@ impl Server {
         let modules: Vec<Loaded> = reader
             .enumerate()
             .map(|(index, entry)| {
-                let path = if index == 0 && entry.path.is_empty() {
-                    program.clone()
-                } else {
-                    String::from_utf8_lossy(entry.path).into_owned()
-                };
-                let image = self.image(&path);
+                let path = if index == 0 && entry.path.is_empty() { hello.program } else { entry.path };
+                let image = self.image(path);
+                let path = String::from_utf8_lossy(path).into_owned();
                 Loaded { bias: entry.bias, start: entry.start, end: entry.end, path, image, is_program: index == 0 }
             })
             .collect();
@@ -183,16 +243,15 @@ impl Server {
             Purpose::Start => self.start(stream, &hello, program, &modules)?,
             Purpose::NewModules => self.new_modules(stream, &hello, &modules)?,
             Purpose::ForkChild => self.fork_child(stream, &hello, &modules)?,
+            Purpose::Exec => self.before_exec(stream, &hello)?,
         }
         Ok(true)
     }
 
-    fn image(&self, path: &str) -> Option<Rc<Image>> {
-        self.images
-            .borrow_mut()
-            .entry(path.to_owned())
-            .or_insert_with(|| Image::open(Path::new(path)).ok().map(Rc::new))
-            .clone()
+    /// The file behind a path, which may be any bytes.
+    fn image(&self, path: &[u8]) -> Option<Rc<Image>> {
+        let path = Path::new(OsStr::from_bytes(path));
+        self.images.borrow_mut().entry(path.to_owned()).or_insert_with(|| Image::open(path).ok().map(Rc::new)).clone()
     }
 
     fn start(
@@ -204,20 +263,28 @@ impl Server {
     ) -> io::Result<()> {
         let image = modules.first().and_then(|module| module.image.clone());
         let roles = self.settings.watching.roles_for(image.as_deref());
-        let maps = std::fs::read_to_string(format!("/proc/{}/maps", hello.pid)).unwrap_or_default();
+        let maps = maps_of(hello.pid);
         let fresh: Vec<usize> = (0..modules.len()).collect();
-        let outcome = plan::make(&Request {
+        let sanitized = modules.iter().filter_map(|module| module.image.as_deref()).any(sanitizer::replaces_malloc);
+        let mut outcome = plan::make(&Request {
             modules,
             fresh: &fresh,
             decls: &roles.decls,
             libc: &hello.libc,
             record: self.settings.watching.late,
-            heap: true,
+            heap: !sanitized,
             next_hook: hello.next_hook,
             around: hello.around,
             before: hello.before,
             maps: &maps,
         });
+        let program_path = modules.first().map_or("", |module| module.path.as_str());
+        outcome.facts.extend(roles.unwatched.into_iter().map(|(decl, why)| HookFact {
+            decl,
+            module: program_path.to_owned(),
+            address: arenascope_event::Address::NULL,
+            status: HookStatus::NotWatched(why),
+        }));
         let record = self.settings.watching.late || plan::sees_arenas(&outcome.facts);
         let mut seen = Seen {
             pid: hello.pid,
@@ -227,6 +294,9 @@ impl Server {
             watched: roles.watched,
             ..Seen::default()
         };
+        if sanitized && record {
+            seen.remarks.push(SANITIZED.into());
+        }
         let mut trace = None;
         if record {
             match self.trace_for(hello, &program, 0) {
@@ -236,6 +306,42 @@ impl Server {
         }
         let ids: Vec<Vec<u8>> = seen.modules.iter().map(|module| module.build_id.clone()).collect();
         self.tell(stream, outcome, record, trace, &ids, seen)
+    }
+
+    /// A process is about to execute something: the way in. Its paths are its own: another folder, another root.
+    fn before_exec(&mut self, stream: &UnixStream, hello: &arenascope_plan::Hello<'_>) -> io::Result<()> {
+        let process = PathBuf::from(format!("/proc/{}", hello.pid));
+        let named = Path::new(OsStr::from_bytes(hello.program));
+        let path = match named.strip_prefix("/proc/self") {
+            Ok(rest) => process.join(rest),
+            Err(_) if named.is_absolute() => {
+                // Through the link only where it leads elsewhere: libraries beside the program are named by its path.
+                let root = process.join("root");
+                let moved = std::fs::read_link(&root).is_ok_and(|target| target != Path::new("/"));
+                if moved { root.join(named.strip_prefix("/").unwrap_or(named)) } else { named.to_owned() }
+            }
+            Err(_) => std::fs::read_link(process.join("cwd")).unwrap_or_default().join(named),
+        };
+        // The new environment is not known here; the launcher's own is what it mostly descends from.
+        let way = sanitizer::way_into_file(&path, std::env::var_os("LD_LIBRARY_PATH").as_deref());
+        let (wanted, before) = match &way {
+            Way::Behind(before) => (true, before.as_slice()),
+            Way::Barred(reason) => {
+                let remarks = vec![format!("{} was executed and not watched: {reason}", named.display())];
+                self.seen.push(Seen {
+                    pid: hello.pid,
+                    program: named.display().to_string(),
+                    remarks,
+                    ..Seen::default()
+                });
+                (false, &[][..])
+            }
+        };
+        let mut buffer = vec![0u8; before.len() + 64];
+        let mut writer = arenascope_plan::Writer::new(&mut buffer);
+        arenascope_plan::Preload { wanted, before }.write(&mut writer);
+        let used = writer.finish().unwrap_or(0);
+        write_message(stream, buffer.get(..used).unwrap_or(&[]), None)
     }
 
     fn new_modules(
@@ -254,7 +360,7 @@ impl Server {
         let fresh: Vec<usize> =
             modules.iter().enumerate().filter(|(_, module)| !known(module)).map(|(index, _)| index).collect();
         let decls = self.settings.watching.given.clone();
-        let maps = std::fs::read_to_string(format!("/proc/{}/maps", hello.pid)).unwrap_or_default();
+        let maps = maps_of(hello.pid);
         let mut outcome = plan::make(&Request {
             modules,
             fresh: &fresh,

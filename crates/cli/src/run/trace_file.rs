@@ -135,6 +135,13 @@ fn kernel_populates() -> bool {
     (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0)) >= (5, 14)
 }
 
+/// How many forks its process says it has begun.
+pub fn forks_begun(path: &Path) -> io::Result<u64> {
+    let mut word = [0; 8];
+    File::open(path)?.read_exact_at(&mut word, layout::live::FORKS as u64)?;
+    Ok(u64::from_le_bytes(word))
+}
+
 /// Ends a trace: `facts` go into its tail.
 pub fn end(path: &Path, facts: &ProcessFacts, at: ClockPair) -> io::Result<()> {
     let file = OpenOptions::new().read(true).write(true).open(path)?;

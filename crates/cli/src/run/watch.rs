@@ -3,10 +3,11 @@
 //! Everything that can be wrong is said before the program starts: a role that is none, a function that is nowhere, two
 //! readings of one program.
 
-use crate::args::{RoleText, RunArgs};
+use crate::args::RunArgs;
 use crate::error::CliError;
-use arenascope_event::{Role, RoleDecl, Watched};
-use arenascope_shapes::{Candidates, Reading};
+use crate::run::given;
+use arenascope_event::{RoleDecl, Watched};
+use arenascope_shapes::{Candidates, Reading, Unwatched};
 use arenascope_symbols::Image;
 use std::collections::HashMap;
 use std::fmt::Write as _;
@@ -19,6 +20,8 @@ pub struct Roles {
     pub decls: Vec<RoleDecl>,
     /// Where they come from.
     pub watched: Watched,
+    /// Functions that were found and are not watched, each with a sentence for the screen.
+    pub unwatched: Vec<(RoleDecl, String)>,
 }
 
 /// The decision, for the program and whatever it executes.
@@ -37,7 +40,7 @@ impl Watching {
     /// The roles for a program image.
     pub fn roles_for(&mut self, image: Option<&Image>) -> Roles {
         if !self.by_shape {
-            return Roles { decls: self.given.clone(), watched: Watched::Given };
+            return Roles { decls: self.given.clone(), watched: Watched::Given, unwatched: Vec::new() };
         }
         let Some(image) = image else { return Roles::default() };
         self.shapes.entry(image.path().to_owned()).or_insert_with(|| by_shape(image).0).clone()
@@ -49,34 +52,14 @@ fn by_shape(image: &Image) -> (Roles, Candidates) {
     let candidates = arenascope_shapes::find(image.bytes(), image.debug_bytes())
         .unwrap_or_else(|error| Candidates { notes: vec![error.to_string()], ..Candidates::default() });
     let roles = match candidates.readings.as_slice() {
-        [reading] => Roles { decls: reading.decls.clone(), watched: Watched::FoundByShape },
+        [reading] => Roles {
+            decls: reading.decls.clone(),
+            watched: Watched::FoundByShape,
+            unwatched: candidates.unwatched.iter().map(|unwatched| not_seen(reading, unwatched)).collect(),
+        },
         _ => Roles::default(),
     };
     (roles, candidates)
-}
-
-/// Roles of the command line and of profiles.
-///
-/// # Errors
-/// Status 2, pointing at the column or the line.
-pub fn given(args: &RunArgs) -> Result<Vec<RoleDecl>, CliError> {
-    let mut decls = Vec::new();
-    for RoleText { word, text } in &args.roles {
-        let parsed = match word.and_then(Role::from_word) {
-            Some(role) => arenascope_roles::parse_for(role, text),
-            None => arenascope_roles::parse(text),
-        };
-        let flag = word.unwrap_or("role");
-        decls.push(parsed.map_err(|error| CliError::usage(format!("--{flag}\n{}", error.render(text))))?);
-    }
-    for path in &args.profile {
-        let shown = path.display().to_string();
-        let text = std::fs::read_to_string(path)
-            .map_err(|error| CliError::usage(format!("cannot read the profile {shown}: {error}")))?;
-        let profile = arenascope_roles::profile(&text, &shown).map_err(|error| CliError::usage(error.to_string()))?;
-        decls.extend(profile.roles);
-    }
-    Ok(decls)
 }
 
 /// What was decided, and what to tell the user about it.
@@ -94,17 +77,18 @@ pub struct Decision {
 /// # Errors
 /// Status 2: a given function is nowhere (with the nearest names), or two readings fit (with both command lines).
 pub fn decide(args: &RunArgs, image: Option<&Image>, command: &str) -> Result<Decision, CliError> {
-    let given = given(args)?;
-    if !given.is_empty() {
+    let roles = given::given(args)?;
+    if !roles.is_empty() {
         // A script's interpreter is not the program meant.
-        if let (Some(image), false) = (image, args.late) {
-            all_exist(&given, image)?;
+        if let Some(image) = image {
+            given::check(&roles, image, args.late)?;
         }
         let explanation = match image.filter(|_| args.explain) {
             Some(image) => explain(&by_shape(image).1),
             None => String::new(),
         };
         let late = args.late || image.is_none();
+        let given = roles.into_iter().map(|role| role.decl).collect();
         let watching = Watching { given, late, ..Watching::default() };
         return Ok(Decision { watching, explanation, notes: Vec::new() });
     }
@@ -121,52 +105,16 @@ pub fn decide(args: &RunArgs, image: Option<&Image>, command: &str) -> Result<De
     Ok(Decision { watching, explanation, notes: candidates.notes })
 }
 
-/// Checks that each function is in the program or a library it loads.
-fn all_exist(decls: &[RoleDecl], program: &Image) -> Result<(), CliError> {
-    let mut libraries: Option<Vec<Image>> = None;
-    for decl in decls {
-        let (library, name) = arenascope_roles::library_and_name(&decl.function);
-        let there = |image: &Image| !image.find(name).is_empty() || image.defined_but_no_body(name);
-        if library.is_none() && there(program) {
-            continue;
-        }
-        let libraries = libraries.get_or_insert_with(|| {
-            arenascope_symbols::load_order(program).iter().filter_map(|path| Image::open(path).ok()).collect()
-        });
-        let found = libraries.iter().any(|image| {
-            let file = image.path().file_name().map_or_else(String::new, |file| file.to_string_lossy().into_owned());
-            library.is_none_or(|library| file == library || file.split(".so").next() == Some(library)) && there(image)
-        });
-        if found {
-            continue;
-        }
-        if program.is_ifunc(name) || libraries.iter().any(|image| image.is_ifunc(name)) {
-            return Err(CliError::usage(format!(
-                "{name} is an indirect function (its code is chosen when the program starts) and cannot be watched"
-            )));
-        }
-        let mut nearest = program.nearest(name, 4);
-        for image in libraries.iter() {
-            if nearest.len() >= 4 {
-                break;
-            }
-            nearest.extend(image.nearest(name, 4 - nearest.len()));
-        }
-        let place = match library {
-            Some(library) => format!("in {library}"),
-            None if libraries.is_empty() => format!("in {}", program.path().display()),
-            None => format!("in {} or the libraries it loads", program.path().display()),
-        };
-        let stripped =
-            if program.is_stripped() { " (its symbols are stripped: only exported functions have names)" } else { "" };
-        let mut error = format!("--{}: no function named {name} {place}{stripped}", decl.role.word());
-        if !nearest.is_empty() {
-            let _ = write!(error, "\nnearest names: {}", nearest.join(", "));
-        }
-        return Err(CliError::usage(error)
-            .hint("the name as `nm` shows it; --late if a library loaded later or another program it starts has it"));
+/// A function that is not watched, and what to say of it: roles that are given replace those found, so the flags that
+/// watch it too name them all.
+fn not_seen(reading: &Reading, unwatched: &Unwatched) -> (RoleDecl, String) {
+    let mut why = unwatched.why.clone();
+    if !unwatched.decl.arguments.is_empty() {
+        let decls = reading.decls.iter().chain([&unwatched.decl]).cloned().collect();
+        let all = Reading { decls, ..reading.clone() };
+        let _ = write!(why, "; to watch it too: {}", flags(&all).trim_end());
     }
-    Ok(())
+    (unwatched.decl.clone(), why)
 }
 
 /// Flags that say a reading on the command line.

@@ -214,3 +214,103 @@ fn the_program_s_path_is_searched_as_a_shell_would() {
     assert_eq!(outcome.status, 0, "{outcome:?}");
     assert_eq!(count(&place.log(&place.file("t.ascope")), "alloc"), 1000);
 }
+
+#[test]
+fn an_output_that_is_a_folder() {
+    let place = Place::new();
+    let program = place.cc("hello.c", &[]);
+    std::fs::create_dir(place.file("there")).expect("a folder");
+    let absolute = place.path().to_string_lossy().into_owned();
+    for output in ["there", "there/", "not-there/", ".", &absolute] {
+        let mut words = vec!["run".as_ref(), "-o".as_ref(), std::ffi::OsStr::new(output), "--".as_ref()];
+        words.push(program.as_os_str());
+        let said = place.arenascope(&words);
+        assert_eq!((said.status, said.stdout.as_str()), (2, ""), "{output}: {said:?}");
+        assert!(said.stderr.contains("names a folder") && said.stderr.contains("try: -o"), "{output}: {said:?}");
+        assert!(!place.file("not-there").exists() && place.traces().is_empty());
+    }
+}
+
+#[test]
+fn a_role_that_cannot_be_what_the_function_takes() {
+    let place = Place::new();
+    let program = place.cc("limits.c", &[]);
+    let program = program.to_string_lossy();
+    let run = |text: &str| place.arenascope(&["run", "--alloc", text, "--", &program]);
+    let swapped = run("bump_alloc(size, arena) -> block");
+    refused(&swapped, 2, &["\n             ^\n", "first parameter", "a pointer", "did you mean (arena, size)?"]);
+    refused(&run("bump_alloc(arena, size, _) -> block"), 2, &["takes 2 arguments; the role names 3"]);
+    assert_eq!(place.traces().len(), 0);
+}
+
+#[test]
+fn a_profile_s_function_that_is_nowhere_is_told_with_its_line() {
+    let place = Place::new();
+    let program = place.cc("limits.c", &[]);
+    let program = program.to_string_lossy();
+    let text =
+        "[profile]\nname = \"x\"\nroles = [\n  \"alloc: bump_alloc(arena, size) -> block\",\n  \"reset: zork()\",\n]\n";
+    std::fs::write(place.file("x.toml"), text).expect("a profile");
+    refused(&place.arenascope(&["run", "--profile", "x.toml", "--", &program]), 2, &["x.toml:5", "zork"]);
+    std::fs::write(place.file("y.toml"), b"\xff\xfe\0").expect("a file");
+    for (file, why) in [("y.toml", "no text"), (".", "folder"), ("none.toml", "no such file")] {
+        refused(&place.arenascope(&["run", "--profile", file, "--", &program]), 2, &[file, why, "try:"]);
+    }
+}
+
+#[test]
+fn a_stripped_program_is_told_to_be_one() {
+    let place = Place::new();
+    let program = place.cc("limits.c", &["-s"]);
+    let (_, screen) = place.watch(&[], &program, &[]);
+    for text in ["stripped", "without -s", ".build-id/", ".gnu_debuglink"] {
+        assert!(screen.contains(text), "{text}: {screen}");
+    }
+    assert!(!screen.contains("no debug information: compile with -g"), "{screen}");
+    let program = program.to_string_lossy();
+    let outcome = place.arenascope(&["run", "--alloc", "bump_alloc(arena, size) -> block", "--", &program]);
+    refused(&outcome, 2, &["stripped", "without -s", ".gnu_debuglink"]);
+    assert!(!outcome.stderr.contains("`nm"), "nm shows nothing of it: {outcome:?}");
+}
+
+#[test]
+fn a_log_that_holds_something_is_kept() {
+    let place = Place::new();
+    let program = place.cc("hello.c", &[]);
+    let program = program.to_string_lossy();
+    std::fs::write(place.file("notes"), "mine").expect("a file");
+    std::fs::write(place.file("empty"), "").expect("a file");
+    refused(&place.arenascope(&["run", "--log", "notes", "--", &program]), 2, &["notes", "--force"]);
+    assert_eq!(std::fs::read_to_string(place.file("notes")).expect("the file"), "mine");
+    for words in [&["run", "--log", "empty", "--", &program][..], &["run", "--log", "notes", "--force", "--", &program]]
+    {
+        assert_eq!(place.arenascope(words).status, 0, "{words:?}");
+    }
+    assert!(std::fs::read_to_string(place.file("notes")).expect("the file").contains("no arena"));
+}
+
+#[test]
+fn a_late_function_that_never_turns_up_is_told() {
+    let place = Place::new();
+    let program = place.cc("limits.c", &[]);
+    let roles = ["--late", "--alloc", "bump_alloc(arena, size) -> block", "--reset", "bump_destory(arena)"];
+    let (outcome, screen) = place.watch(&roles, &program, &[]);
+    assert_eq!(outcome.status, 0, "{screen}");
+    assert!(screen.contains("bump_destory never turned up in what was loaded or executed"), "{screen}");
+    assert!(screen.contains("bump_destroy"), "the nearest name: {screen}");
+    assert!(!screen.contains("bump_alloc never"), "{screen}");
+    let (_, screen) = place.watch(&["--destroy", "bump_destroy(arena)"], &program, &[]);
+    assert!(screen.contains("no alloc role was given, blocks are not seen"), "{screen}");
+}
+
+#[test]
+fn words_of_later_versions_and_moments_that_are_none() {
+    let place = Place::new();
+    for words in [&["lab"][..], &["run", "--check", "a.c"], &["run", "--watch", "malloc", "a.c"]] {
+        refused(&place.arenascope(words), 2, &["not in this version", "try:"]);
+    }
+    for moment in ["", "#x", "-1%"] {
+        let shown = if moment.is_empty() { "--at ''" } else { moment };
+        refused(&place.arenascope(&["show", "t.ascope", "--at", moment]), 2, &[shown, "a moment is"]);
+    }
+}

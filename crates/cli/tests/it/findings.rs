@@ -76,3 +76,37 @@ fn a_fatal_signal_leaves_the_bytes() {
     assert!(screen.contains("last words"), "{screen}");
     assert_eq!(count(&place.log(&place.trace()), "alloc"), 1);
 }
+
+/// Builds that make different code after the calls.
+const BUILDS: [(&str, &[&str]); 4] = [("gcc", &["-O0"]), ("gcc", &["-O2"]), ("clang", &["-O0"]), ("clang", &["-O2"])];
+
+#[test]
+fn a_block_reached_by_another_pointer_is_not_lost() {
+    for (compiler, flags) in BUILDS {
+        let place = Place::new();
+        let program = place.compile(compiler, "grow_by_calls.c", flags);
+        let (outcome, screen) = place.watch(&[], &program, &[]);
+        assert_eq!(outcome.status, 0, "{outcome:?}\n{screen}");
+        let json = place.findings(&place.trace());
+        assert_eq!(count(&place.log(&place.trace()), "alloc"), 104, "{compiler} {flags:?}: {screen}");
+        assert!(!json.to_string().contains("never-stored"), "{compiler} {flags:?}: {json}\n{screen}");
+    }
+}
+
+#[test]
+fn a_lost_block_between_them_is_accused_and_no_other() {
+    let line = line_of(&programs().join("grow_by_calls.c"), "/* LOST */");
+    for (compiler, flags) in BUILDS {
+        let place = Place::new();
+        let program = place.compile(compiler, "grow_by_calls.c", &[flags, &["-DLOST"]].concat());
+        let (outcome, screen) = place.watch(&[], &program, &[]);
+        assert_eq!(outcome.status, 0, "{outcome:?}\n{screen}");
+        let json = place.findings(&place.trace());
+        let [finding] = json["findings"].as_array().map_or(&[][..], Vec::as_slice) else {
+            panic!("{compiler} {flags:?}: one finding: {json}\n{screen}");
+        };
+        assert_eq!((&finding["rule"], &finding["certainty"]), (&"never-stored".into(), &"certain".into()), "{json}");
+        assert_eq!(finding["block"]["size"], 48, "{json}");
+        assert_eq!(finding["sites"][0]["line"], line, "{json}");
+    }
+}

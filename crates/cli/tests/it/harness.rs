@@ -146,6 +146,7 @@ impl Place {
     /// `arenascope run flags -- program arguments`, our words kept apart in a file: the program's outcome, and our words.
     pub fn watch(&self, flags: &[&str], program: &Path, arguments: &[&str]) -> (Outcome, String) {
         let log = self.file("our.words");
+        let _ = std::fs::remove_file(&log);
         let mut command = Command::new(env!("CARGO_BIN_EXE_arenascope"));
         command.arg("run").args(flags).arg("--log").arg(&log).arg("--").arg(program).args(arguments);
         let outcome = self.outcome(&mut command);

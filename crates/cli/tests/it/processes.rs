@@ -188,3 +188,181 @@ fn limits_of_every_kind() {
         let _ = std::fs::remove_file(log);
     }
 }
+
+#[test]
+fn without_room_for_us_the_screen_names_the_limit() {
+    let place = Place::new();
+    let program = place.cc("limits.c", &[]);
+    let mut shell = std::process::Command::new("bash");
+    shell.args(["-c", "ulimit -v 50000 && exec \"$@\"", "bash", env!("CARGO_BIN_EXE_arenascope"), "run"]).args(BUMP);
+    let outcome = place.outcome(shell.args(["--log", "words", "--"]).arg(&program));
+    assert_eq!(outcome, place.plain(&program, &[]));
+    let screen = std::fs::read_to_string(place.file("words")).expect("our words");
+    assert!(screen.contains("limited to 48 MiB (ulimit -v)"), "{screen}");
+    assert!(!screen.contains("static"), "{screen}");
+}
+
+#[test]
+fn a_child_whose_parent_has_ended_before_it_asked_is_recorded() {
+    let place = Place::new();
+    let source = "#include <unistd.h>\n#include \"bump.h\"\n\
+        int main(void) { struct bump b; if (bump_init(&b, 4096)) return 1; *(char *)bump_alloc(&b, 32) = 'x';\n\
+        if (daemon(1, 1)) return 2; *(char *)bump_alloc(&b, 16) = 'c'; usleep(50000); return 0; }\n";
+    let program = own_program(&place, "leaves", source);
+    for round in 0..15 {
+        let (outcome, screen) = place.watch(&[&BUMP[..], &["--force"]].concat(), &program, &[]);
+        assert_eq!(outcome.status, 0, "round {round}: {outcome:?}\n{screen}");
+        assert!(!screen.contains("was not recorded"), "round {round}: {screen}");
+        assert_eq!(place.traces().len(), 2 * (round + 1), "round {round}: {screen}");
+    }
+}
+
+#[test]
+fn a_path_that_is_no_text_is_watched_all_the_same() {
+    use std::os::unix::ffi::OsStrExt;
+    let place = Place::new();
+    let program = place.cc("limits.c", &[]);
+    let folder = place.path().join(std::ffi::OsStr::from_bytes(b"d\xff"));
+    std::fs::create_dir(&folder).expect("a folder");
+    let moved = folder.join("limits");
+    std::fs::rename(&program, &moved).expect("moves");
+    let (outcome, screen) = place.watch(&[&BUMP[..], &["-o", "t.ascope"]].concat(), &moved, &[]);
+    assert_eq!(outcome.status, 0, "{outcome:?}\n{screen}");
+    assert_eq!(count(&place.log(&place.file("t.ascope")), "alloc"), 1000, "{screen}");
+}
+
+#[test]
+fn limits_that_the_program_sets_itself_leave_it_the_room_that_it_has_without_us() {
+    let place = Place::new();
+    let program = place.cc("rlimits.c", &[]);
+    for what in ["as", "data", "lock"] {
+        let plain = place.plain(&program, &[what]);
+        let (outcome, screen) = place.watch(&[&BUMP[..], &["--force", "-o", "t.ascope"]].concat(), &program, &[what]);
+        assert_eq!(outcome, plain, "{what}: {screen}");
+        assert_eq!(count(&place.log(&place.file("t.ascope")), "alloc"), 30_000, "{what}: {screen}");
+    }
+}
+
+#[test]
+fn the_kernel_s_copy_of_the_environment_does_not_name_us_either() {
+    let place = Place::new();
+    let script = "tr '\\0' '\\n' </proc/self/environ; exec cat /proc/self/environ";
+    for preload in [None, Some(""), Some("/lib/x86_64-linux-gnu/libm.so.6")] {
+        let run = |command: &mut std::process::Command| {
+            let command = command.env_clear().env("PATH", "/usr/bin:/bin");
+            place.outcome(preload.into_iter().fold(command, |command, value| command.env("LD_PRELOAD", value)))
+        };
+        let plain = run(std::process::Command::new("/bin/sh").args(["-c", script]));
+        let arguments = [
+            "run",
+            "--late",
+            "--alloc",
+            "nowhere(arena, size) -> block",
+            "--log",
+            "words",
+            "--",
+            "/bin/sh",
+            "-c",
+            script,
+        ];
+        let _ = std::fs::remove_file(place.file("words"));
+        let watched = run(std::process::Command::new(env!("CARGO_BIN_EXE_arenascope")).args(arguments));
+        // Zeros and, of `tr`, empty lines are left where our part stood.
+        let settled = |outcome: &crate::harness::Outcome| {
+            outcome.stdout.replace("\n\n", "\n").replace('\0', "\n").trim_end().to_owned()
+        };
+        let sorted = |text: String| {
+            let mut lines: Vec<String> = text.lines().filter(|line| !line.is_empty()).map(str::to_owned).collect();
+            lines.sort();
+            lines
+        };
+        assert_eq!(sorted(settled(&plain)), sorted(settled(&watched)), "LD_PRELOAD {preload:?}");
+        assert!(!watched.stdout.contains("/proc/"), "{watched:?}");
+    }
+}
+
+const OUTLIVES: &str = "#include <stdio.h>\n#include <stdlib.h>\n#include <unistd.h>\n#include \"bump.h\"\n\
+    int main(void) { struct bump b; char go; int pipes[2]; if (bump_init(&b, 4096) || pipe(pipes)) return 1;\n\
+    *(char *)bump_alloc(&b, 32) = 'x';\n\
+    if (fork() == 0) { setsid(); freopen(\"/dev/null\", \"w\", stdout); freopen(\"/dev/null\", \"w\", stderr);\n\
+      *(char *)bump_alloc(&b, 16) = 'c'; write(pipes[1], \"g\", 1);\n\
+      while (access(\"end\", F_OK)) usleep(20000);\n\
+      *(char *)bump_alloc(&b, 8) = 'd'; _exit(0); }\n\
+    return read(pipes[0], &go, 1) != 1; }\n";
+
+fn own_program(place: &Place, name: &str, source: &str) -> std::path::PathBuf {
+    let header = std::fs::read_to_string(crate::harness::programs().join("bump.h")).expect("bump.h");
+    std::fs::write(place.file("bump.h"), header).expect("a file");
+    let path = place.file(&format!("{name}.c"));
+    std::fs::write(&path, source).expect("a file");
+    place.cc(&path.to_string_lossy(), &[])
+}
+
+#[test]
+fn a_daemon_keeps_nobody_waiting_and_its_trace_is_completed_when_it_ends() {
+    let place = Place::new();
+    let program = own_program(&place, "outlives", OUTLIVES);
+    let (outcome, screen) = place.watch(&BUMP, &program, &[]);
+    assert_eq!(outcome.status, 0, "{outcome:?}\n{screen}");
+    assert!(screen.contains("it still runs, names follow when it ends · trace outlives."), "{screen}");
+    let sparse = |trace: &Path| trace.metadata().expect("a trace").len() > 1 << 24;
+    let open: Vec<_> = place.traces().into_iter().filter(|trace| sparse(trace)).collect();
+    let [trace] = open.as_slice() else { panic!("one trace is still written: {:?}", place.traces()) };
+    std::fs::write(place.file("end"), "").expect("a file");
+    let sealed = (0..400).any(|_| {
+        std::thread::sleep(std::time::Duration::from_millis(25));
+        !sparse(trace)
+    });
+    assert!(sealed, "somebody completes the trace");
+    std::thread::sleep(std::time::Duration::from_millis(100));
+    let events = place.log(trace);
+    assert_eq!(count(&events, "alloc"), 2, "{events:?}");
+    let shown = place.arenascope(&["show".as_ref(), trace.as_os_str()]);
+    assert!(shown.stdout.contains("arena 1 \"bump\"") && shown.stdout.contains("outlives.c:8"), "{shown:?}");
+}
+
+#[test]
+fn children_that_do_nothing_in_an_arena_leave_no_trace() {
+    let place = Place::new();
+    let source = "#include <unistd.h>\n#include <sys/wait.h>\n#include \"bump.h\"\n\
+        int main(void) { struct bump b; if (bump_init(&b, 4096)) return 1; bump_alloc(&b, 32);\n\
+        for (int i = 0; i < 20; i++) { if (fork() == 0) { if (i == 7) bump_alloc(&b, 16);\n\
+          /* Its own child does something: the trace in between is needed. */\n\
+          if (i == 9 && fork() == 0) { bump_alloc(&b, 24); _exit(0); }\n\
+          if (i == 9) wait(0);\n\
+          _exit(0); } wait(0); }\n\
+        bump_destroy(&b); return 0; }\n";
+    let program = own_program(&place, "forks", source);
+    let (outcome, screen) = place.watch(&BUMP, &program, &[]);
+    assert_eq!(outcome.status, 0, "{outcome:?}\n{screen}");
+    let mut counts: Vec<usize> = place.traces().iter().map(|trace| count(&place.log(trace), "alloc")).collect();
+    counts.sort_unstable();
+    assert_eq!(counts, [0, 1, 1, 1], "{:?}\n{screen}", place.traces());
+    assert!(screen.contains("forked   18 processes · they did nothing in an arena, and left no trace"), "{screen}");
+}
+
+#[test]
+fn an_attempt_to_execute_that_failed_is_told_as_such_and_the_executed_program_s_trace_is_named() {
+    let place = Place::new();
+    let source = "#include <unistd.h>\n#include \"bump.h\"\n\
+        int main(int count, char **words) { struct bump b; if (bump_init(&b, 4096)) return 1; bump_alloc(&b, 32);\n\
+        if (count > 1) return 0;\n\
+        execl(\"/nonexistent/program\", \"program\", (char *)0); bump_alloc(&b, 8);\n\
+        execl(words[0], words[0], \"again\", (char *)0); return 3; }\n";
+    let program = own_program(&place, "execs", source);
+    let (outcome, screen) = place.watch(&BUMP, &program, &[]);
+    assert_eq!(outcome.status, 0, "{outcome:?}\n{screen}");
+    let traces = place.traces();
+    let second = traces.iter().find(|trace| trace.to_string_lossy().ends_with(".2.ascope")).expect("a second trace");
+    let name = second.file_name().expect("a name").to_string_lossy();
+    let told = screen.lines().position(|line| line.starts_with("executed ") && line.contains(&*name));
+    let closing = screen.lines().position(|line| line.contains("events, 0 lost"));
+    assert!(told.is_some() && told < closing, "{screen}");
+    let first = traces.iter().find(|trace| *trace != second).expect("a first trace");
+    let words = place.arenascope(&["log".as_ref(), first.as_os_str()]).stdout;
+    assert!(words.contains("could not execute /nonexistent/program"), "{words}");
+    assert!(words.contains(&format!("·  executes {}", program.display())), "{words}");
+    let events = place.log(first);
+    let outcomes: Vec<&Value> = events.iter().filter(|event| event["kind"] == "exec").collect();
+    assert!(outcomes.len() == 2 && outcomes[0]["failed"] == true && outcomes[1]["failed"].is_null(), "{outcomes:?}");
+}

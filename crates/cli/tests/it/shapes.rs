@@ -107,3 +107,30 @@ fn explain_lists_candidates_with_scores() {
         assert!(screen.contains(function), "{screen}");
     }
 }
+
+/// A function that ends blocks by its name alone is not watched, and the screen says so and how to watch it.
+#[test]
+fn what_may_end_blocks_and_is_not_watched_is_named() {
+    let place = Place::new();
+    let write = |name: &str, text: &str| std::fs::write(place.file(name), text).expect("a file");
+    write("bump.h", &std::fs::read_to_string(crate::harness::programs().join("bump.h")).expect("bump.h"));
+    write(
+        "put.c",
+        "#include <string.h>\n#include \"bump.h\"\nstatic long freed;\n\
+         NOINLINE void bump_put(struct bump *b, void *block) { (void)b; memset(block, 0xdd, 8); freed++; }\n\
+         NOINLINE void bump_look(struct bump *b, void *block) { (void)b; (void)block; freed--; }\n\
+         int main(void) { struct bump b; char *p; if (bump_init(&b, 4096)) return 1; p = bump_alloc(&b, 32); *p = 1;\n\
+         bump_look(&b, p); bump_put(&b, p); bump_destroy(&b); return 0; }\n",
+    );
+    let program = place.cc(&place.file("put.c").to_string_lossy(), &[]);
+    let (outcome, screen) = place.watch(&["-o", "first.ascope"], &program, &[]);
+    assert_eq!(outcome.status, 0, "{outcome:?}\n{screen}");
+    let said: String = screen.split_whitespace().collect::<Vec<&str>>().join(" ");
+    assert!(said.contains("not seen bump_put: its name says free"), "{screen}");
+    assert!(!said.contains("not seen bump_look"), "{screen}");
+    // The flags that it gives watch it.
+    let flags = said.split_once("to watch it too: ").map(|(_, rest)| rest.split(" arena 1").next().unwrap_or(rest));
+    let script = format!("\"$0\" run -o second.ascope {} -- ./put", flags.expect("flags"));
+    let again = place.outcome(std::process::Command::new("sh").args(["-c", &script, env!("CARGO_BIN_EXE_arenascope")]));
+    assert!(again.stderr.contains("1 block   1 freed") && !again.stderr.contains("not seen"), "{again:?}");
+}

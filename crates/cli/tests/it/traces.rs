@@ -122,3 +122,15 @@ fn a_trace_is_read_without_its_program() {
     );
     assert_eq!(count(&place.log(&place.file("t.ascope")), "alloc"), 4);
 }
+
+#[test]
+fn a_trace_without_its_end_says_where_it_ends() {
+    let place = Place::new();
+    let whole = trace_of_09b(&place);
+    let cut = whole.get(..20_000).expect("a trace is longer");
+    let outcome = ask(&place, &["show"], cut);
+    assert_eq!(outcome.status, 0, "{outcome:?}");
+    for text in ["the file ends at byte 20000 of at least ", "names of functions"] {
+        assert!(outcome.stdout.contains(text), "{text}: {outcome:?}");
+    }
+}

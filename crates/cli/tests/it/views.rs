@@ -144,3 +144,52 @@ fn the_program_stands_alone() {
     assert!(outcome.stderr.contains("bump_alloc"), "{outcome:?}");
     assert_eq!(place.traces().len(), 1);
 }
+
+/// The last line of the screen, as a shell takes it, shows the block that the screen is about.
+#[test]
+fn the_next_command_works_as_it_stands() {
+    for (trace, source) in [("a b.ascope", "finding"), ("-x.ascope", "finding"), ("it's.ascope", "none")] {
+        let place = Place::new();
+        let program = match source {
+            "finding" => place.cc(&lab("09b_arena_scope_leak_tracer.c").to_string_lossy(), &[]),
+            _ => place.cc("limits.c", &[]),
+        };
+        let (_, screen) = place.watch(&[&format!("-o{trace}")], &program, &[]);
+        let command = screen.lines().last().unwrap_or_default().trim().to_owned();
+        assert!(command.starts_with("arenascope show "), "{screen}");
+        let script = command.replacen("arenascope", "\"$0\"", 1);
+        let mut shell = std::process::Command::new("sh");
+        let shown = place.outcome(shell.args(["-c", &script, env!("CARGO_BIN_EXE_arenascope")]));
+        assert_eq!(shown.status, 0, "{command}: {shown:?}");
+        assert!(shown.stdout.contains("allocated\n"), "blocks are listed: {command}: {shown:?}");
+    }
+}
+
+#[test]
+fn the_trace_s_name_when_others_than_the_program_itself_leave_one() {
+    use std::os::unix::fs::PermissionsExt;
+    let place = Place::new();
+    place.cc("limits.c", &[]);
+    let script = |text: &str| {
+        std::fs::write(place.file("script"), format!("#!/bin/sh\n{text}\n")).expect("a script");
+        std::fs::set_permissions(place.file("script"), std::fs::Permissions::from_mode(0o755)).expect("chmod");
+        place.file("script")
+    };
+    let names = || -> Vec<String> {
+        let traces = place.traces();
+        traces.iter().filter_map(|path| Some(path.file_name()?.to_string_lossy().into_owned())).collect()
+    };
+    let flags = ["--force", "-o", "x.ascope"];
+    let (_, screen) = place.watch(&flags, &script("./limits; true"), &[]);
+    assert_eq!(names(), ["x.ascope"], "the only one: {screen}");
+    assert!(screen.contains("trace x.ascope"), "{screen}");
+    let old = std::fs::read(place.file("x.ascope")).expect("the trace");
+    let (_, screen) = place.watch(&flags, &script("true; true"), &[]);
+    assert_eq!(names(), ["x.ascope"], "{screen}");
+    assert!(std::fs::read(place.file("x.ascope")).expect("the trace") == old, "nothing new, so the old one stays");
+    let (_, screen) = place.watch(&flags, &script("./limits; ./limits; true"), &[]);
+    assert_eq!(names().iter().filter(|name| *name != "x.ascope").count(), 2, "{screen}");
+    assert!(screen.contains("x.ascope was not written"), "{screen}");
+    assert!(screen.contains("what follows is ") && screen.contains("limits, process "), "whose arena 1: {screen}");
+    assert!(!place.file("x.ascope.before").exists());
+}

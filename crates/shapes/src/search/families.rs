@@ -123,6 +123,7 @@ impl Search<'_, '_, '_> {
         }
         self.note_unseen();
         self.note_inlined(&keys);
+        self.note_unproved(&decided);
         for candidate in self.candidates.iter().filter(|c| c.stands()) {
             if let Some(function) = self.functions.get(candidate.function) {
                 let copies = self.info.copies(function.origin);
@@ -141,7 +142,7 @@ impl Search<'_, '_, '_> {
         if decided.iter().any(|(_, _, d)| d.chosen && d.rival.is_some()) {
             readings.push(self.reading(&names, &decided, true));
         }
-        Candidates { readings, notes: self.notes, considered: Vec::new() }
+        Candidates { readings, notes: self.notes, considered: Vec::new(), unwatched: self.unwatched }
     }
 
     /// Groups with nothing to show that what they hand out is free memory: no caller writes into it, nothing obtains

@@ -5,8 +5,8 @@
 use super::{Candidate, MAX_LISTED, Search, is_library};
 use crate::allocs::Outlet;
 use crate::family::Decision;
-use crate::survey::{self, Kind, Returned};
-use crate::{Candidates, Reading, Scored, words};
+use crate::survey::{self, Callable, Kind, Returned};
+use crate::{Candidates, Reading, Scored, Unwatched, words};
 use arenascope_event::{Argument, Result_, Role, RoleDecl};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -104,12 +104,42 @@ impl Search<'_, '_, '_> {
         if self.notes.is_empty() {
             self.notes.push(if self.functions.is_empty() {
                 "the debug information describes no functions: compile with -g, or name the functions by role".into()
+            } else if let Some(nearest) = self.nearest() {
+                nearest
             } else {
                 "no function takes an arena and a size and hands out memory of that arena: if there is one, name it by role".into()
             });
         }
         self.note_damage();
-        Candidates { readings: Vec::new(), notes: self.notes, considered }
+        Candidates { notes: self.notes, considered, ..Candidates::default() }
+    }
+
+    /// What is said of the candidate that comes nearest to an alloc function: why it was not chosen, and its role ready to
+    /// be typed. One that nothing speaks against in so many words is not worth naming.
+    fn nearest(&self) -> Option<String> {
+        let reason = |candidate: &Candidate| {
+            let weakness = || candidate.verdict.because.iter().find(|because| because.contains(", not "));
+            candidate.verdict.objection.as_ref().or(candidate.dropped.as_ref()).or_else(weakness).cloned()
+        };
+        let ranked = self.candidates.iter().filter(|candidate| !candidate.unseen).filter_map(|candidate| {
+            let scored = self.alloc_scored(candidate).filter(|scored| scored.score > 0)?;
+            // What hands on another function's block is the second choice.
+            let rank = (candidate.dropped.is_none(), scored.score, std::cmp::Reverse(scored.decl.function));
+            Some((rank, reason(candidate)?, candidate))
+        });
+        let (_, reason, candidate) = ranked.max_by(|a, b| a.0.cmp(&b.0))?;
+        let decl = self.alloc_decl(candidate)?;
+        let arguments: Vec<&str> = decl.arguments.iter().map(|argument| argument.word()).collect();
+        let result = match decl.result {
+            Result_::Ignored => String::new(),
+            result => format!(" -> {}", result.word()),
+        };
+        let name = &decl.function;
+        let role = format!("{name}({}){result}", arguments.join(", "));
+        Some(format!(
+            "{name} looks like a function that hands out memory of an arena, but {reason}: if it is one, say --alloc '{role}' \
+             (--explain tells what was considered)"
+        ))
     }
 
     pub(super) fn note_damage(&mut self) {
@@ -172,8 +202,35 @@ impl Search<'_, '_, '_> {
             }
         }
         for (name, count) in copies {
+            let short = survey::short_name(&name);
+            let roles = [Role::Alloc, Role::Create, Role::Free, Role::Mark, Role::Rewind, Role::Reset, Role::Destroy];
+            let role = roles.into_iter().find(|role| words::sounds_like(*role, &short)).unwrap_or(Role::Alloc);
+            let decl = RoleDecl { role, function: name.clone(), arguments: Vec::new(), result: Result_::Ignored };
+            let word = if count == 1 { "copy" } else { "copies" };
+            let why = format!("is inlined everywhere ({count} {word}): compile with -O0, -Og or -fno-inline to see it");
+            self.unwatched.push(Unwatched { decl, why });
             self.notes.push(inlined_everywhere(&name, count));
         }
+    }
+
+    /// Functions that take an arena and were given no role, though their names speak of one that ends blocks: what they end
+    /// would be drawn as alive without a word.
+    pub(super) fn note_unproved(&mut self, decided: &[(usize, usize, Decision)]) {
+        let has_role: BTreeSet<usize> =
+            decided.iter().filter(|(_, _, d)| d.chosen).map(|(_, number, _)| *number).collect();
+        for (_, number, decision) in decided.iter().filter(|(_, _, d)| !d.chosen) {
+            if has_role.contains(number) || self.candidates.iter().any(|c| c.function == *number) {
+                continue;
+            }
+            let Some(function) = self.functions.get(*number) else { continue };
+            let Some(arena) = decision.decl.arguments.iter().position(|a| *a == Argument::Arena) else { continue };
+            if let Some(mut unwatched) = unproved(function, arena, decision) {
+                unwatched.decl.function = self.unambiguous(&unwatched.decl.function, function.parameters.len());
+                self.unwatched.push(unwatched);
+            }
+        }
+        self.unwatched.sort_by(|a, b| (a.decl.role, &a.decl.function).cmp(&(b.decl.role, &b.decl.function)));
+        self.unwatched.dedup();
     }
 
     pub(super) fn reading(&self, names: &[String], decided: &[(usize, usize, Decision)], rivals: bool) -> Reading {
@@ -226,6 +283,47 @@ impl Search<'_, '_, '_> {
             .and_then(|f| f.linkage.clone())
             .unwrap_or_else(|| name.to_string())
     }
+}
+
+/// What a function without a role may end, by its name and its other parameter.
+fn unproved(function: &Callable, arena: usize, decision: &Decision) -> Option<Unwatched> {
+    let short = function.short_name();
+    let mut others = function.parameters.iter().enumerate().filter(|(at, _)| *at != arena);
+    let other = others.next();
+    // Functions of the program that happen to take an arena beside their own arguments are none of its allocator's.
+    if others.next().is_some() || !matches!(function.returned, Returned::Nothing | Returned::Integer) {
+        return None;
+    }
+    let pointer =
+        matches!(other, Some((_, p)) if matches!(p.kind, Kind::Pointer { .. } | Kind::Object { constant: false, .. }));
+    let position =
+        matches!(other, Some((_, p)) if matches!(p.kind, Kind::Pointer { .. } | Kind::Integer | Kind::Value { .. }));
+    let (role, meaning, ends) = if pointer && words::sounds_like(Role::Free, &short) {
+        (Role::Free, Argument::Block, "blocks that it frees")
+    } else if position && words::sounds_like(Role::Rewind, &short) {
+        (Role::Rewind, Argument::Mark, "blocks that it rewinds over")
+    } else if other.is_none() && words::sounds_like(Role::Reset, &short) && !words::sounds_like_question(&short) {
+        (Role::Reset, Argument::Ignored, "blocks that it drops")
+    } else {
+        return None;
+    };
+    let by_value = matches!(other, Some((_, p)) if matches!(p.kind, Kind::Value { .. }));
+    let mut arguments = function.blank();
+    for (at, word) in [(arena, Some(Argument::Arena)), (other.map_or(arena, |(at, _)| at), other.map(|_| meaning))] {
+        if let (Some(slot), Some(word)) = (arguments.get_mut(at), word) {
+            *slot = word;
+        }
+    }
+    let (arguments, why) = if by_value || decision.because.iter().any(|b| b.contains("two words")) {
+        (
+            Vec::new(),
+            format!("goes back to a position of two words, which no role can express: {ends} are drawn as alive"),
+        )
+    } else {
+        (arguments, format!("its name says {}, nothing in its code proves it: {ends} are drawn as alive", role.word()))
+    };
+    let decl = RoleDecl { role, function: function.name.clone(), arguments, result: Result_::Ignored };
+    Some(Unwatched { decl, why })
 }
 
 fn inlined_everywhere(name: &str, copies: usize) -> String {

@@ -164,6 +164,35 @@ fn inlined_functions_are_counted_and_those_without_a_body_are_known() {
     }
 }
 
+#[test]
+fn a_split_function_is_no_copy_of_itself() {
+    // gcc splits `start`: its rest is written down as a copy of `start` inside `start`.
+    let folder = Folder::new();
+    let image = Image::open(&folder.compile("gcc", "split", SPLIT, "-g -O2")).unwrap();
+    assert_eq!(image.inlined_copies("start"), 0);
+}
+
+const SPLIT: &str = r#"
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+typedef struct { char *base; size_t used, size; } Region;
+void start(Region *region, size_t size) {
+    region->base = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (region->base == MAP_FAILED) {
+        perror("mmap");
+        exit(EXIT_FAILURE);
+    }
+    region->used = 0;
+    region->size = size;
+}
+int main(int argc, char **argv) {
+    Region region;
+    start(&region, (size_t)argc * 4096);
+    return (int)region.used;
+}
+"#;
+
 const CPP: &str = r#"
 #include <cstdlib>
 namespace ns {
