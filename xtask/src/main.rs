@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 mod bench;
+mod fuzz;
 mod install;
 mod labs;
 mod long;
@@ -20,8 +21,10 @@ const USAGE: &str = "\
 cargo xtask CHORE
 
   test [--long] [ARG…]  installs or names missing Debian packages, runs the labs and all tests; ARG goes to `cargo test`;
-                        --long: more cases, and the arena under AddressSanitizer, Valgrind and Miri (nightly Rust)
+                        --long: more cases, a minute for each fuzz target, and the arena under AddressSanitizer, Valgrind
+                        and Miri (nightly Rust)
   ci                    what a change must pass: format, clippy, docs, tidy, test
+  fuzz [PART [SECONDS]] each fuzz target whose name contains PART, for 10 seconds or so many
   labs [NAME]           runs the labs and compares what is found with what each lab expects
   bench [hooked]        cost of a hooked call and bytes per event; without a word all benches. Results go into
                         docs/performance.md and docs/performance.json
@@ -37,6 +40,12 @@ fn main() -> ExitCode {
     let outcome = match words.as_slice() {
         ["ci"] => ci(),
         ["test", rest @ ..] => test(rest),
+        ["fuzz"] => fuzz::run("", 10),
+        ["fuzz", part] => fuzz::run(part, 10),
+        ["fuzz", part, seconds] => match seconds.parse() {
+            Ok(seconds) => fuzz::run(part, seconds),
+            Err(_) => Err(format!("{seconds:?} is no number of seconds")),
+        },
         ["labs", rest @ ..] if rest.len() <= 1 => labs::run(rest.first().copied()),
         ["bench", rest @ ..] => bench::run(rest),
         ["install", "--prefix", prefix] => install::run(prefix),
@@ -75,6 +84,7 @@ fn test(rest: &[&str]) -> Result<(), String> {
     packages::require()?;
     labs::run(None)?;
     let long = rest.contains(&"--long");
+    fuzz::run("", if long { 60 } else { 2 })?;
     if long {
         long::arena()?;
     }
