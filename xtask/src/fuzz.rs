@@ -44,7 +44,10 @@ pub fn run(part: &str, seconds: u32) -> Result<(), String> {
             return Err(format!("{name} found something; its input lies in {}\n{said}", found.display()));
         }
         let runs = said.lines().find_map(|line| line.strip_prefix("stat::number_of_executed_units:"));
-        println!("fuzz {name}: {} inputs in {seconds} s, nothing found", runs.map_or("an unknown number of", str::trim));
+        println!(
+            "fuzz {name}: {} inputs in {seconds} s, nothing found",
+            runs.map_or("an unknown number of", str::trim)
+        );
     }
     Ok(())
 }

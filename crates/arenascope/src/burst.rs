@@ -62,14 +62,9 @@ impl Arena {
         let cursor = self.cursor.get();
         let limit = geometry::down(self.limit_now() as u64, geometry::GRAIN as u64) as usize;
         // I2 — no overflow: addresses end far below the largest number.
-        let most = cursor.addr().wrapping_add(LEASE_BYTES);
-        let end = if limit > most {
-            most
-        } else if limit > cursor.addr() {
-            limit
-        } else {
-            cursor.addr()
-        };
+        // At most half of what is left: a burst on a nearly full arena must not refuse everybody else.
+        let half = geometry::down((limit.saturating_sub(cursor.addr()) / 2) as u64, geometry::GRAIN as u64) as usize;
+        let end = cursor.addr().wrapping_add(if half > LEASE_BYTES { LEASE_BYTES } else { half });
         // I2, I3, I4 — not above `true_limit`, a multiple of 8; nothing above the cursor belongs to anyone.
         self.cursor.set(cursor.with_addr(end));
         (cursor, end)

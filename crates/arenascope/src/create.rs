@@ -299,8 +299,18 @@ impl<'name> Builder<'name> {
             None if cfg!(miri) => crate::Heap::GROWING_BYTES,
             _ => pool::growing_bytes(),
         };
+        let mut probing = true;
         loop {
             match self.alone(bytes, true, huge) {
+                // Under a limit of addresses what fits is not ours alone: after the first refusal a quarter of it is taken,
+                // so that the program's own memory and further arenas have room.
+                Err(Error::Os(_)) if probing && self.source.is_none() && !cfg!(miri) => {
+                    probing = false;
+                    while bytes > GROWING_LEAST && !crate::system::addresses_fit(bytes) {
+                        bytes /= 2;
+                    }
+                    bytes = (bytes / 4).max(GROWING_LEAST);
+                }
                 Err(Error::Os(_)) if bytes / 2 >= GROWING_LEAST => bytes /= 2,
                 other => return other,
             }
@@ -430,11 +440,11 @@ impl Seat {
 /// The seat's `committed` bytes are writable, at a multiple of 128, and belong to nobody else.
 pub(crate) unsafe fn settle(seat: Seat) -> NonNull<Arena> {
     let header = seat.header.cast::<Arena>();
-    // SAFETY: the header fits into the committed bytes (the caller's condition). All fields are Cells, for which any bytes
-    // that the memory holds, and zero, are replaced here and in `begin` before they are read.
+    // SAFETY: the header fits into the committed bytes (the caller's condition). Zero is a value of every field but those
+    // two, which are written in place; a caller's buffer may be uninitialised, and setting a Cell reads what was there.
     let arena = unsafe {
-        // `source` and `on_reset` have no such freedom: written in place before a reference to the header is made.
         let place = header.as_ptr();
+        place.write_bytes(0, 1);
         addr_of_mut!((*place).source).write(core::cell::Cell::new(seat.source));
         addr_of_mut!((*place).on_reset).write(core::cell::Cell::new(OnReset::Keep));
         header.as_ref()

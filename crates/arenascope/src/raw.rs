@@ -1,7 +1,7 @@
 //! What the C library needs beyond the public calls: the header's layout as a table, the creation site, the observer's place.
 //!
 //! May be relied on by `arenascope-capi`, and by nobody else: not part of the public face, may change with any version.
-#![forbid(unsafe_code)]
+#![allow(unsafe_code)] // Declares one unsafe function.
 
 use crate::probe::{Observer, process_observer};
 use crate::{Arena, Builder, Error, Owned};
@@ -56,7 +56,10 @@ pub fn own_observer(arena: &Arena) -> *const Observer {
 }
 
 /// Puts an observer into the header and changes nothing else: watching goes on or not, as before.
-pub fn set_own_observer(arena: &Arena, observer: *const Observer) {
+///
+/// # Safety
+/// As [`Arena::observe`], for as long as it stands there.
+pub unsafe fn set_own_observer(arena: &Arena, observer: *const Observer) {
     arena.observer.set(observer);
 }
 

@@ -52,7 +52,8 @@ impl Arena {
     /// As there.
     ///
     /// # Safety
-    /// Nothing refers any more to blocks that were allocated after the checkpoint.
+    /// Nothing refers any more to blocks that were allocated after the checkpoint. A block that was grown or moved after it counts
+    /// as allocated then: what it got lies above the checkpoint.
     #[inline]
     #[track_caller]
     pub unsafe fn rewind_unchecked(&self, to: &Checkpoint) -> Result<(), RewindError> {
@@ -248,7 +249,8 @@ impl Owned<'_> {
     /// a scope, or [`Arena::rewind_unchecked`].
     ///
     /// # Errors
-    /// [`RewindError::Foreign`], [`RewindError::Stale`], [`RewindError::OutOfOrder`]; nothing has changed then.
+    /// [`RewindError::Foreign`], [`RewindError::Stale`], [`RewindError::OutOfOrder`]; nothing has changed then. A checkpoint
+    /// whose place was rewound over is known as stale through the next three rewinds to rising places, then it may pass.
     #[track_caller]
     pub fn rewind(&mut self, to: &Checkpoint) -> Result<(), RewindError> {
         // SAFETY: blocks borrow the arena, and `&mut self` says that no such borrow lives.

@@ -97,6 +97,18 @@ impl System {
     }
 }
 
+/// True if the kernel would map `bytes` of addresses now. O(1): maps them, untouched, and gives them back.
+pub(crate) fn addresses_fit(bytes: usize) -> bool {
+    let flags = MapFlags::PRIVATE | MapFlags::NORESERVE;
+    // SAFETY: a new mapping at a place of the kernel's choice touches nothing that is there.
+    let mapped = unsafe { rustix::mm::mmap_anonymous(core::ptr::null_mut(), bytes, ProtFlags::empty(), flags) };
+    match mapped {
+        // SAFETY: the mapping just made, which nobody else knows.
+        Ok(place) => unsafe { rustix::mm::munmap(place, bytes) }.is_ok(),
+        Err(_) => false,
+    }
+}
+
 /// Set when the kernel does not know MADV_POPULATE_WRITE (before Linux 5.14): pages then come by fault, as ever.
 static NO_POPULATE: AtomicBool = AtomicBool::new(false);
 

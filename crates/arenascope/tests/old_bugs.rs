@@ -434,7 +434,8 @@ fn growth_doubled_what_was_taken_last() {
     arena.alloc([0u8; 10]);
     arena.alloc_uninit_slice::<u8>(1_000_000);
     arena.alloc([0u8; 10]);
-    assert!(arena.raw_parts().committed < 1_300_000, "{}", arena.raw_parts().committed);
+    // Miri has the heap source, whose memory is all there from the start.
+    assert!(cfg!(miri) || arena.raw_parts().committed < 1_300_000, "{}", arena.raw_parts().committed);
 }
 
 /// bumpalo #265, #235: a growing slice copied itself again and again, or left its old places behind.
@@ -457,4 +458,19 @@ fn dropping_a_box_gave_its_memory_to_the_next_block() {
     let address = (&raw const *boxed).addr();
     drop(boxed);
     assert_ne!((arena.alloc(2u64) as *const u64).addr(), address);
+}
+
+#[test]
+fn an_arena_in_memory_that_was_never_written() {
+    // Found by Miri in a review: setting a field reads what was there before.
+    let mut memory = [std::mem::MaybeUninit::uninit(); 2048];
+    let arena = Arena::in_buffer(&mut memory).expect("the buffer holds a header");
+    assert_eq!(*arena.alloc(7), 7);
+}
+
+#[test]
+fn a_burst_on_a_nearly_full_arena_leaves_room_for_others() {
+    let arena = Arena::init(1000).expect("a small arena");
+    let mut burst = arena.burst();
+    assert!(arena.try_alloc(1u64).is_ok() && burst.try_alloc(2u64).is_ok());
 }

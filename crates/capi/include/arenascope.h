@@ -461,7 +461,9 @@ void(ascope_reset)(ascope_arena *arena);
 /* Saves where the arena stands. O(1). */
 #define ascope_mark(arena) ascope_mark_at((arena), __FILE__, __LINE__)
 
-/* Goes back to a marker: every block allocated since is gone. O(1). A marker may be used again after a rewind to it. */
+/* Goes back to a marker: every block allocated since is gone. O(1). A marker may be used again after a rewind to it.
+ * A block that was grown or moved since (ascope_realloc) counts as allocated since: what it got lies above the marker.
+ * A marker whose place was rewound over is known as stale through the next three rewinds to rising places, then it may pass. */
 #define ascope_rewind(arena, to) ascope_rewind_at((arena), (to), __FILE__, __LINE__)
 
 /* Empties the arena. Its memory stays, unless the options say otherwise. O(1) when it stays. */

@@ -2,7 +2,8 @@
  *
  * Include arenascope.h with ARENASCOPE_SEED_NAMES defined, not this file. 0x9A and 0x9B say which of the two first labs'
  * programs is spoken: they word their lines differently. What may be relied on: the programs' own struct and functions can be
- * deleted, and they print what they printed. Where it differs: sizes that are no multiple of 8 are rounded up in the offset.
+ * deleted, and they print what they printed. Where it differs: sizes that are no multiple of 8 are rounded up in
+ * the offset; the fields are for reading (setting offset to 0 resets nothing); a copy of the struct is the same arena.
  * Deliberately absent: anything a new program should use.
  */
 #ifndef ARENASCOPE_SEED_H
@@ -42,7 +43,7 @@ static inline void ascope_seed_init(t_arena *a, size_t size, const char *variabl
 
 static inline void *ascope_seed_alloc(t_arena *a, size_t size, const char *file, uint32_t line)
 {
-    void *block = ascope_alloc_at(a->arena, size, file, line);
+    void *block = a->arena == NULL ? NULL : ascope_alloc_at(a->arena, size, file, line);
     if (block == NULL) {
 #if ARENASCOPE_SEED_NAMES == 0x9A
         fprintf(stderr, "❌ Arena out of memory!\n");
@@ -64,9 +65,15 @@ static inline void arena_dump(t_arena *a)
 {
 #if ARENASCOPE_SEED_NAMES == 0x9A
     printf("🧠 Arena dump:\n");
-    ascope_dump_bytes(a->arena, stdout);
+    if (a->arena != NULL)
+        ascope_dump_bytes(a->arena, stdout);
+    else
+        printf("\n");
 #else
-    ascope_dump(a->arena, stdout);
+    if (a->arena != NULL)
+        ascope_dump(a->arena, stdout);
+    else
+        printf("\n📦 Arena dump (%zu used / %zu total):\n\n", a->offset, a->capacity);
 #endif
 }
 

@@ -138,11 +138,13 @@ fn with_relay<R>(arena: &Arena, site: Site, call: impl FnOnce() -> R) -> R {
         (*place).table.context = place.cast();
         &raw const (*place).table
     };
-    raw::set_own_observer(arena, table);
+    // SAFETY: the relay lives until the end of this function, which takes its table out again.
+    unsafe { raw::set_own_observer(arena, table) };
     let result = call();
     // The observer may have changed the arena's observer: that stays.
     if core::ptr::eq(raw::own_observer(arena), table) {
-        raw::set_own_observer(arena, own);
+        // SAFETY: what stood there before.
+        unsafe { raw::set_own_observer(arena, own) };
     }
     result
 }
@@ -189,7 +191,8 @@ pub(crate) fn with_first_site<E>(
         };
         let arena = call(Some(table))?;
         if core::ptr::eq(raw::own_observer(arena), table) {
-            raw::set_own_observer(arena, own);
+            // SAFETY: who gave `own` promised that it lives while arenas are watched.
+            unsafe { raw::set_own_observer(arena, own) };
         }
         arena
     };
