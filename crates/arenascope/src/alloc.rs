@@ -7,6 +7,7 @@
 
 use crate::{Arena, Error, geometry};
 use core::alloc::Layout;
+use core::marker::PhantomData;
 use core::mem::{MaybeUninit, needs_drop};
 use core::panic::Location;
 use core::ptr::NonNull;
@@ -114,7 +115,7 @@ impl Arena {
     #[track_caller]
     #[allow(clippy::mut_from_ref)] // Each call returns a block of its own: I3.
     pub fn alloc<T>(&self, value: T) -> &mut T {
-        Self::refuse_drop::<T>();
+        let () = Undropped::<T>::OK;
         let block = self.block(Layout::new::<T>()).cast::<T>();
         // SAFETY: I3 — the block is ours alone, of T's size and alignment, and lives as long as `self` is borrowed.
         unsafe {
@@ -131,7 +132,7 @@ impl Arena {
     #[track_caller]
     #[allow(clippy::mut_from_ref)] // As in `alloc`.
     pub fn try_alloc<T>(&self, value: T) -> Result<&mut T, Error> {
-        Self::refuse_drop::<T>();
+        let () = Undropped::<T>::OK;
         let block = self.try_block(Layout::new::<T>())?.cast::<T>();
         // SAFETY: as in `alloc`.
         unsafe {
@@ -149,7 +150,7 @@ impl Arena {
     #[track_caller]
     #[allow(clippy::mut_from_ref)] // As in `alloc`.
     pub fn alloc_with<T>(&self, make: impl FnOnce() -> T) -> &mut T {
-        Self::refuse_drop::<T>();
+        let () = Undropped::<T>::OK;
         let block = self.block(Layout::new::<T>()).cast::<T>();
         // SAFETY: as in `alloc`; `make` may allocate from this arena too, above the block.
         unsafe {
@@ -166,7 +167,7 @@ impl Arena {
     #[track_caller]
     #[allow(clippy::mut_from_ref)] // As in `alloc`.
     pub fn try_alloc_with<T>(&self, make: impl FnOnce() -> T) -> Result<&mut T, Error> {
-        Self::refuse_drop::<T>();
+        let () = Undropped::<T>::OK;
         let block = self.try_block(Layout::new::<T>())?.cast::<T>();
         // SAFETY: as in `alloc_with`.
         unsafe {
@@ -200,16 +201,16 @@ impl Arena {
         // SAFETY: as in `alloc_uninit`.
         Ok(unsafe { &mut *block.as_ptr() })
     }
+}
 
-    /// Refuses, at compile time, types whose drop would be forgotten.
-    #[inline(always)]
-    pub(crate) fn refuse_drop<T>() {
-        const {
-            assert!(
-                !needs_drop::<T>(),
-                "this type needs dropping, and an arena drops nothing: use alloc_box (an owning box), a scope with a drop \
-                 list, or wrap the value in ManuallyDrop to say that it shall never be dropped"
-            )
-        }
-    }
+/// Refuses, at compile time, types whose drop would be forgotten. A constant of a type, asked for in the public call itself: the
+/// compiler's message then ends with the line that called it.
+pub(crate) struct Undropped<T>(PhantomData<T>);
+
+impl<T> Undropped<T> {
+    pub(crate) const OK: () = assert!(
+        !needs_drop::<T>(),
+        "this type needs dropping, and an arena drops nothing: use alloc_box (an owning box), a scope with a drop \
+         list, or wrap the value in ManuallyDrop to say that it shall never be dropped"
+    );
 }

@@ -59,10 +59,9 @@ macro_rules! implement {
                 new: Layout,
             ) -> Result<NonNull<[u8]>, $module::AllocError> {
                 // SAFETY: as in `deallocate`.
-                match unsafe { self.try_resize(block, old, new) } {
-                    Ok(block) => Ok(sized(block, new)),
-                    Err(_) => Err($module::AllocError),
-                }
+                unsafe { self.try_resize(block, old, new) }
+                    .map(|block| sized(block, new))
+                    .map_err(|_| $module::AllocError)
             }
 
             #[inline(always)]
@@ -73,14 +72,11 @@ macro_rules! implement {
                 old: Layout,
                 new: Layout,
             ) -> Result<NonNull<[u8]>, $module::AllocError> {
-                // SAFETY: as in `deallocate`.
-                match unsafe { self.try_resize(block, old, new) } {
-                    Ok(block) => {
-                        // SAFETY: old ≤ new, as the trait asks of the caller; behind the old bytes the block is ours to write.
-                        unsafe { block.add(old.size()).write_bytes(0, new.size() - old.size()) };
-                        Ok(sized(block, new))
-                    }
-                    Err(_) => Err($module::AllocError),
+                // SAFETY: the caller's conditions are the same; old ≤ new among them, and behind the old bytes the block is ours.
+                unsafe {
+                    let block = self.grow(block, old, new)?;
+                    block.cast::<u8>().add(old.size()).write_bytes(0, new.size() - old.size());
+                    Ok(block)
                 }
             }
 
@@ -92,11 +88,8 @@ macro_rules! implement {
                 old: Layout,
                 new: Layout,
             ) -> Result<NonNull<[u8]>, $module::AllocError> {
-                // SAFETY: as in `deallocate`.
-                match unsafe { self.try_resize(block, old, new) } {
-                    Ok(block) => Ok(sized(block, new)),
-                    Err(_) => Err($module::AllocError),
-                }
+                // SAFETY: the caller's conditions are the same: resizing asks for no order of the sizes.
+                unsafe { self.grow(block, old, new) }
             }
         }
     };

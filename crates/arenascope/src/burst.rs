@@ -13,6 +13,7 @@
 //! allocation is reported, for there is no lease.
 #![allow(unsafe_code)] // Writes values into the blocks it hands out.
 
+use crate::alloc::Undropped;
 use crate::{Arena, Error, geometry, short_copy};
 use core::alloc::Layout;
 use core::marker::PhantomData;
@@ -168,7 +169,7 @@ impl<'blocks> Burst<'_, 'blocks> {
     #[inline(always)]
     #[track_caller]
     pub fn try_alloc<T>(&mut self, value: T) -> Result<&'blocks mut T, Error> {
-        Arena::refuse_drop::<T>();
+        let () = Undropped::<T>::OK;
         let block = self.try_block(Layout::new::<T>(), true)?.cast::<T>();
         // SAFETY: I3 — the lease is ours alone, and this part of it was not handed out before; of T's size and alignment; it
         // lives as long as the arena's borrow for blocks.
@@ -196,7 +197,7 @@ impl<'blocks> Burst<'_, 'blocks> {
     #[inline(always)]
     #[track_caller]
     pub fn try_alloc_with<T>(&mut self, make: impl FnOnce() -> T) -> Result<&'blocks mut T, Error> {
-        Arena::refuse_drop::<T>();
+        let () = Undropped::<T>::OK;
         let block = self.try_block(Layout::new::<T>(), true)?.cast::<T>();
         // SAFETY: as in `try_alloc`.
         unsafe {

@@ -3,6 +3,7 @@
 #![allow(clippy::mut_from_ref)] // Each call returns a block of its own: I3.
 
 use crate::Arena;
+use crate::alloc::Undropped;
 use core::alloc::Layout;
 
 impl Arena {
@@ -25,7 +26,7 @@ impl Arena {
     #[inline]
     #[track_caller]
     pub fn alloc_try_with<T, E>(&self, make: impl FnOnce() -> Result<T, E>) -> Result<&mut T, E> {
-        Self::refuse_drop::<T>();
+        let () = Undropped::<T>::OK;
         let before = self.cursor.get();
         let block = self.block(Layout::new::<T>()).cast::<T>();
         match make() {

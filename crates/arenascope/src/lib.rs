@@ -60,7 +60,7 @@
 //! living `&mut` blocks may be writing, and bytes that were never written; `observe_all` reads the headers of other threads' arenas.
 //!
 //! # Machines
-//! Linux on x86-64: everything is tested. i686: it compiles, and the conformance suite ran there. aarch64: it compiles, and the
+//! Linux on x86-64: everything is tested. i686: the suites for conformance, collections and old bugs pass. aarch64: it compiles, and the
 //! two loads of the allocation path were read in its assembly; it never ran.
 //!
 //! # Features

@@ -26,6 +26,6 @@ pub enum OnReset {
     Keep,
     /// Keeps the first so many bytes and gives the pages behind them back.
     KeepUpTo(usize),
-    /// Gives all whole pages back.
+    /// Gives all whole pages back. An arena that is carved from a row of small ones keeps its memory: its pages are not its own.
     Release,
 }

@@ -7,6 +7,7 @@
 #![allow(unsafe_code)] // Writes items into the blocks it takes.
 #![allow(clippy::mut_from_ref)] // Each call returns a block of its own: I3.
 
+use crate::alloc::Undropped;
 use crate::geometry::GRAIN;
 use crate::growing::Growing;
 use crate::{Arena, Error, short_copy};
@@ -80,7 +81,7 @@ impl Arena {
     #[inline]
     #[track_caller]
     pub fn try_alloc_slice_clone<T: Clone>(&self, items: &[T]) -> Result<&mut [T], Error> {
-        Self::refuse_drop::<T>();
+        let () = Undropped::<T>::OK;
         let block = self.try_items::<T>(items.len())?;
         for (i, item) in items.iter().enumerate() {
             // SAFETY: I3 — inside the block, which is ours alone.
@@ -117,7 +118,7 @@ impl Arena {
         count: usize,
         mut make: impl FnMut(usize) -> T,
     ) -> Result<&mut [T], Error> {
-        Self::refuse_drop::<T>();
+        let () = Undropped::<T>::OK;
         let block = self.try_items::<T>(count)?;
         for i in 0..count {
             // SAFETY: I3 — inside the block, which is ours alone.
@@ -216,7 +217,7 @@ impl Arena {
         I: IntoIterator<Item = T>,
         I::IntoIter: ExactSizeIterator,
     {
-        Self::refuse_drop::<T>();
+        let () = Undropped::<T>::OK;
         let items = items.into_iter();
         let count = items.len();
         let block = self.try_items::<T>(count)?;
@@ -257,7 +258,7 @@ impl Arena {
     #[inline]
     #[track_caller]
     pub fn try_alloc_iter<T>(&self, items: impl IntoIterator<Item = T>) -> Result<&mut [T], Error> {
-        Self::refuse_drop::<T>();
+        let () = Undropped::<T>::OK;
         let items = items.into_iter();
         let mut block = Growing::try_new(self, items.size_hint().0)?;
         for item in items {

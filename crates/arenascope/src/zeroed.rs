@@ -5,6 +5,7 @@
 #![allow(unsafe_code)] // Writes zeroes; bytes of zero become values.
 #![allow(clippy::mut_from_ref)] // Each call returns a block of its own: I3.
 
+use crate::alloc::Undropped;
 use crate::header::flags;
 use crate::{Arena, Error};
 use core::alloc::Layout;
@@ -102,7 +103,7 @@ impl Arena {
     #[inline]
     #[track_caller]
     pub fn try_alloc_zeroed<T: Zeroable>(&self) -> Result<&mut T, Error> {
-        Self::refuse_drop::<T>();
+        let () = Undropped::<T>::OK;
         let block = self.try_alloc_zeroed_layout(Layout::new::<T>())?.cast::<T>();
         // SAFETY: I3 — the block is ours alone, of T's size and alignment; zero, a T by Zeroable.
         Ok(unsafe { &mut *block.as_ptr() })
@@ -132,7 +133,7 @@ impl Arena {
     #[inline]
     #[track_caller]
     pub fn try_alloc_zeroed_slice<T: Zeroable>(&self, count: usize) -> Result<&mut [T], Error> {
-        Self::refuse_drop::<T>();
+        let () = Undropped::<T>::OK;
         let layout = Layout::array::<T>(count).map_err(|_| Error::TooLarge)?;
         let block = self.try_alloc_zeroed_layout(layout)?.cast::<T>();
         // SAFETY: as in `try_alloc_zeroed`, for so many items.

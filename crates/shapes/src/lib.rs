@@ -26,6 +26,9 @@ mod words;
 use arenascope_event::RoleDecl;
 use core::fmt;
 
+/// How a function without a call left is told of, wherever that is found out; who must know it looks for these words.
+pub const INLINED_EVERYWHERE: &str = "is inlined everywhere";
+
 /// What was found.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Candidates {

@@ -21,6 +21,7 @@ use arenascope_event::{EventKind, RoleDecl};
 use arenascope_report::gather::Selection;
 use arenascope_report::style::Style;
 use arenascope_report::view::{ChildFate, ExecutedView, RunView};
+use arenascope_shapes::INLINED_EVERYWHERE;
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::Write;
@@ -493,8 +494,7 @@ fn nothing_watched(seen: &[Seen], job: &Job, notes: &[String], remarks: &[String
         _ => None,
     });
     let not_watched: Vec<String> = not_watched.collect();
-    let unseen_for_inlining =
-        not_watched.iter().chain(notes).any(|sentence| sentence.contains("is inlined everywhere"));
+    let unseen_for_inlining = not_watched.iter().chain(notes).any(|sentence| sentence.contains(INLINED_EVERYWHERE));
     let stripped = job.program.image.as_ref().filter(|image| image.is_stripped() && !image.has_debug_info());
     let notes = match stripped {
         // What the search for shapes misses went with the symbols.

@@ -13,6 +13,7 @@ use crate::run::{near, neighbours, sources};
 use arenascope_code::detour::{self, MAX_RELOCATED, Target};
 use arenascope_event::{Address, HookFact, HookStatus, Role, RoleDecl};
 use arenascope_plan::{Hook, HookKind, LibcFunction, Patch, Shape, Source, Sources};
+use arenascope_shapes::INLINED_EVERYWHERE;
 use arenascope_symbols::{CloneKind, Image, Match};
 use std::rc::Rc;
 
@@ -175,14 +176,14 @@ fn without_a_body(request: &Request<'_>, decl: &RoleDecl, library: Option<&str>,
         .map(|(module, image)| (module, image.inlined_copies(name)))
         .max_by_key(|(_, copies)| *copies)?;
     let why = match copies {
-        0 => "has no code in the program: nobody calls it, or the compiler worked its calls out",
-        _ => "is inlined everywhere, so there is no function to watch: compile with -O0, -Og or -fno-inline",
+        0 => "has no code in the program: nobody calls it, or the compiler worked its calls out".to_owned(),
+        _ => format!("{INLINED_EVERYWHERE}, so there is no function to watch: compile with -O0, -Og or -fno-inline"),
     };
     Some(HookFact {
         decl: decl.clone(),
         module: module.path.clone(),
         address: Address::NULL,
-        status: HookStatus::NotWatched(why.into()),
+        status: HookStatus::NotWatched(why),
     })
 }
 

@@ -6,7 +6,7 @@ use super::{Candidate, MAX_LISTED, Search, is_library};
 use crate::allocs::Outlet;
 use crate::family::Decision;
 use crate::survey::{self, Callable, Kind, Returned};
-use crate::{Candidates, Reading, Scored, Unwatched, words};
+use crate::{Candidates, INLINED_EVERYWHERE, Reading, Scored, Unwatched, words};
 use arenascope_event::{Argument, Result_, Role, RoleDecl};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -207,7 +207,7 @@ impl Search<'_, '_, '_> {
             let role = roles.into_iter().find(|role| words::sounds_like(*role, &short)).unwrap_or(Role::Alloc);
             let decl = RoleDecl { role, function: name.clone(), arguments: Vec::new(), result: Result_::Ignored };
             let word = if count == 1 { "copy" } else { "copies" };
-            let why = format!("is inlined everywhere ({count} {word}): compile with -O0, -Og or -fno-inline to see it");
+            let why = format!("{INLINED_EVERYWHERE} ({count} {word}): compile with -O0, -Og or -fno-inline to see it");
             self.unwatched.push(Unwatched { decl, why });
             self.notes.push(inlined_everywhere(&name, count));
         }
@@ -328,5 +328,5 @@ fn unproved(function: &Callable, arena: usize, decision: &Decision) -> Option<Un
 
 fn inlined_everywhere(name: &str, copies: usize) -> String {
     let word = if copies == 1 { "copy" } else { "copies" };
-    format!("{name} is inlined everywhere ({copies} {word}) and cannot be watched: compile with -fno-inline or -O0/-Og")
+    format!("{name} {INLINED_EVERYWHERE} ({copies} {word}) and cannot be watched: compile with -fno-inline or -O0/-Og")
 }
