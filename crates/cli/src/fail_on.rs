@@ -54,6 +54,7 @@ mod tests {
             threads: vec![],
             sites: vec![],
             because: String::new(),
+            evidence: Vec::new(),
             disproof: String::new(),
             next: String::new(),
             count: 1,

@@ -4,6 +4,7 @@
 
 use crate::{Address, ArenaKey, BlobId, EventNumber, SiteId, ThreadNumber};
 use alloc::string::String;
+use alloc::vec::Vec;
 
 /// One event in the merged order of a trace.
 #[derive(Clone, PartialEq, Debug)]
@@ -40,17 +41,29 @@ pub enum CaptureReason {
     Exit = 4,
     /// A fatal signal had arrived.
     Signal = 5,
+    /// A mark of the user's was set.
+    UserMark = 6,
+    /// A block had just been handed out over bytes that an earlier owner may have left.
+    Alloc = 7,
+    /// Just after the block was resized to another place: what still lies at the old one.
+    Resize = 8,
+    /// Just before a single block was freed.
+    Free = 9,
 }
 
 impl CaptureReason {
     /// All reasons, in code order.
-    pub const ALL: [CaptureReason; 6] = [
+    pub const ALL: [CaptureReason; 10] = [
         CaptureReason::Reset,
         CaptureReason::Rewind,
         CaptureReason::Destroy,
         CaptureReason::Unmap,
         CaptureReason::Exit,
         CaptureReason::Signal,
+        CaptureReason::UserMark,
+        CaptureReason::Alloc,
+        CaptureReason::Resize,
+        CaptureReason::Free,
     ];
 
     /// A plain word for texts and JSON.
@@ -62,6 +75,36 @@ impl CaptureReason {
             CaptureReason::Unmap => "unmap",
             CaptureReason::Exit => "exit",
             CaptureReason::Signal => "signal",
+            CaptureReason::UserMark => "user-mark",
+            CaptureReason::Alloc => "alloc",
+            CaptureReason::Resize => "resize",
+            CaptureReason::Free => "free",
+        }
+    }
+}
+
+/// Where bytes lie that nobody may touch, seen from the block they belong to.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+#[repr(u8)]
+pub enum Zone {
+    /// The redzone before the block.
+    Before = 0,
+    /// The redzone behind the block.
+    After = 1,
+    /// The block itself, after it was given back.
+    Dead = 2,
+}
+
+impl Zone {
+    /// All zones, in code order.
+    pub const ALL: [Zone; 3] = [Zone::Before, Zone::After, Zone::Dead];
+
+    /// A plain word for texts and JSON.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Zone::Before => "before",
+            Zone::After => "after",
+            Zone::Dead => "dead",
         }
     }
 }
@@ -268,6 +311,61 @@ pub enum EventKind {
         /// Index into `ProcessFacts::modules`.
         module: u32,
     },
+    /// The program or its user named this moment.
+    UserMark {
+        /// The name given.
+        name: String,
+    },
+    /// Bytes that held a known value held another one when they were looked at (check mode). Belongs to the event that
+    /// follows on this thread: it was that call, or the end of the process, that had them looked at.
+    Damage {
+        /// The arena.
+        arena: ArenaKey,
+        /// The block that the bytes belong to.
+        block: Address,
+        /// Its bytes, as asked for.
+        size: u64,
+        /// Where the bytes lie, seen from the block.
+        zone: Zone,
+        /// The first byte that differs.
+        address: Address,
+        /// What every byte from there to the zone's end held when it was last known to be right.
+        expected: u8,
+        /// What was found from `address` on, up to the last byte that differs, at most 64.
+        found: Vec<u8>,
+    },
+    /// Between entry and return of the call that the next own event of this thread in `arena` tells, other threads
+    /// recorded events there: those from order `since` on.
+    Overlapped {
+        /// The arena.
+        arena: ArenaKey,
+        /// The arena's next order when the call was entered.
+        since: u64,
+    },
+    /// The bytes of an arena object were not as the last recorded event of the arena had left them. Belongs to the event
+    /// that follows on this thread.
+    ObjectChanged {
+        /// The arena.
+        arena: ArenaKey,
+        /// Where the bytes lie: the start of the object.
+        address: Address,
+        /// As the last event left them.
+        before: Vec<u8>,
+        /// As they are now; as many.
+        after: Vec<u8>,
+    },
+    /// A range that the C library's allocator carves blocks from, as its own records have it now.
+    HeapSegment {
+        /// The C library's arena.
+        arena: ArenaKey,
+        /// First byte.
+        start: Address,
+        /// Bytes.
+        len: u64,
+        /// First byte of the part never handed out, or given back at its end (glibc's top chunk); null when it lies in
+        /// another segment.
+        top: Address,
+    },
 }
 
 impl EventKind {
@@ -312,6 +410,11 @@ impl EventKind {
             EventKind::Exit { .. } => "exit",
             EventKind::Fault { .. } => "fault",
             EventKind::ModuleLoaded { .. } => "module",
+            EventKind::UserMark { .. } => "user-mark",
+            EventKind::Damage { .. } => "damage",
+            EventKind::Overlapped { .. } => "overlapped",
+            EventKind::ObjectChanged { .. } => "object-changed",
+            EventKind::HeapSegment { .. } => "heap-segment",
         }
     }
 }

@@ -41,6 +41,48 @@ pub struct HookFact {
     pub address: Address,
     /// What became of it.
     pub status: HookStatus,
+    /// Whether it keeps threads apart by itself.
+    pub synchronises: Synchronises,
+}
+
+/// Whether a function keeps threads apart by itself, as decoded from its code.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
+#[repr(u8)]
+pub enum Synchronises {
+    /// Not decoded, or not all that it calls could be.
+    #[default]
+    Unknown = 0,
+    /// It reaches no locked instruction, no system call, and no function of another module.
+    No = 1,
+    /// It has a locked instruction, or calls a function that may lock.
+    Perhaps = 2,
+}
+
+/// How a program is run.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
+#[repr(u8)]
+pub enum Mode {
+    /// Events are recorded; the program does what it would do alone.
+    #[default]
+    Record = 0,
+    /// Besides, redzones and dead blocks are filled and looked at.
+    Check = 1,
+    /// Under Valgrind's memcheck, which is told about every block.
+    Precise = 2,
+}
+
+impl Mode {
+    /// All modes, in code order.
+    pub const ALL: [Mode; 3] = [Mode::Record, Mode::Check, Mode::Precise];
+
+    /// The word of the command line and of JSON.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Mode::Record => "record",
+            Mode::Check => "check",
+            Mode::Precise => "precise",
+        }
+    }
 }
 
 /// How the watched functions were chosen.
@@ -172,6 +214,12 @@ pub struct ProcessFacts {
     pub hooks: Vec<HookFact>,
     /// How those functions were chosen.
     pub watched: Watched,
+    /// How the program was run.
+    pub mode: Mode,
+    /// The malloc family was watched as arenas of the C library.
+    pub watches_malloc: bool,
+    /// What the mode could not do, a sentence each.
+    pub mode_limits: Vec<String>,
     /// Sites by `SiteId`.
     pub sites: Vec<SiteFacts>,
     /// What was lost.

@@ -12,7 +12,10 @@ mod facts;
 mod ids;
 mod role;
 
-pub use event::{CaptureReason, Event, EventKind, MarkValue, Registers};
-pub use facts::{Fate, FateKind, Frame, HookFact, HookStatus, Lost, Module, NullUse, ProcessFacts, SiteFacts, Watched};
+pub use event::{CaptureReason, Event, EventKind, MarkValue, Registers, Zone};
+pub use facts::{
+    Fate, FateKind, Frame, HookFact, HookStatus, Lost, Mode, Module, NullUse, ProcessFacts, SiteFacts, Synchronises,
+    Watched,
+};
 pub use ids::{Address, ArenaKey, BlobId, EventNumber, SiteId, ThreadNumber};
 pub use role::{Argument, Result_, Role, RoleDecl};

@@ -5,8 +5,9 @@
 
 use alloc::string::String;
 use alloc::vec::Vec;
-use arenascope_event::{EventNumber, SiteId, ThreadNumber};
+use arenascope_event::{Address, EventNumber, SiteId, ThreadNumber};
 use arenascope_replay::ArenaId;
+use core::ops::Range;
 
 /// Bug or worth knowing.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -103,6 +104,22 @@ pub struct BlockRef {
     pub size: u64,
 }
 
+/// Bytes that prove a claim.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Evidence {
+    /// What they are, such as "behind block 3" or "block 3 when it was freed".
+    pub label: String,
+    /// Where they lay in the process.
+    pub address: Address,
+    /// The same, relative to the start of the block (negative before it), or of the arena's extent when no block is
+    /// concerned: for "+28" in texts, which is the same in every run.
+    pub offset: i64,
+    /// The bytes.
+    pub bytes: Vec<u8>,
+    /// Which of them are wrong: ascending, disjoint, indices into `bytes`.
+    pub damaged: Vec<Range<usize>>,
+}
+
 /// One finding or note.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Finding {
@@ -128,6 +145,8 @@ pub struct Finding {
     pub calls: Vec<SiteId>,
     /// The evidence.
     pub because: String,
+    /// The bytes that show it; empty when bytes are no part of the proof.
+    pub evidence: Vec<Evidence>,
     /// What would disprove the claim.
     pub disproof: String,
     /// What to do.

@@ -20,7 +20,7 @@ mod usage;
 mod watch;
 mod wording;
 
-pub use finding::{ArenaRef, BlockRef, Certainty, Class, Finding, SiteRole};
+pub use finding::{ArenaRef, BlockRef, Certainty, Class, Evidence, Finding, SiteRole};
 pub use never_stored::{NeverStored, never_kept};
 pub use never_unmapped::NeverUnmapped;
 pub use null_used::NullUsed;

@@ -352,6 +352,7 @@ fn accuse(state: &State, facts: &ProcessFacts, site: SiteId, calls: &[SiteId], t
         sites: Vec::from([(SiteRole::Allocated, site)]),
         calls: calls.to_vec(),
         because,
+        evidence: Vec::new(),
         disproof: "an instruction after the call that reads the result before it is overwritten, on any path; or another \
                    pointer that reaches the block: an array that grows by consecutive calls, an allocator that keeps the \
                    address in its own struct; or a use that left nothing but zeros"

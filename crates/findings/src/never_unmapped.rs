@@ -158,6 +158,7 @@ fn note(state: &State, facts: &ProcessFacts, group: &Group) -> Option<Finding> {
         sites: arena.born_site.map(|site| (role, site)).into_iter().collect(),
         calls: Vec::new(),
         because: format!("the memory still stood when the process exited, and no destroy was seen{doubt}"),
+        evidence: Vec::new(),
         disproof: "an munmap or free of this memory that was not recorded, such as a raw system call".to_owned(),
         next: "destroy the arena when its work is done; or leave it: the kernel takes the memory back at exit"
             .to_owned(),

@@ -87,6 +87,7 @@ fn accuse(state: &State, facts: &ProcessFacts) -> Option<Finding> {
         sites,
         calls: Vec::new(),
         because: format!("NULL was returned at #{}; {evidence}", refusal.moment.0),
+        evidence: Vec::new(),
         disproof: "another null pointer in the faulting code, one that does not come from this call".to_owned(),
         next: "test the result before using it, or give the arena more room".to_owned(),
         count: 1,

@@ -203,7 +203,14 @@ impl Replay {
                 Effect::nothing()
             }
             EventKind::Capture { arena, .. } => Effect { arena: self.state.living_of(arena), ..Effect::nothing() },
-            EventKind::Fork { .. } | EventKind::Vfork | EventKind::ModuleLoaded { .. } => Effect::nothing(),
+            EventKind::Fork { .. }
+            | EventKind::Vfork
+            | EventKind::ModuleLoaded { .. }
+            | EventKind::UserMark { .. }
+            | EventKind::Damage { .. }
+            | EventKind::Overlapped { .. }
+            | EventKind::ObjectChanged { .. }
+            | EventKind::HeapSegment { .. } => Effect::nothing(),
         }
     }
 

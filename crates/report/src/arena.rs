@@ -273,6 +273,10 @@ pub fn before(reason: CaptureReason) -> &'static str {
         CaptureReason::Destroy => "before it was destroyed",
         CaptureReason::Unmap => "before its memory went",
         CaptureReason::Exit => "before the process exited",
+        CaptureReason::UserMark => "when a mark was set",
+        CaptureReason::Alloc => "when the block was handed out",
+        CaptureReason::Resize => "after the block was moved",
+        CaptureReason::Free => "before the block was freed",
         CaptureReason::Signal => "when a fatal signal came",
     }
 }

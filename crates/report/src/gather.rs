@@ -320,6 +320,7 @@ pub fn finding_view(finding: &Finding, facts: &ProcessFacts) -> FindingView {
             .map(|(role, site)| (role.word(), Arc::new(site_view(facts, Some(*site)).unwrap_or_default())))
             .collect(),
         because: finding.because.clone(),
+        evidence: finding.evidence.clone(),
         disproof: finding.disproof.clone(),
         next: finding.next.clone(),
         count: finding.count,

@@ -200,6 +200,26 @@ impl<'a> JsonLog<'a> {
                 address(out, "pc", *pc);
                 flag(out, "synchronous", *synchronous);
             }
+            EventKind::UserMark { name } => text(out, "name", name),
+            EventKind::Damage { block, size, zone, address: at, expected, found, .. } => {
+                address(out, "block", *block);
+                number(out, "size", *size);
+                text(out, "zone", zone.word());
+                address(out, "address", *at);
+                number(out, "expected", u64::from(*expected));
+                hex(out, "found", found);
+            }
+            EventKind::Overlapped { since, .. } => number(out, "since", *since),
+            EventKind::ObjectChanged { address: at, before, after, .. } => {
+                address(out, "object", *at);
+                hex(out, "before", before);
+                hex(out, "after", after);
+            }
+            EventKind::HeapSegment { start, len, top, .. } => {
+                address(out, "address", *start);
+                number(out, "len", *len);
+                address(out, "top", *top);
+            }
             EventKind::ModuleLoaded { module } => {
                 let path = usize::try_from(*module).ok().and_then(|index| self.facts.modules.get(index));
                 number(out, "module", u64::from(*module));
@@ -209,4 +229,12 @@ impl<'a> JsonLog<'a> {
             }
         }
     }
+}
+
+fn hex(out: &mut String, name: &str, bytes: &[u8]) {
+    let _ = write!(out, ",\"{name}\":\"");
+    for byte in bytes {
+        let _ = write!(out, "{byte:02x}");
+    }
+    out.push('"');
 }

@@ -11,7 +11,7 @@ use crate::place::FileNames;
 use crate::style::Style;
 use crate::view::Site;
 use crate::{arena, escape, quantity, screen};
-use arenascope_event::{Event, EventKind, HookFact, HookStatus, ProcessFacts, Role, SiteFacts, SiteId};
+use arenascope_event::{Event, EventKind, HookFact, HookStatus, ProcessFacts, Role, SiteFacts, SiteId, Zone};
 use arenascope_replay::{Arena, ArenaId, Effect, State, What};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -125,6 +125,7 @@ impl<'a> Narrator<'a> {
             | EventKind::ThreadStart { .. }
             | EventKind::ThreadExit
             | EventKind::ArenaSeen { .. }
+            | EventKind::HeapSegment { .. }
             | EventKind::Exit { .. } => true,
             _ => false,
         };
@@ -166,6 +167,7 @@ impl<'a> Narrator<'a> {
             EventKind::Reset { .. } => ("🧹", "reset"),
             EventKind::Rewind { .. } => ("🧹", "rewound"),
             EventKind::Fault { .. } => ("❌", "fault"),
+            EventKind::Damage { .. } => ("🤡", "damage"),
             EventKind::Unmap { .. } | EventKind::HeapFree { .. } if !effect.ended.is_empty() => ("🧹", "unmapped"),
             kind => ("· ", kind.word()),
         }
@@ -297,6 +299,28 @@ impl<'a> Narrator<'a> {
             EventKind::Fault { signal, address, synchronous, .. } => {
                 let name = screen::signal_name(*signal);
                 if *synchronous { write!(out, "{name} at address {address}") } else { write!(out, "{name} was sent") }
+            }
+            EventKind::UserMark { name } => write!(out, "mark {}", escape::text(name, self.style.plain)),
+            EventKind::Damage { block, size, zone, address, found, .. } => {
+                let changed = quantity::counted(found.len() as u64, "byte");
+                let place = match zone {
+                    Zone::Before => format!("{} before", block.0.saturating_sub(address.0)),
+                    Zone::After => format!("{} past the end of", address.0.saturating_sub(block.plus(*size).0)),
+                    Zone::Dead => format!("{} into dead", address.0.saturating_sub(block.0)),
+                };
+                write!(out, "{changed} changed at {address}, {place} the block of {size} at {block}")
+            }
+            EventKind::Overlapped { arena, since } => {
+                let whose = state.arena_of_key(*arena).map(|arena| format!(" of {}", self.title(arena.id, state)));
+                let whose = whose.unwrap_or_default();
+                write!(out, "the next call came between others{whose}: entered after its event {since}")
+            }
+            EventKind::ObjectChanged { address, before, after, .. } => {
+                let first = before.iter().zip(after).position(|(before, after)| before != after).unwrap_or(0);
+                write!(out, "the arena object at {address} was changed by hand, first at its byte {first}")
+            }
+            EventKind::HeapSegment { start, len, .. } => {
+                write!(out, "a heap of {} at {start}", quantity::bytes(*len))
             }
             EventKind::ModuleLoaded { module } => {
                 let path = usize::try_from(*module).ok().and_then(|index| self.facts.modules.get(index));

@@ -272,6 +272,8 @@ pub struct FindingView {
     pub because: String,
     /// What would disprove it; may be empty.
     pub disproof: String,
+    /// The bytes that show it.
+    pub evidence: Vec<arenascope_findings::Evidence>,
     /// What to do next; may be empty.
     pub next: String,
     /// How many times this happened at these sites.

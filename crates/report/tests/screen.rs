@@ -94,6 +94,7 @@ fn seed_09b() -> RunView {
             site("main", 71, "arena_alloc(&arena, BLOCK_SIZE); // not assigned to any variable"),
         )],
         because: "after the call main calls puts, and the result is overwritten before anything reads it".into(),
+        evidence: Vec::new(),
         disproof: "an instruction that reads rax between the call and its next write".into(),
         next: "keep the pointer, or drop the call".into(),
         count: 1,

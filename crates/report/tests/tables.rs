@@ -24,6 +24,7 @@ fn decl(role: Role, function: &str, arguments: &[Argument], result: Result_) -> 
         module: "/tmp/09b".into(),
         address: Address(0x40_1000),
         status: HookStatus::Watched,
+        synchronises: Default::default(),
     }
 }
 

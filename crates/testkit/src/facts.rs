@@ -56,6 +56,7 @@ impl Facts {
             module: String::new(),
             address: Address(0x40_0000),
             status: HookStatus::Watched,
+            synchronises: Default::default(),
         });
         self
     }

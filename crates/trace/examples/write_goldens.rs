@@ -188,6 +188,7 @@ fn sealed() -> File {
         module: "/usr/bin/program".into(),
         address: Address(0x5555_5555_5200),
         status: HookStatus::Partly("1 inlined copy is not seen".into()),
+        synchronises: Default::default(),
     });
     facts.sites[1].frames = vec![
         Frame {

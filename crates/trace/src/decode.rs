@@ -4,10 +4,11 @@
 //! know are skipped by their length. Knows nothing of files, checksums, clocks or other segments.
 
 use crate::predict::{Model, rounded};
-use crate::record::{INLINE_GRANULE, MAX_FRAMES, NO_SITE, tag};
+use crate::record::{INLINE_GRANULE, MAX_FOUND_BYTES, MAX_FRAMES, NO_SITE, tag};
 use crate::varint::{Cursor, unzigzag};
 use alloc::string::String;
-use arenascope_event::{Address, ArenaKey, BlobId, CaptureReason, EventKind, MarkValue, SiteId, ThreadNumber};
+use alloc::vec::Vec;
+use arenascope_event::{Address, ArenaKey, BlobId, CaptureReason, EventKind, MarkValue, SiteId, ThreadNumber, Zone};
 
 /// An event that has no number yet; time in units of 16 ticks.
 #[derive(Clone, Debug)]
@@ -278,6 +279,29 @@ fn fields(model: &mut Model, kind: u8, slot: u32, start: usize, bytes: &mut Curs
             EventKind::Fault { signal, address, pc, synchronous, registers }
         }
         tag::MODULE => EventKind::ModuleLoaded { module: module(bytes)?.number },
+        tag::USER_MARK => EventKind::UserMark { name: text(bytes.counted_bytes()?) },
+        tag::DAMAGE => EventKind::Damage {
+            arena: ArenaKey(bytes.number32()?),
+            block: Address(bytes.number()?),
+            size: bytes.number()?,
+            zone: Zone::ALL.get(usize::from(bytes.byte()?)).copied()?,
+            address: Address(bytes.number()?),
+            expected: bytes.byte()?,
+            found: found(bytes)?,
+        },
+        tag::OVERLAPPED => EventKind::Overlapped { arena: ArenaKey(bytes.number32()?), since: bytes.number()? },
+        tag::OBJECT_CHANGED => EventKind::ObjectChanged {
+            arena: ArenaKey(bytes.number32()?),
+            address: Address(bytes.number()?),
+            before: found(bytes)?,
+            after: found(bytes)?,
+        },
+        tag::HEAP_SEGMENT => EventKind::HeapSegment {
+            arena: ArenaKey(bytes.number32()?),
+            start: Address(bytes.number()?),
+            len: bytes.number()?,
+            top: Address(bytes.number()?),
+        },
         _ => return Some(None),
     };
     Some(Some(kind))
@@ -379,6 +403,12 @@ pub(crate) fn blob_place(blob: BlobId) -> BlobPlace {
 /// The unit that a record beginning at `start` lies in.
 pub(crate) fn unit_of(start: usize) -> usize {
     start / INLINE_GRANULE
+}
+
+/// Bytes that an observation found.
+fn found(bytes: &mut Cursor<'_>) -> Option<Vec<u8>> {
+    let found = bytes.counted_bytes()?;
+    (found.len() <= MAX_FOUND_BYTES).then(|| found.to_vec())
 }
 
 /// Text from the target: bytes that are no UTF-8 are replaced.

@@ -6,7 +6,8 @@
 use crate::layout::SEGMENT_PAYLOAD;
 use crate::predict::{Model, rounded};
 use crate::record::{
-    INLINE_GRANULE, MAX_BUILD_ID_BYTES, MAX_FRAMES, MAX_RECORD_BYTES, MAX_STRING_BYTES, NO_SITE, Record, tag,
+    INLINE_GRANULE, MAX_BUILD_ID_BYTES, MAX_FOUND_BYTES, MAX_FRAMES, MAX_RECORD_BYTES, MAX_STRING_BYTES, NO_SITE,
+    Record, tag,
 };
 use crate::varint::{put, zigzag};
 
@@ -183,6 +184,11 @@ fn kind_of(record: &Record<'_>) -> (u8, bool) {
         Record::Exec { .. } => (tag::EXEC, true),
         Record::Exit { .. } => (tag::EXIT, false),
         Record::Fault { .. } => (tag::FAULT, true),
+        Record::UserMark { .. } => (tag::USER_MARK, true),
+        Record::Damage { .. } => (tag::DAMAGE, true),
+        Record::Overlapped { .. } => (tag::OVERLAPPED, false),
+        Record::ObjectChanged { .. } => (tag::OBJECT_CHANGED, true),
+        Record::HeapSegment { .. } => (tag::HEAP_SEGMENT, false),
     }
 }
 
@@ -289,6 +295,32 @@ fn fields(model: &mut Model, record: &Record<'_>, out: &mut Out<'_>) {
             for &register in registers {
                 out.number(register);
             }
+        }
+        Record::UserMark { name } => out.counted(name, MAX_STRING_BYTES),
+        Record::Damage { arena, block, size, zone, address, expected, found } => {
+            out.number(u64::from(arena));
+            out.number(block);
+            out.number(size);
+            out.byte(zone as u8);
+            out.number(address);
+            out.byte(expected);
+            out.counted(found, MAX_FOUND_BYTES);
+        }
+        Record::Overlapped { arena, since } => {
+            out.number(u64::from(arena));
+            out.number(since);
+        }
+        Record::ObjectChanged { arena, address, before, after } => {
+            out.number(u64::from(arena));
+            out.number(address);
+            out.counted(before, MAX_FOUND_BYTES);
+            out.counted(after, MAX_FOUND_BYTES);
+        }
+        Record::HeapSegment { arena, start, len, top } => {
+            out.number(u64::from(arena));
+            out.number(start);
+            out.number(len);
+            out.number(top);
         }
     }
 }

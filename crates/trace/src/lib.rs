@@ -32,6 +32,8 @@ pub use damage::{Damage, DamageKind, OpenError};
 pub use encode::SegmentEncoder;
 pub use follow::Follower;
 pub use read::{Events, Trace};
-pub use record::{MAX_BUILD_ID_BYTES, MAX_FRAMES, MAX_RECORD_BYTES, MAX_STRING_BYTES, NO_SITE, Record};
+pub use record::{
+    MAX_BUILD_ID_BYTES, MAX_FOUND_BYTES, MAX_FRAMES, MAX_RECORD_BYTES, MAX_STRING_BYTES, NO_SITE, Record,
+};
 pub use seal::{Seal, seal};
 pub use tail::tail;

@@ -4,7 +4,7 @@
 //! and decode.rs, which mirror each other.
 
 use crate::varint::MAX_VARINT;
-use arenascope_event::CaptureReason;
+use arenascope_event::{CaptureReason, Zone};
 
 /// Room that an alloc record, and every record without strings, bytes, frames or registers, never exceeds.
 pub const MAX_RECORD_BYTES: usize = 64;
@@ -14,6 +14,9 @@ pub const MAX_STRING_BYTES: usize = 1024;
 
 /// Build ids are cut to this many bytes (SHA-1 has 20).
 pub const MAX_BUILD_ID_BYTES: usize = 64;
+
+/// Bytes of an observation beyond this many are cut.
+pub const MAX_FOUND_BYTES: usize = 64;
 
 /// Frames of a site beyond this many (the outermost) are cut.
 pub const MAX_FRAMES: usize = 64;
@@ -162,6 +165,36 @@ pub enum Record<'a> {
         synchronous: bool,
         registers: &'a [u64; 16],
     },
+    UserMark {
+        name: &'a [u8],
+    },
+    /// At most [`MAX_FOUND_BYTES`] of `found` are kept.
+    Damage {
+        arena: u32,
+        block: u64,
+        size: u64,
+        zone: Zone,
+        address: u64,
+        expected: u8,
+        found: &'a [u8],
+    },
+    Overlapped {
+        arena: u32,
+        since: u64,
+    },
+    /// At most [`MAX_FOUND_BYTES`] of each are kept.
+    ObjectChanged {
+        arena: u32,
+        address: u64,
+        before: &'a [u8],
+        after: &'a [u8],
+    },
+    HeapSegment {
+        arena: u32,
+        start: u64,
+        len: u64,
+        top: u64,
+    },
 }
 
 impl Record<'_> {
@@ -176,6 +209,9 @@ impl Record<'_> {
             Record::CaptureInline { bytes, .. } => bytes.len(),
             Record::Exec { path } => cut(path, MAX_STRING_BYTES),
             Record::Fault { .. } => 16 * MAX_VARINT,
+            Record::UserMark { name } => cut(name, MAX_STRING_BYTES),
+            Record::Damage { found, .. } => cut(found, MAX_FOUND_BYTES),
+            Record::ObjectChanged { before, after, .. } => cut(before, MAX_FOUND_BYTES) + cut(after, MAX_FOUND_BYTES),
             _ => 0,
         };
         MAX_RECORD_BYTES.saturating_add(extra)
@@ -232,4 +268,9 @@ pub(crate) mod tag {
     pub const EXIT: u8 = 36;
     pub const FAULT: u8 = 37;
     pub const MODULE: u8 = 38;
+    pub const USER_MARK: u8 = 39;
+    pub const DAMAGE: u8 = 40;
+    pub const OVERLAPPED: u8 = 41;
+    pub const OBJECT_CHANGED: u8 = 42;
+    pub const HEAP_SEGMENT: u8 = 43;
 }

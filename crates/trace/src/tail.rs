@@ -11,8 +11,8 @@ use alloc::collections::BTreeMap;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use arenascope_event::{
-    Address, Argument, Fate, FateKind, Frame, HookFact, HookStatus, Lost, Module, NullUse, ProcessFacts, Result_, Role,
-    RoleDecl, SiteFacts, Watched,
+    Address, Argument, Fate, FateKind, Frame, HookFact, HookStatus, Lost, Mode, Module, NullUse, ProcessFacts, Result_,
+    Role, RoleDecl, SiteFacts, Synchronises, Watched,
 };
 
 /// Bytes of the tail's own header.
@@ -28,6 +28,7 @@ const MODULES: u16 = 3;
 const HOOKS: u16 = 4;
 const SITES: u16 = 5;
 const LOST: u16 = 6;
+const MODE: u16 = 7;
 
 /// What a tail gave.
 #[derive(Clone, Debug, Default)]
@@ -56,6 +57,7 @@ pub fn tail(facts: &ProcessFacts, end: ClockPair) -> Vec<u8> {
         (HOOKS, hooks(facts)),
         (SITES, sites(facts)),
         (LOST, lost(facts)),
+        (MODE, mode(facts)),
     ];
     let mut body = Vec::new();
     for (tag, section) in sections {
@@ -121,6 +123,7 @@ pub(crate) fn read_tail(file: &[u8], walked: Option<u32>, damage: &mut Vec<Damag
             HOOKS => read_hooks(&mut tail, &mut bytes),
             SITES => read_sites(&mut tail, &mut bytes),
             LOST => read_lost(&mut tail, &mut bytes),
+            MODE => read_mode(&mut tail, &mut bytes),
             _ => Some(Sound::Whole),
         };
         tail.present |= read.is_some();
@@ -270,7 +273,9 @@ fn read_hooks(tail: &mut Tail, bytes: &mut Cursor<'_>) -> Option<Sound> {
             1 => HookStatus::Partly(why),
             _ => HookStatus::NotWatched(why),
         };
-        Some(HookFact { decl: RoleDecl { role, function, arguments, result }, module, address, status })
+        // The mode section, which comes later, may know better.
+        let synchronises = Synchronises::Unknown;
+        Some(HookFact { decl: RoleDecl { role, function, arguments, result }, module, address, status, synchronises })
     })?;
     tail.facts.watched = watched;
     Some(Sound::Whole)
@@ -421,6 +426,36 @@ fn read_lost(tail: &mut Tail, bytes: &mut Cursor<'_>) -> Option<Sound> {
         damaged: 0,
     };
     tail.has_lost = true;
+    Some(Sound::Whole)
+}
+
+/// How the program was run, and what of the hooks was decoded for it: a byte for each, in their order.
+fn mode(facts: &ProcessFacts) -> Writer {
+    let mut out = Writer::default();
+    out.byte(facts.mode as u8);
+    out.byte(u8::from(facts.watches_malloc));
+    out.list(&facts.mode_limits, |out, limit| out.text(limit));
+    out.list(&facts.hooks, |out, hook| out.byte(hook.synchronises as u8));
+    out
+}
+
+fn read_mode(tail: &mut Tail, bytes: &mut Cursor<'_>) -> Option<Sound> {
+    let mode = Mode::ALL.get(usize::from(bytes.byte()?)).copied()?;
+    let watches_malloc = bytes.byte()? != 0;
+    let limits = list(bytes, text)?;
+    let synchronises = list(bytes, |bytes| {
+        Some(match bytes.byte()? {
+            1 => Synchronises::No,
+            2 => Synchronises::Perhaps,
+            _ => Synchronises::Unknown,
+        })
+    })?;
+    tail.facts.mode = mode;
+    tail.facts.watches_malloc = watches_malloc;
+    tail.facts.mode_limits = limits;
+    for (hook, synchronises) in tail.facts.hooks.iter_mut().zip(synchronises) {
+        hook.synchronises = synchronises;
+    }
     Some(Sound::Whole)
 }
 

@@ -6,7 +6,7 @@
 use crate::mapped::Mapped;
 use crate::run::code_source::ModulesCode;
 use crate::run::finish;
-use arenascope_event::{Address, Event, HookFact, HookStatus, ProcessFacts, RoleDecl};
+use arenascope_event::{Address, Event, HookFact, HookStatus, ProcessFacts, RoleDecl, Synchronises};
 use arenascope_replay::Replay;
 use arenascope_report::narrate::Narrator;
 use arenascope_report::style::Style;
@@ -67,5 +67,11 @@ pub fn narrate(trace: &Path, decls: &[RoleDecl], style: Style, out: &mut dyn Wri
 }
 
 fn as_hook(decl: &RoleDecl) -> HookFact {
-    HookFact { decl: decl.clone(), module: String::new(), address: Address::NULL, status: HookStatus::Watched }
+    HookFact {
+        decl: decl.clone(),
+        module: String::new(),
+        address: Address::NULL,
+        status: HookStatus::Watched,
+        synchronises: Synchronises::default(),
+    }
 }

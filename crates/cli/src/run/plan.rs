@@ -153,6 +153,7 @@ fn role_wishes(request: &Request<'_>, facts: &mut Vec<HookFact>) -> Vec<Wish> {
                     module: module.path.clone(),
                     address: Address(if hooked { address } else { 0 }),
                     status,
+                    synchronises: Default::default(),
                 });
             }
         }
@@ -184,6 +185,7 @@ fn without_a_body(request: &Request<'_>, decl: &RoleDecl, library: Option<&str>,
         module: module.path.clone(),
         address: Address::NULL,
         status: HookStatus::NotWatched(why),
+        synchronises: Default::default(),
     })
 }
 

@@ -90,6 +90,7 @@ mod tests {
             module: "/none".into(),
             address: Address::NULL,
             status: status.clone(),
+            synchronises: Default::default(),
         };
         vec![Seen { hooks: hooks.iter().map(fact).collect(), ..Seen::default() }]
     }

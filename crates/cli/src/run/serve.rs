@@ -284,6 +284,7 @@ impl Server {
             module: program_path.to_owned(),
             address: arenascope_event::Address::NULL,
             status: HookStatus::NotWatched(why),
+            synchronises: Default::default(),
         }));
         let record = self.settings.watching.late || plan::sees_arenas(&outcome.facts);
         let mut seen = Seen {

@@ -2,8 +2,8 @@
 
 use crate::build::{File, START, Writer};
 use arenascope_event::{
-    Address, Argument, BlobId, CaptureReason, Fate, FateKind, Frame, HookFact, HookStatus, Lost, Module, NullUse,
-    ProcessFacts, Result_, Role, RoleDecl, SiteFacts, Watched,
+    Address, Argument, BlobId, CaptureReason, Fate, FateKind, Frame, HookFact, HookStatus, Lost, Mode, Module, NullUse,
+    ProcessFacts, Result_, Role, RoleDecl, SiteFacts, Synchronises, Watched,
 };
 use arenascope_trace::layout::{self, SEGMENT_PAYLOAD};
 use arenascope_trace::{DamageKind, MAX_FRAMES, Record, Trace};
@@ -48,12 +48,14 @@ fn hook() -> impl Strategy<Value = HookFact> {
         text().prop_map(HookStatus::Partly),
         text().prop_map(HookStatus::NotWatched)
     ];
-    (role, text(), arguments, result, text(), any::<u64>(), status).prop_map(
-        |(role, function, arguments, result, module, address, status)| HookFact {
+    let synchronises = prop::sample::select(vec![Synchronises::Unknown, Synchronises::No, Synchronises::Perhaps]);
+    (role, text(), arguments, result, text(), any::<u64>(), status, synchronises).prop_map(
+        |(role, function, arguments, result, module, address, status, synchronises)| HookFact {
             decl: RoleDecl { role, function, arguments, result },
             module,
             address: Address(address),
             status,
+            synchronises,
         },
     )
 }
@@ -76,8 +78,10 @@ fn facts() -> impl Strategy<Value = ProcessFacts> {
     let watched = prop::sample::select(vec![Watched::Nothing, Watched::Given, Watched::FoundByShape]);
     let null_use = prop::sample::select(vec![NullUse::Unknown, NullUse::Consistent, NullUse::Proven]);
     let lost = any::<[u64; 5]>();
-    (numbers, lists, text(), watched, null_use, text(), lost).prop_map(
-        |(numbers, lists, program, watched, null_use, null_use_because, lost)| {
+    let mode = (prop::sample::select(Mode::ALL.to_vec()), any::<bool>(), prop::collection::vec(text(), 0..3));
+    (numbers, lists, text(), watched, null_use, text(), lost, mode).prop_map(
+        |(numbers, lists, program, watched, null_use, null_use_because, lost, mode)| {
+            let (mode, watches_malloc, mode_limits) = mode;
             let (pid, parent_pid, fork_id, started_unix_ns, wait_status) = numbers;
             let (arguments, modules, hooks, sites) = lists;
             let [no_space, reentered, table_full, heap_skipped, capture_bytes] = lost;
@@ -93,6 +97,9 @@ fn facts() -> impl Strategy<Value = ProcessFacts> {
                 modules,
                 hooks,
                 watched,
+                mode,
+                watches_malloc,
+                mode_limits,
                 sites,
                 lost,
                 null_use,
@@ -249,6 +256,7 @@ fn one_damaged_section_of_the_tail_leaves_the_others() {
             module: String::new(),
             address: Address(1),
             status: HookStatus::Watched,
+            synchronises: Default::default(),
         }],
         arguments: vec!["haystack".into()],
         wait_status: Some(256),

@@ -45,6 +45,15 @@ fn line(trace: &Trace<'_>, event: &Event) -> String {
             format!(" {signal} at {address} pc {pc} synchronous {synchronous} {registers:x?}")
         }
         EventKind::ModuleLoaded { module } => format!(" {module}"),
+        EventKind::UserMark { name } => format!(" {name:?}"),
+        EventKind::Damage { arena, block, size, zone, address, expected, found } => {
+            format!(" a{} {block} {size} {} {address} {expected} {found:x?}", arena.0, zone.word())
+        }
+        EventKind::Overlapped { arena, since } => format!(" a{} {since}", arena.0),
+        EventKind::ObjectChanged { arena, address, before, after } => {
+            format!(" a{} {address} {before:x?} {after:x?}", arena.0)
+        }
+        EventKind::HeapSegment { arena, start, len, top } => format!(" a{} {start} {len} {top}", arena.0),
     };
     text + &rest + "\n"
 }

@@ -2,7 +2,7 @@
 
 use crate::build::{File, Writer};
 use arenascope_event::{
-    Address, ArenaKey, BlobId, CaptureReason, Event, EventKind, EventNumber, MarkValue, SiteId, ThreadNumber,
+    Address, ArenaKey, BlobId, CaptureReason, Event, EventKind, EventNumber, MarkValue, SiteId, ThreadNumber, Zone,
 };
 use arenascope_trace::{Record, Trace};
 use proptest::prelude::*;
@@ -67,6 +67,23 @@ pub fn write(file: &mut File, writer: &mut Writer, said: &Said) {
         EventKind::Fault { signal, address, pc, synchronous, registers } => {
             put(&Record::Fault { signal, address: address.0, pc: pc.0, synchronous, registers: &registers });
         }
+        EventKind::UserMark { name } => put(&Record::UserMark { name: name.as_bytes() }),
+        EventKind::Damage { arena, block, size, zone, address, expected, found } => put(&Record::Damage {
+            arena: arena.0,
+            block: block.0,
+            size,
+            zone,
+            address: address.0,
+            expected,
+            found: &found,
+        }),
+        EventKind::Overlapped { arena, since } => put(&Record::Overlapped { arena: arena.0, since }),
+        EventKind::ObjectChanged { arena, address, before, after } => {
+            put(&Record::ObjectChanged { arena: arena.0, address: address.0, before: &before, after: &after });
+        }
+        EventKind::HeapSegment { arena, start, len, top } => {
+            put(&Record::HeapSegment { arena: arena.0, start: start.0, len, top: top.0 });
+        }
         EventKind::ModuleLoaded { module } => put(&Record::Module {
             number: module,
             bias: 0x5555_0000,
@@ -103,9 +120,13 @@ fn text() -> impl Strategy<Value = String> {
     "[a-zé/]{0,40}"
 }
 
+fn found() -> impl Strategy<Value = Vec<u8>> {
+    prop::collection::vec(any::<u8>(), 0..=64)
+}
+
 fn kind() -> impl Strategy<Value = EventKind> {
     let own = || (arena(), number());
-    let reason = (0usize..6).prop_map(|index| CaptureReason::ALL[index]);
+    let reason = (0usize..CaptureReason::ALL.len()).prop_map(|index| CaptureReason::ALL[index]);
     let thread = prop::option::of((1u32..9).prop_map(ThreadNumber));
     prop_oneof![
         8 => (own(), address(), number(), prop::option::of(1..=u64::MAX)).prop_map(|((arena, order), block, size, align)| {
@@ -143,6 +164,18 @@ fn kind() -> impl Strategy<Value = EventKind> {
             |(signal, address, pc, synchronous, registers)| EventKind::Fault { signal, address, pc, synchronous, registers }
         ),
         1 => (0u32..3).prop_map(|module| EventKind::ModuleLoaded { module }),
+        1 => text().prop_map(|name| EventKind::UserMark { name }),
+        1 => (arena(), address(), number(), 0usize..3, address(), any::<u8>(), found()).prop_map(
+            |(arena, block, size, zone, address, expected, found)| {
+                EventKind::Damage { arena, block, size, zone: Zone::ALL[zone], address, expected, found }
+            }
+        ),
+        1 => (arena(), number()).prop_map(|(arena, since)| EventKind::Overlapped { arena, since }),
+        1 => (arena(), address(), found(), found()).prop_map(|(arena, address, before, after)| {
+            EventKind::ObjectChanged { arena, address, before, after }
+        }),
+        1 => (arena(), address(), number(), address())
+            .prop_map(|(arena, start, len, top)| EventKind::HeapSegment { arena, start, len, top }),
     ]
 }
 
