@@ -1,0 +1,92 @@
+// 📦 File: 09c_arena_scope_fork_test_mended.c
+// 🔬 Goal: 09c again: memory and cursor both shared, which is the one way that works
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define ARENA_SIZE 4096
+#define BLOCK_SIZE 64
+
+typedef struct s_arena
+{
+	char	*base;
+	size_t	offset;
+	size_t	capacity;
+}	t_arena;
+
+void	arena_init(t_arena *a, size_t size, int sharing)
+{
+	a->base = mmap(NULL, size, PROT_READ | PROT_WRITE, sharing | MAP_ANONYMOUS, -1, 0);
+	if (a->base == MAP_FAILED)
+	{
+		perror("mmap");
+		exit(1);
+	}
+	a->offset = 0;
+	a->capacity = size;
+}
+
+void	*arena_alloc(t_arena *a, size_t size)
+{
+	if (size > a->capacity - a->offset)
+	{
+		fprintf(stderr, "❌ Arena out of memory!\n");
+		return (NULL);
+	}
+	void *ptr = a->base + a->offset;
+	a->offset += size;
+	return (ptr);
+}
+
+void	arena_free(t_arena *a)
+{
+	munmap(a->base, a->capacity);
+	a->base = NULL;
+	a->offset = 0;
+	a->capacity = 0;
+}
+
+// Parent, then child, then parent again: whose text stands where?
+static void	fork_and_look(t_arena *arena)
+{
+	char *mine = arena_alloc(arena, BLOCK_SIZE); // LAB: before
+	strcpy(mine, "parent, before the fork");
+
+	fflush(stdout);
+	pid_t child = fork(); // LAB: fork
+	if (child < 0)
+	{
+		perror("fork");
+		exit(1);
+	}
+	if (child == 0)
+	{
+		char *block = arena_alloc(arena, BLOCK_SIZE); // LAB: child
+		strcpy(block, "child");
+		printf("✅ child:  block at +%td, offset %zu\n", block - arena->base, arena->offset);
+		fflush(stdout);
+		_exit(0);
+	}
+	waitpid(child, NULL, 0);
+	printf("🧠 parent: offset %zu, +64 holds \"%s\"\n", arena->offset, arena->base + BLOCK_SIZE);
+	char *block = arena_alloc(arena, BLOCK_SIZE); // LAB: parent
+	strcpy(block, "parent");
+	printf("✅ parent: block at +%td, +64 holds \"%s\"\n", block - arena->base, arena->base + BLOCK_SIZE);
+	arena_free(arena);
+}
+
+int	main(void)
+{
+	printf("📦 shared memory, shared cursor\n");
+	t_arena *shared = mmap(NULL, sizeof(*shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	if (shared == MAP_FAILED)
+		return (perror("mmap"), 1);
+	arena_init(shared, ARENA_SIZE, MAP_SHARED);
+	fork_and_look(shared);
+	munmap(shared, sizeof(*shared));
+	return (0);
+}
