@@ -228,7 +228,7 @@ pub struct Refusal {
 pub(crate) struct LastAlloc {
     pub(crate) placement: u64,
     pub(crate) thread: ThreadNumber,
-    pub(crate) thread_event: u64,
+    pub(crate) told: u64,
     pub(crate) site: Option<SiteId>,
 }
 
@@ -237,7 +237,7 @@ pub(crate) struct LastAlloc {
 pub(crate) struct LastFree {
     pub(crate) address: Address,
     pub(crate) thread: ThreadNumber,
-    pub(crate) thread_event: u64,
+    pub(crate) told: u64,
     pub(crate) site: Option<SiteId>,
 }
 

@@ -14,7 +14,7 @@ use crate::arena::{
 };
 use crate::blocks::{Block, How};
 use crate::cursor;
-use crate::effect::{Died, Effect, What};
+use crate::effect::{Effect, What};
 use crate::memory::NEIGHBOUR_BYTES;
 use crate::regions::{Region, RegionId, RegionKind};
 use crate::replay::{Call, Ground, Replay, bury, on};
@@ -120,7 +120,7 @@ impl Replay {
     ) -> Effect {
         let state = &mut self.state;
         let Some(number) = state.arena(id).map(|arena| arena.next_number) else { return effect };
-        state.overwrite(call, id, address, size, number, &mut effect.died);
+        state.overwrite(call, id, address, size, number, &mut effect);
         let extent = state.settle(&self.ground, id, address, size);
         let Some(arena) = state.arena_mut(id) else { return effect };
         let placement = arena.next_placement;
@@ -143,8 +143,7 @@ impl Replay {
         arena.living.insert(block.clone());
         arena.counts.allocs = arena.counts.allocs.saturating_add(1);
         arena.counts.bytes = arena.counts.bytes.saturating_add(size);
-        arena.last_alloc =
-            Some(LastAlloc { placement, thread: call.thread, thread_event: call.thread_event, site: call.site });
+        arena.last_alloc = Some(LastAlloc { placement, thread: call.thread, told: call.told, site: call.site });
         note_peak(arena, call.moment);
         self.with_block(effect, block)
     }
@@ -161,7 +160,7 @@ impl Replay {
     ) -> Option<(Option<arenascope_event::SiteId>, Block)> {
         let ground = &self.ground;
         let arena = self.state.arena_mut(id)?;
-        let last = arena.last_alloc.filter(|last| follows(last.thread, last.thread_event, call, 1))?;
+        let last = arena.last_alloc.filter(|last| follows(last.thread, last.told, call, 1))?;
         let inner = arena.living.get(last.placement)?;
         let end = address.0.checked_add(size)?;
         let within = inner.address <= address && end <= inner.end().0;
@@ -175,7 +174,7 @@ impl Replay {
         block.site = call.site;
         block.born = call.moment;
         arena.living.insert(block.clone());
-        arena.last_alloc = Some(LastAlloc { thread_event: call.thread_event, site: call.site, ..last });
+        arena.last_alloc = Some(LastAlloc { told: call.told, site: call.site, ..last });
         Some((last.site, block))
     }
 
@@ -183,9 +182,7 @@ impl Replay {
         let ground = &self.ground;
         let thread = self.state.threads.entry(call.thread).or_default();
         let repeated = thread.last_refusal.is_some_and(|last| {
-            last.arena == id
-                && follows(call.thread, last.thread_event, call, 1)
-                && ground.encloses(call.site, last.site)
+            last.arena == id && follows(call.thread, last.told, call, 1) && ground.encloses(call.site, last.site)
         });
         let Some(arena) = self.state.arena_mut(id) else { return };
         let refusal = Refusal { moment: call.moment, site: call.site, size };
@@ -205,7 +202,7 @@ impl Replay {
             size,
             live_bytes: arena.live_bytes(),
             capacity: arena.capacity(),
-            thread_event: call.thread_event,
+            told: call.told,
         };
         self.state.threads.entry(call.thread).or_default().last_refusal = Some(last);
     }
@@ -260,7 +257,7 @@ impl Replay {
     fn inner_of_resize(&self, call: Call, id: ArenaId, new: Address) -> Option<u64> {
         let arena = self.state.arena(id)?;
         // The alloc, then perhaps a free of the old block, then this event.
-        let last = arena.last_alloc.filter(|last| follows(last.thread, last.thread_event, call, 2))?;
+        let last = arena.last_alloc.filter(|last| follows(last.thread, last.told, call, 2))?;
         let placement = arena.living.starting_at(new)?;
         let inside = self.ground.encloses(call.site, last.site);
         if placement == last.placement && inside { Some(placement) } else { None }
@@ -280,7 +277,7 @@ impl Replay {
             return effect;
         };
         let moved = block.address != new;
-        state.overwrite(call, id, new, size, block.number, &mut effect.died);
+        state.overwrite(call, id, new, size, block.number, &mut effect);
         block.extent = state.settle(&self.ground, id, new, size);
         let Some(arena) = state.arena_mut(id) else { return effect };
         block.address = new;
@@ -311,7 +308,7 @@ impl Replay {
             // A free function that calls another one on the same block gives it back once.
             let outer = arena.last_free.is_some_and(|last| {
                 last.address == address
-                    && follows(last.thread, last.thread_event, call, 1)
+                    && follows(last.thread, last.told, call, 1)
                     && ground.encloses(last.site, call.site)
             });
             if outer {
@@ -325,8 +322,7 @@ impl Replay {
         effect.place = Some(arena.place(&block));
         effect.block = bury(&mut effect.died, Vec::from([block]), call.moment, How::Freed).pop();
         arena.counts.frees = arena.counts.frees.saturating_add(1);
-        arena.last_free =
-            Some(LastFree { address, thread: call.thread, thread_event: call.thread_event, site: call.site });
+        arena.last_free = Some(LastFree { address, thread: call.thread, told: call.told, site: call.site });
         effect
     }
 
@@ -359,7 +355,7 @@ impl Replay {
         arena.counts.rewinds = arena.counts.rewinds.saturating_add(1);
         arena.generation = arena.generation.saturating_add(1);
         match cursor::rewind(arena, mark) {
-            Some(blocks) => drop(bury(&mut effect.died, blocks, call.moment, How::Rewound)),
+            Some(blocks) => effect.dead = bury(&mut effect.died, blocks, call.moment, How::Rewound),
             None => self.anomaly(call, Some(id), AnomalyKind::RewindToUnknown { mark }),
         }
         effect
@@ -373,7 +369,7 @@ impl Replay {
         arena.generation = arena.generation.saturating_add(1);
         arena.marks.clear();
         let blocks = arena.living.take_all();
-        drop(bury(&mut effect.died, blocks, call.moment, How::Reset));
+        effect.dead = bury(&mut effect.died, blocks, call.moment, How::Reset);
         effect
     }
 
@@ -467,9 +463,9 @@ fn anomaly(call: Call, arena: Option<ArenaId>, kind: AnomalyKind) -> Anomaly {
     Anomaly { moment: call.moment, thread: call.thread, site: call.site, arena, kind }
 }
 
-/// True when `call` comes at most `within` events after an earlier event of the same thread.
-fn follows(thread: arenascope_event::ThreadNumber, thread_event: u64, call: Call, within: u64) -> bool {
-    let distance = call.thread_event.saturating_sub(thread_event);
+/// True when `call` comes at most `within` events after an earlier event of the same thread, asides not counted.
+fn follows(thread: arenascope_event::ThreadNumber, told: u64, call: Call, within: u64) -> bool {
+    let distance = call.told.saturating_sub(told);
     thread == call.thread && 0 < distance && distance <= within
 }
 
@@ -511,18 +507,19 @@ fn note_peak(arena: &mut Arena, moment: EventNumber) {
 
 impl State {
     /// Kills what a block about to be placed overlaps.
-    fn overwrite(&mut self, call: Call, id: ArenaId, address: Address, size: u64, newer: u64, died: &mut Died) {
+    fn overwrite(&mut self, call: Call, id: ArenaId, address: Address, size: u64, newer: u64, effect: &mut Effect) {
         let Some(arena) = self.arena_mut(id) else { return };
         let struck = arena.living.overlapping(address, size);
         if struck.is_empty() {
             return;
         }
         let struck: Vec<Block> = struck.into_iter().filter_map(|placement| arena.living.remove(placement)).collect();
-        let dead = bury(died, struck, call.moment, How::Overwritten);
+        let dead = bury(&mut effect.died, struck, call.moment, How::Overwritten);
         arena.counts.overwritten = arena.counts.overwritten.saturating_add(dead.len() as u64);
-        for block in dead {
+        for block in &dead {
             self.anomalies.add(anomaly(call, Some(id), AnomalyKind::Overlap { older: block.number, newer }));
         }
+        effect.dead = dead;
     }
 
     /// Finds or makes the extent that a block lies in; returns its number.

@@ -72,6 +72,9 @@ pub struct Effect {
     pub place: Option<Place>,
     /// Blocks of that arena killed by this event (for memory events: of all arenas).
     pub died: Died,
+    /// Blocks that an own event of the arena killed by going back over them: by rewind, reset, or because its block took
+    /// their bytes. In order of placement. Those of a free are [`Effect::block`], those of an arena's end its portrait.
+    pub dead: Vec<Block>,
     /// Arenas that this event ended, in order of id.
     pub ended: Vec<ArenaId>,
     /// Arenas that the thread's previous event had ended or struck and that live on after all: realloc moved the
@@ -92,6 +95,7 @@ impl Effect {
             block: None,
             place: None,
             died: Died::default(),
+            dead: Vec::new(),
             ended: Vec::new(),
             revived: Vec::new(),
         }

@@ -97,6 +97,8 @@ pub(crate) struct Call {
     pub(crate) thread: ThreadNumber,
     /// Position among the thread's own events, from 1.
     pub(crate) thread_event: u64,
+    /// The same without asides: what "directly after" is measured by.
+    pub(crate) told: u64,
     /// Events of the thread directly before this one that only announced arenas.
     pub(crate) announced: u64,
     pub(crate) site: Option<SiteId>,
@@ -225,13 +227,15 @@ impl Replay {
         }
         thread.events = thread.events.saturating_add(1);
         let thread_event = thread.events;
+        thread.told = thread.told.saturating_add(u64::from(!is_aside(&event.kind)));
+        let told = thread.told;
         let announced = thread.announced;
         let announces = matches!(event.kind, EventKind::ArenaSeen { .. });
         thread.announced = if announces { announced.saturating_add(1) } else { 0 };
         if matches!(&state.end, Some(ProcessEnd::Exec { thread, .. }) if *thread == event.thread) {
             state.end = None;
         }
-        Call { moment: event.number, thread: event.thread, thread_event, announced, site: event.site }
+        Call { moment: event.number, thread: event.thread, thread_event, told, announced, site: event.site }
     }
 
     /// A gap in an arena key's order means events that were lost.
@@ -357,6 +361,18 @@ impl State {
             }
         }
     }
+}
+
+/// True for what belongs to the event that follows on its thread: nothing the program did.
+fn is_aside(kind: &EventKind) -> bool {
+    matches!(
+        kind,
+        EventKind::Capture { .. }
+            | EventKind::Damage { .. }
+            | EventKind::Overlapped { .. }
+            | EventKind::ObjectChanged { .. }
+            | EventKind::HeapSegment { .. }
+    )
 }
 
 /// Writes the death into blocks and sums them up.

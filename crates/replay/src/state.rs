@@ -31,7 +31,7 @@ pub struct LastRefusal {
     pub live_bytes: u64,
     /// Its capacity then, if known.
     pub capacity: Option<u64>,
-    pub(crate) thread_event: u64,
+    pub(crate) told: u64,
 }
 
 /// One thread.
@@ -47,6 +47,8 @@ pub struct Thread {
     pub exited: Option<EventNumber>,
     /// Its events so far.
     pub events: u64,
+    /// Those of them that are no asides: captures, and what else belongs to the thread's next event.
+    pub(crate) told: u64,
     /// How many of its latest events, without a break, only announced arenas: they may stand between the return of
     /// a create call and its event, and the call does not count them.
     pub(crate) announced: u64,

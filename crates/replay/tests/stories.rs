@@ -561,6 +561,37 @@ fn an_alloc_function_that_calls_another_makes_one_block() {
 }
 
 #[test]
+fn an_aside_does_not_part_an_inner_call_from_its_outer_one() {
+    let bytes = |story: Table| story.capture(0, CaptureReason::Alloc, 0x1000, 24);
+    let story = Table::new().map(0x1000, 4096).at(0).alloc(0, 0x1000, 32);
+    let events = bytes(story).at(1).alloc(0, 0x1000, 24).events();
+    let mut replay = Replay::new(&wrapped());
+    let last = events.iter().map(|event| replay.apply(event).what).last();
+    assert!(matches!(last, Some(What::HandedOn { .. })), "{last:?}");
+}
+
+#[test]
+fn an_effect_names_the_blocks_that_the_arena_went_back_over() {
+    let story = Table::new()
+        .map(0x1000, 4096)
+        .alloc(0, 0x1000, 32)
+        .mark(0, 0x1020)
+        .alloc(0, 0x1020, 32)
+        .alloc(0, 0x1040, 32)
+        .rewind(0, 0x1020)
+        .alloc(0, 0x1010, 8)
+        .reset(0);
+    let mut replay = Replay::new(&facts());
+    let dead: Vec<Vec<u64>> = story
+        .events()
+        .iter()
+        .map(|event| replay.apply(event).dead.iter().map(|block| block.number).collect())
+        .filter(|numbers: &Vec<u64>| !numbers.is_empty())
+        .collect();
+    assert_eq!(dead, [vec![2, 3], vec![1], vec![4]]);
+}
+
+#[test]
 fn the_same_block_twice_to_the_same_caller_is_no_wrapper() {
     let story = Table::new().map(0x1000, 4096).at(2).alloc(0, 0x1000, 32).alloc(0, 0x1000, 32);
     expect![[r#"
