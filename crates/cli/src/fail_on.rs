@@ -3,8 +3,8 @@
 //! `any` counts findings and no notes; a rule that is named counts whatever its class is.
 
 use crate::error::CliError;
-use arenascope_findings::RULES;
-use arenascope_report::view::{Class, FindingView};
+use arenascope_findings::{Class, RULES};
+use arenascope_report::view::FindingView;
 
 /// What makes a run or a look at a trace fail.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -34,32 +34,38 @@ impl FailOn {
 
     /// True when one of these was asked for.
     pub fn hits(&self, findings: &[FindingView]) -> bool {
-        findings.iter().any(|finding| self.any && finding.class == Class::Finding || self.rules.contains(&finding.rule))
+        let is_meant = |rule: &str| self.rules.iter().any(|wanted| wanted == rule);
+        let mut claims = findings.iter().map(|finding| &finding.claim);
+        claims.any(|claim| self.any && claim.class == Class::Finding || is_meant(claim.rule))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use arenascope_event::EventNumber;
+    use arenascope_findings::{Certainty, Finding};
 
-    fn finding(rule: &str, class: Class) -> FindingView {
-        FindingView {
-            rule: rule.into(),
+    fn finding(rule: &'static str, class: Class) -> FindingView {
+        let claim = Finding {
+            rule,
             class,
-            certainty: "certain",
+            certainty: Certainty::Certain,
             message: String::new(),
             arena: None,
             block: None,
-            moment: None,
+            moment: EventNumber(0),
             threads: vec![],
             sites: vec![],
+            calls: vec![],
             because: String::new(),
             evidence: Vec::new(),
             disproof: String::new(),
             next: String::new(),
             count: 1,
             bytes: 0,
-        }
+        };
+        FindingView { claim, sites: vec![] }
     }
 
     #[test]

@@ -2,34 +2,50 @@
 //!
 //! Shared by the first screen and by the verb `findings`. Absent: judging (`arenascope-findings` does), JSON.
 
+use crate::hex::{self, Bytes};
 use crate::place::{self, FileNames};
-use crate::style::{Style, columns, cut, wrap};
-use crate::view::{Class, FindingView};
-use crate::{escape, quantity, screen};
+use crate::style::{Style, columns, cut, flow, wrap};
+use crate::view::{FindingView, RunView, Suppressed};
+use crate::{arena, escape, quantity, screen};
+use arenascope_findings::{Class, Evidence, Finding};
 use std::fmt::{self, Write};
 
-/// Writes one finding. `number` counts findings and notes apart, from 1. With `full` also the deeper frames of each
-/// place and what would disprove the claim.
+/// How much of a finding is told.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Telling {
+    /// Also the deeper frames of each place, and what would disprove the claim.
+    pub full: bool,
+    /// Events in the trace.
+    pub events: u64,
+}
+
+/// Rows of bytes shown of one piece of evidence, on the first screen and in full.
+const GLANCE_ROWS: usize = 4;
+const FULL_ROWS: usize = 32;
+
+/// Writes one finding. `number` counts findings and notes apart, from 1.
 pub fn write(
     out: &mut dyn Write,
     finding: &FindingView,
     number: u64,
-    full: bool,
+    telling: Telling,
     names: &FileNames,
     style: &Style,
 ) -> fmt::Result {
-    let title = format!("{} {number}", finding.class.word());
-    let title = match finding.class {
+    let claim = &finding.claim;
+    let title = format!("{} {number}", claim.class.word());
+    let title = match claim.class {
         Class::Finding => style.red(&title),
         Class::Note => style.yellow(&title),
     };
-    let times = if finding.count > 1 { format!("   {} times", quantity::count(finding.count)) } else { String::new() };
-    writeln!(out, "{title}   {}   {}{times}", finding.rule, finding.certainty)?;
-    for line in wrap(&escape::text(&finding.message, style.plain), style.columns().saturating_sub(2)) {
+    let times = if claim.count > 1 { format!("   {} times", quantity::count(claim.count)) } else { String::new() };
+    writeln!(out, "{title}   {}   {}{times}", claim.rule, claim.certainty.word())?;
+    for line in wrap(&escape::text(&claim.message, style.plain), style.columns().saturating_sub(2)) {
         writeln!(out, "  {line}")?;
     }
-    let role_width = finding.sites.iter().map(|(role, _)| role.len()).max().unwrap_or(0);
+    let role_width = finding.sites.iter().map(|(role, _)| role.word().len()).max().unwrap_or(0);
     for (role, site) in &finding.sites {
+        let role = role.word();
         let place = format!("    {role:<role_width$}  {}", names.site(site, style));
         let source = escape::source(&site.source, style.plain);
         let room = style.columns().saturating_sub(columns(&place) + 3);
@@ -42,7 +58,7 @@ pub fn write(
             let source = cut(&source, style.columns().saturating_sub(indent), style);
             writeln!(out, "{place}\n{:indent$}{}", "", style.bold(&source))?;
         }
-        if full {
+        if telling.full {
             let told = place::telling_frame(site);
             let outer = site.frames.iter().skip_while(|frame| Some(*frame) != told).skip(1);
             for frame in outer.take(12) {
@@ -51,21 +67,73 @@ pub fn write(
             }
         }
     }
-    paragraph(out, "because", &finding.because, style)?;
-    if full {
-        paragraph(out, "disproof", &finding.disproof, style)?;
+    lines(out, "where", &flow(&whereabouts(claim, telling.events, style), style.dot(), room(style)))?;
+    paragraph(out, "because", &claim.because, style)?;
+    for evidence in &claim.evidence {
+        bytes(out, evidence, telling, style)?;
     }
-    paragraph(out, "next", &finding.next, style)
+    if telling.full {
+        paragraph(out, "disproof", &claim.disproof, style)?;
+    }
+    paragraph(out, "next", &claim.next, style)
 }
+
+/// The block and arena, the moment, the threads: each where one is concerned.
+fn whereabouts(claim: &Finding, events: u64, style: &Style) -> Vec<String> {
+    let mut items = Vec::new();
+    let arena = claim.arena.as_ref().map(|arena| arena::title(u64::from(arena.id.0), &arena.name, style));
+    let block = claim.block.map(|block| {
+        let range = if block.extent > 1 { format!(" of range {}", block.extent) } else { String::new() };
+        let which = if claim.count > 1 { "first block" } else { "block" };
+        let size = quantity::counted(block.size, "byte");
+        (format!("{which} {}", quantity::count(block.number)), format!("{size} at +{}{range}", block.offset))
+    });
+    match (arena, block) {
+        (Some(arena), Some((block, place))) => items.push(format!("{block} of {arena}, {place}")),
+        (None, Some((block, place))) => items.push(format!("{block}, {place}")),
+        (Some(arena), None) => items.push(arena),
+        (None, None) => {}
+    }
+    if claim.moment.0 > 0 {
+        let of = if events > 0 { format!(" of {}", quantity::count(events)) } else { String::new() };
+        items.push(format!("event {}{of}", quantity::count(claim.moment.0)));
+    }
+    match claim.threads.as_slice() {
+        [] => {}
+        [only] => items.push(format!("thread {}", only.0)),
+        [few @ ..] if few.len() <= 8 => {
+            let numbers: Vec<String> = few.iter().map(|thread| thread.0.to_string()).collect();
+            items.push(format!("threads {}", numbers.join(", ")));
+        }
+        many => items.push(quantity::counted(many.len() as u64, "thread")),
+    }
+    items
+}
+
+/// The label with the operation's offset and the address beside it, then the bytes.
+fn bytes(out: &mut dyn Write, evidence: &Evidence, telling: Telling, style: &Style) -> fmt::Result {
+    let label = format!("{} ({} at {:#x})", evidence.label, hex::offset(evidence.offset), evidence.address.0);
+    paragraph(out, "bytes", &label, style)?;
+    let shown = Bytes { bytes: &evidence.bytes, first: evidence.offset, marked: &evidence.damaged };
+    hex::write(out, shown, 4, if telling.full { FULL_ROWS } else { GLANCE_ROWS }, style)
+}
+
+/// Columns that a paragraph may take.
+fn room(style: &Style) -> usize {
+    style.columns().saturating_sub(INDENT).max(Style::NARROWEST)
+}
+
+const INDENT: usize = 13;
 
 fn paragraph(out: &mut dyn Write, word: &str, text: &str, style: &Style) -> fmt::Result {
     if text.is_empty() {
         return Ok(());
     }
-    const INDENT: usize = 13;
-    let safe = escape::text(text, style.plain);
-    let width = style.columns().saturating_sub(INDENT).max(20);
-    for (index, line) in wrap(&safe, width).iter().enumerate() {
+    lines(out, word, &wrap(&escape::text(text, style.plain), room(style)))
+}
+
+fn lines(out: &mut dyn Write, word: &str, lines: &[String]) -> fmt::Result {
+    for (index, line) in lines.iter().enumerate() {
         writeln!(out, "  {:<11}{line}", if index == 0 { word } else { "" })?;
     }
     Ok(())
@@ -73,33 +141,60 @@ fn paragraph(out: &mut dyn Write, word: &str, text: &str, style: &Style) -> fmt:
 
 /// `1 finding, 0 notes`.
 pub fn tally(findings: &[FindingView]) -> String {
-    let notes = findings.iter().filter(|finding| finding.class == Class::Note).count();
+    let notes = findings.iter().filter(|finding| finding.claim.class == Class::Note).count();
     let bugs = findings.len() - notes;
     format!("{}, {}", quantity::counted(bugs as u64, "finding"), quantity::counted(notes as u64, "note"))
 }
 
-/// The text of the verb `findings`: all of them in full, then the losses and the tally.
-pub fn list(
-    out: &mut dyn Write,
-    findings: &[FindingView],
-    lost: &arenascope_event::Lost,
-    damage: &[String],
-    names: &FileNames,
-    style: &Style,
-) -> fmt::Result {
+/// What was suppressed, by which line of the file, and the lines that matched nothing; nothing without a file.
+pub fn suppressed(out: &mut dyn Write, suppressed: &Suppressed, style: &Style) -> fmt::Result {
+    let count: u64 = suppressed.by.iter().map(|line| line.count).sum();
+    let mut items: Vec<String> = Vec::new();
+    if count > 0 {
+        let lines = suppressed.by.iter().filter(|line| line.count > 0);
+        let lines = lines.map(|line| format!("{}: {}", line.text, quantity::count(line.count)));
+        let lines = lines.collect::<Vec<_>>().join(", ");
+        let findings: Vec<Class> = suppressed.findings.iter().map(|(finding, _)| finding.claim.class).collect();
+        items.push(format!("{} suppressed ({lines})", classes(&findings)));
+    }
+    for line in suppressed.by.iter().filter(|line| line.count == 0) {
+        items.push(format!("suppression in line {} matched nothing: {}", line.line, line.text));
+    }
+    for item in items {
+        for line in wrap(&escape::text(&item, style.plain), style.columns()) {
+            writeln!(out, "{line}")?;
+        }
+    }
+    Ok(())
+}
+
+/// `2 findings`, `1 finding and 3 notes`.
+fn classes(all: &[Class]) -> String {
+    let notes = all.iter().filter(|class| **class == Class::Note).count() as u64;
+    let bugs = all.len() as u64 - notes;
+    match (bugs, notes) {
+        (bugs, 0) => quantity::counted(bugs, "finding"),
+        (0, notes) => quantity::counted(notes, "note"),
+        (bugs, notes) => format!("{} and {}", quantity::counted(bugs, "finding"), quantity::counted(notes, "note")),
+    }
+}
+
+/// The text of the verb `findings`: all of them in full, then what was suppressed, the losses and the tally.
+pub fn list(out: &mut dyn Write, run: &RunView, names: &FileNames, style: &Style) -> fmt::Result {
     let (mut bugs, mut notes) = (0, 0);
-    for finding in findings {
-        let number = match finding.class {
+    for finding in &run.findings {
+        let number = match finding.claim.class {
             Class::Finding => &mut bugs,
             Class::Note => &mut notes,
         };
         *number += 1;
-        write(out, finding, *number, true, names, style)?;
+        write(out, finding, *number, Telling { full: true, events: run.events }, names, style)?;
         writeln!(out)?;
     }
-    screen::losses(out, lost, style)?;
-    for part in damage {
+    suppressed(out, &run.suppressed, style)?;
+    screen::losses(out, &run.lost, style)?;
+    for part in &run.damage {
         screen::warning(out, &format!("DAMAGED  {part}"), style)?;
     }
-    writeln!(out, "{}", tally(findings))
+    writeln!(out, "{}", tally(&run.findings))
 }

@@ -9,8 +9,8 @@ use crate::narrate::{arena_name, site_facts, site_view};
 use crate::pattern::ArenaPattern;
 use crate::place;
 use crate::view::{
-    ArenaGroup, ArenaView, Birth, BlockRef, BlockView, BytesView, ChildFate, ChildView, ChosenBy, Class, End,
-    ExtentView, FindingView, Outcome, Refusals, RunView, Sight, Site, WatchedFunction,
+    ArenaGroup, ArenaView, Birth, BlockView, BytesView, ChildFate, ChildView, ChosenBy, End, ExtentView, FindingView,
+    Outcome, Refusals, RunView, Sight, Site, Suppressed, WatchedFunction,
 };
 use arenascope_event::{
     Address, ArenaKey, Argument, BlobId, CaptureReason, Event, EventKind, HookStatus, ProcessFacts, Result_, RoleDecl,
@@ -180,8 +180,7 @@ impl Gatherer {
         let nothing_matched = selection.pattern.is_some() && arenas.is_empty();
         let mut most = selection.most;
         if selection.ranked {
-            let accused: BTreeSet<u64> =
-                findings.iter().filter_map(|finding| finding.arena.as_ref().map(|(id, _)| *id)).collect();
+            let accused: BTreeSet<u64> = findings.iter().filter_map(|finding| Some(finding.arena()?.0)).collect();
             arenas.sort_by_key(|arena| {
                 (!accused.contains(&u64::from(arena.id.0)), std::cmp::Reverse(arena.peak.bytes), arena.id)
             });
@@ -236,6 +235,7 @@ impl Gatherer {
                 .map(|arena| (u64::from(arena.id.0), arena_name(arena, &default_name).to_owned()))
                 .collect(),
             findings,
+            suppressed: Suppressed::default(),
             events: self.events,
             lost: facts.lost,
             damage: Vec::new(),
@@ -297,34 +297,10 @@ fn outcome(facts: &ProcessFacts, state: &State) -> Outcome {
 
 /// A finding with its sites resolved.
 pub fn finding_view(finding: &Finding, facts: &ProcessFacts) -> FindingView {
+    let resolved = |site| Arc::new(site_view(facts, Some(site)).unwrap_or_default());
     FindingView {
-        rule: finding.rule.to_owned(),
-        class: match finding.class {
-            arenascope_findings::Class::Finding => Class::Finding,
-            arenascope_findings::Class::Note => Class::Note,
-        },
-        certainty: finding.certainty.word(),
-        message: finding.message.clone(),
-        arena: finding.arena.as_ref().map(|arena| (u64::from(arena.id.0), arena.name.clone())),
-        block: finding.block.map(|block| BlockRef {
-            number: block.number,
-            extent: block.extent,
-            offset: block.offset,
-            size: block.size,
-        }),
-        moment: (finding.moment.0 > 0).then_some(finding.moment.0),
-        threads: finding.threads.iter().map(|thread| thread.0).collect(),
-        sites: finding
-            .sites
-            .iter()
-            .map(|(role, site)| (role.word(), Arc::new(site_view(facts, Some(*site)).unwrap_or_default())))
-            .collect(),
-        because: finding.because.clone(),
-        evidence: finding.evidence.clone(),
-        disproof: finding.disproof.clone(),
-        next: finding.next.clone(),
-        count: finding.count,
-        bytes: finding.bytes,
+        sites: finding.sites.iter().map(|(role, site)| (*role, resolved(*site))).collect(),
+        claim: finding.clone(),
     }
 }
 

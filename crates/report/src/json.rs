@@ -129,8 +129,18 @@ impl<'a> ProcessJson<'a> {
 struct FindingsJson<'a> {
     format: u32,
     trace: &'a str,
+    events: u64,
     findings: Vec<FindingJson<'a>>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    suppressed: Vec<SuppressionJson<'a>>,
     lost: LostJson,
+}
+
+#[derive(Serialize)]
+struct SuppressionJson<'a> {
+    suppression: &'a str,
+    line: u32,
+    count: u64,
 }
 
 #[derive(Serialize)]
@@ -146,13 +156,24 @@ struct FindingJson<'a> {
     block: Option<BlockRefJson>,
     #[serde(skip_serializing_if = "Option::is_none")]
     moment: Option<u64>,
-    threads: &'a [u32],
+    threads: Vec<u32>,
     sites: Vec<FindingSiteJson<'a>>,
     because: &'a str,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    evidence: Vec<EvidenceJson<'a>>,
     disproof: &'a str,
     next: &'a str,
     count: u64,
     bytes: u64,
+}
+
+#[derive(Serialize)]
+struct EvidenceJson<'a> {
+    label: &'a str,
+    address: String,
+    offset: i64,
+    hex: String,
+    damaged: Vec<[usize; 2]>,
 }
 
 #[derive(Serialize)]
@@ -186,28 +207,29 @@ struct FindingSiteJson<'a> {
 }
 
 fn finding_json(finding: &FindingView, pid: u32) -> FindingJson<'_> {
+    let claim = &finding.claim;
     FindingJson {
-        rule: &finding.rule,
-        class: finding.class.word(),
-        certainty: finding.certainty,
-        message: &finding.message,
+        rule: claim.rule,
+        class: claim.class.word(),
+        certainty: claim.certainty.word(),
+        message: &claim.message,
         process: PidJson { pid },
-        arena: finding.arena.as_ref().map(|(id, name)| ArenaRefJson { id: *id, name }),
-        block: finding.block.map(|block| BlockRefJson {
+        arena: finding.arena().map(|(id, name)| ArenaRefJson { id, name }),
+        block: claim.block.map(|block| BlockRefJson {
             number: block.number,
             extent: block.extent,
             offset: block.offset,
             size: block.size,
         }),
-        moment: finding.moment,
-        threads: &finding.threads,
+        moment: finding.moment(),
+        threads: claim.threads.iter().map(|thread| thread.0).collect(),
         sites: finding
             .sites
             .iter()
             .map(|(role, site)| {
                 let told = crate::place::telling_frame(site);
                 FindingSiteJson {
-                    role,
+                    role: role.word(),
                     function: told.map_or("", |frame| &frame.function),
                     file: told.map_or("", |frame| &frame.file),
                     line: told.map_or(0, |frame| frame.line),
@@ -216,21 +238,39 @@ fn finding_json(finding: &FindingView, pid: u32) -> FindingJson<'_> {
                 }
             })
             .collect(),
-        because: &finding.because,
-        disproof: &finding.disproof,
-        next: &finding.next,
-        count: finding.count,
-        bytes: finding.bytes,
+        because: &claim.because,
+        evidence: claim
+            .evidence
+            .iter()
+            .map(|evidence| EvidenceJson {
+                label: &evidence.label,
+                address: hex(evidence.address.0),
+                offset: evidence.offset,
+                hex: crate::hex::digits(&evidence.bytes),
+                damaged: evidence.damaged.iter().map(|range| [range.start, range.end]).collect(),
+            })
+            .collect(),
+        disproof: &claim.disproof,
+        next: &claim.next,
+        count: claim.count,
+        bytes: claim.bytes,
     }
 }
 
 /// The answer of `findings --json`, with newline.
-pub fn findings(trace: &str, pid: u32, findings: &[FindingView], lost: &Lost) -> String {
+pub fn findings(run: &RunView) -> String {
     let document = FindingsJson {
         format: 1,
-        trace,
-        findings: findings.iter().map(|finding| finding_json(finding, pid)).collect(),
-        lost: lost.into(),
+        trace: &run.trace,
+        events: run.events,
+        findings: run.findings.iter().map(|finding| finding_json(finding, run.pid)).collect(),
+        suppressed: run
+            .suppressed
+            .by
+            .iter()
+            .map(|by| SuppressionJson { suppression: &by.text, line: by.line, count: by.count })
+            .collect(),
+        lost: (&run.lost).into(),
     };
     to_line(&document)
 }
@@ -365,18 +405,12 @@ struct BytesJson {
 }
 
 fn bytes_json(saved: &BytesView) -> BytesJson {
-    let mut text = String::with_capacity(saved.bytes.len() * 2);
-    for byte in &saved.bytes {
-        for half in [byte >> 4, byte & 15] {
-            text.push(char::from_digit(u32::from(half), 16).unwrap_or('0'));
-        }
-    }
     BytesJson {
         event: saved.event,
         reason: saved.reason.word(),
         address: hex(saved.address),
         wanted: saved.wanted,
-        hex: text,
+        hex: crate::hex::digits(&saved.bytes),
     }
 }
 

@@ -9,6 +9,7 @@ pub mod arena;
 pub mod escape;
 pub mod finding;
 pub mod gather;
+pub mod hex;
 pub mod hindsight;
 pub mod json;
 pub mod json_log;

@@ -4,11 +4,13 @@
 //! that were lost, parts of the trace that are damaged. Absent: what is worth showing (`gather` ranks).
 
 use crate::arena::{self, Caps};
+use crate::finding::Telling;
 use crate::place::FileNames;
 use crate::style::{Style, flow, wrap};
-use crate::view::{ChildFate, ChildView, ChosenBy, Class, Outcome, RunView, Sight};
+use crate::view::{ChildFate, ChildView, ChosenBy, Outcome, RunView, Sight};
 use crate::{escape, finding, quantity};
 use arenascope_event::Lost;
+use arenascope_findings::Class;
 use std::fmt::{self, Write};
 
 /// Most findings and notes told one by one on the first screen.
@@ -34,6 +36,7 @@ pub fn write(out: &mut dyn Write, run: &RunView, cwd: &str, style: &Style) -> fm
     writeln!(out)?;
     outcome(out, run, style)?;
     children(out, run, style)?;
+    finding::suppressed(out, &run.suppressed, style)?;
     losses(out, &run.lost, style)?;
     for damage in &run.damage {
         warning(out, &format!("DAMAGED  {damage}"), style)?;
@@ -152,14 +155,15 @@ fn no_arena(out: &mut dyn Write, run: &RunView, style: &Style) -> fmt::Result {
 
 fn findings(out: &mut dyn Write, run: &RunView, names: &FileNames, style: &Style) -> fmt::Result {
     let (mut bugs, mut notes) = (0, 0);
+    let telling = Telling { full: false, events: run.events };
     for told in run.findings.iter().take(MOST_FINDINGS) {
-        let number = match told.class {
+        let number = match told.claim.class {
             Class::Finding => &mut bugs,
             Class::Note => &mut notes,
         };
         *number += 1;
         writeln!(out)?;
-        finding::write(out, told, *number, false, names, style)?;
+        finding::write(out, told, *number, telling, names, style)?;
     }
     let left = run.findings.get(MOST_FINDINGS..).unwrap_or_default();
     if !left.is_empty() {
@@ -304,7 +308,7 @@ fn closing(out: &mut dyn Write, run: &RunView, style: &Style) -> fmt::Result {
 /// The moment that the next command shows: what a finding is about, else the most there ever was in the first arena. A
 /// note's own moment is often the birth of an arena, where nothing is to be seen yet.
 fn interesting_moment(run: &RunView) -> Option<u64> {
-    let of = |class| run.findings.iter().filter(move |told| told.class == class).find_map(|told| told.moment);
+    let of = |class| run.findings.iter().filter(move |told| told.claim.class == class).find_map(|told| told.moment());
     // Of an inherited arena the peak may be one of the parent's events.
     let peak = run.arenas.iter().find(|arena| !arena.birth.inherited).map(|arena| arena.peak_event);
     of(Class::Finding).or(peak.filter(|&event| event > 0)).or_else(|| of(Class::Note)).filter(|&event| event > 0)

@@ -4,6 +4,7 @@
 //! (as the program or the trace said them): escaping is the business of the views. Absent: layout, serialisation.
 
 use arenascope_event::{CaptureReason, Frame, Lost};
+use arenascope_findings::{Finding, SiteRole};
 use std::sync::Arc;
 
 /// A place in the program: the frames of one backtrace, innermost first, inlines expanded.
@@ -215,71 +216,45 @@ pub struct ArenaGroup {
     pub peak: u64,
 }
 
-/// What sort of claim.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Class {
-    /// A bug.
-    Finding,
-    /// Worth knowing.
-    Note,
+/// One finding or note as `arenascope-findings` made it, its places resolved.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct FindingView {
+    /// The claim and its evidence.
+    pub claim: Finding,
+    /// Its places, each with its part in the story.
+    pub sites: Vec<(SiteRole, Arc<Site>)>,
 }
 
-impl Class {
-    /// "finding" or "note".
-    pub const fn word(self) -> &'static str {
-        match self {
-            Class::Finding => "finding",
-            Class::Note => "note",
-        }
+impl FindingView {
+    /// The arena's number and name.
+    pub fn arena(&self) -> Option<(u64, &str)> {
+        self.claim.arena.as_ref().map(|arena| (u64::from(arena.id.0), arena.name.as_str()))
+    }
+
+    /// The event it is about; `None` when it is about the whole run.
+    pub fn moment(&self) -> Option<u64> {
+        Some(self.claim.moment.0).filter(|event| *event > 0)
     }
 }
 
-/// The block a finding is about.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct BlockRef {
-    /// Number within its arena.
-    pub number: u64,
-    /// Its range within the arena, from 1.
-    pub extent: u32,
-    /// Offset from the start of its range, bytes.
-    pub offset: u64,
-    /// Bytes.
-    pub size: u64,
+/// One line of a file of suppressions, and what it held back.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct SuppressionView {
+    /// `rule:pattern`, as in the file.
+    pub text: String,
+    /// Its line there, from 1.
+    pub line: u32,
+    /// Findings and notes held back.
+    pub count: u64,
 }
 
-/// One finding or note.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct FindingView {
-    /// The rule's name.
-    pub rule: String,
-    /// Bug or note.
-    pub class: Class,
-    /// "certain", "likely" or "possible".
-    pub certainty: &'static str,
-    /// The claim, one sentence.
-    pub message: String,
-    /// The arena: id and name.
-    pub arena: Option<(u64, String)>,
-    /// The block.
-    pub block: Option<BlockRef>,
-    /// The moment; `None` when it is about the whole run.
-    pub moment: Option<u64>,
-    /// Threads concerned.
-    pub threads: Vec<u32>,
-    /// Places, each with the word of its part: allocated, freed, touched….
-    pub sites: Vec<(&'static str, Arc<Site>)>,
-    /// The evidence, one sentence; may be empty.
-    pub because: String,
-    /// What would disprove it; may be empty.
-    pub disproof: String,
-    /// The bytes that show it.
-    pub evidence: Vec<arenascope_findings::Evidence>,
-    /// What to do next; may be empty.
-    pub next: String,
-    /// How many times this happened at these sites.
-    pub count: u64,
-    /// Bytes concerned, all times together.
-    pub bytes: u64,
+/// What the user asked not to be told.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Suppressed {
+    /// Every line of the file, also those that matched nothing.
+    pub by: Vec<SuppressionView>,
+    /// What was held back, each with its index into `by`.
+    pub findings: Vec<(FindingView, usize)>,
 }
 
 /// A process forked by the one watched.
@@ -359,8 +334,10 @@ pub struct RunView {
     pub groups: Vec<ArenaGroup>,
     /// Every arena there is (id and name), when a pattern was given that none of them matches.
     pub unmatched: Vec<(u64, String)>,
-    /// Findings, then notes.
+    /// Findings, then notes, without those that are suppressed.
     pub findings: Vec<FindingView>,
+    /// What was suppressed.
+    pub suppressed: Suppressed,
     /// Events in the trace.
     pub events: u64,
     /// What was lost.

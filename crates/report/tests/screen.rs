@@ -1,9 +1,11 @@
 //! The first screen over hand-made view models, against goldens in place.
 
-use arenascope_event::{Address, CaptureReason, Frame, Lost};
-use arenascope_report::screen;
+use arenascope_event::{Address, CaptureReason, EventNumber, Frame, Lost, ThreadNumber};
+use arenascope_findings::{ArenaRef, BlockRef, Certainty, Class, Evidence, Finding, SiteRole};
+use arenascope_replay::ArenaId;
 use arenascope_report::style::Style;
 use arenascope_report::view::*;
+use arenascope_report::{finding, screen};
 use expect_test::{Expect, expect};
 use std::sync::Arc;
 
@@ -81,24 +83,28 @@ fn seed_09b() -> RunView {
         forgotten_blocks: 0,
     };
     let finding = FindingView {
-        rule: "never-stored".into(),
-        class: Class::Finding,
-        certainty: "certain",
-        message: "32 bytes at +64, block 3 of arena 1: allocated, and nobody kept them".into(),
-        arena: Some((1, "arena".into())),
-        block: Some(BlockRef { number: 3, extent: 1, offset: 64, size: 32 }),
-        moment: Some(4),
-        threads: vec![1],
+        claim: Finding {
+            rule: "never-stored",
+            class: Class::Finding,
+            certainty: Certainty::Certain,
+            message: "32 bytes at +64, block 3 of arena 1: allocated, and nobody kept them".into(),
+            arena: Some(ArenaRef { id: ArenaId(1), name: "arena".into() }),
+            block: Some(BlockRef { number: 3, extent: 1, offset: 64, size: 32 }),
+            moment: EventNumber(4),
+            threads: vec![ThreadNumber(1)],
+            sites: Vec::new(),
+            calls: Vec::new(),
+            because: "after the call main calls puts, and the result is overwritten before anything reads it".into(),
+            evidence: Vec::new(),
+            disproof: "an instruction that reads rax between the call and its next write".into(),
+            next: "keep the pointer, or drop the call".into(),
+            count: 1,
+            bytes: 32,
+        },
         sites: vec![(
-            "allocated",
+            SiteRole::Allocated,
             site("main", 71, "arena_alloc(&arena, BLOCK_SIZE); // not assigned to any variable"),
         )],
-        because: "after the call main calls puts, and the result is overwritten before anything reads it".into(),
-        evidence: Vec::new(),
-        disproof: "an instruction that reads rax between the call and its next write".into(),
-        next: "keep the pointer, or drop the call".into(),
-        count: 1,
-        bytes: 32,
     };
     let watched = ["arena_init", "arena_alloc", "arena_free"].map(|function| WatchedFunction {
         function: function.into(),
@@ -144,6 +150,7 @@ fn the_seeds_09b() {
             finding 1   never-stored   certain
               32 bytes at +64, block 3 of arena 1: allocated, and nobody kept them
                 allocated  main  09b_arena_scope_leak_tracer.c:71   arena_alloc(&arena, BLOCK_SIZE); // not ass…
+              where      block 3 of arena 1 "arena", 32 bytes at +64 · event 4 of 7 · thread 1
               because    after the call main calls puts, and the result is overwritten before anything reads it
               next       keep the pointer, or drop the call
 
@@ -180,6 +187,8 @@ fn the_same_in_ascii_on_a_narrow_screen() {
               kept them
                 allocated  main  09b_arena_scope_leak_tracer.c:71
                            arena_alloc(&arena, BLOCK_SIZE); // not assign...
+              where      block 3 of arena 1 "arena", 32 bytes at +64
+                           event 4 of 7, thread 1
               because    after the call main calls puts, and the result is
                          overwritten before anything reads it
               next       keep the pointer, or drop the call
@@ -403,4 +412,54 @@ fn a_chunked_arena_has_a_line_per_range() {
               arenascope show 09b_arena_scope_leak_tracer.4711.ascope --at '#1201'
         "#]],
     );
+}
+
+/// A finding with bytes: what is damaged is marked below the bytes, the untouched rest is folded.
+#[test]
+fn evidence_is_bytes_with_marks() {
+    let mut run = seed_09b();
+    let mut bytes = vec![0xfd; 64];
+    bytes[..6].copy_from_slice(b"evil\x1b\0");
+    let claim = &mut run.findings[0].claim;
+    claim.evidence = vec![Evidence {
+        label: "behind block 3".into(),
+        address: Address(0x7f00_0000_0060),
+        offset: 32,
+        bytes,
+        damaged: vec![0..6],
+    }];
+    claim.threads = vec![ThreadNumber(1), ThreadNumber(4)];
+    claim.moment = EventNumber(1204);
+    run.events = 9310;
+    let names = screen::file_names(&run, "/src");
+    let told = |style: Style| {
+        let mut text = String::new();
+        finding::list(&mut text, &run, &names, &style).expect("a String takes everything");
+        text
+    };
+    expect![[r#"
+        finding 1   never-stored   certain
+          32 bytes at +64, block 3 of arena 1: allocated, and nobody kept them
+            allocated  main  09b_arena_scope_leak_tracer.c:71   arena_alloc(&arena, BLOCK_SIZE); // not ass…
+          where      block 3 of arena 1 "arena", 32 bytes at +64 · event 1,204 of 9,310 · threads 1, 4
+          because    after the call main calls puts, and the result is overwritten before anything reads it
+          bytes      behind block 3 (+32 at 0x7f0000000060)
+            +32  65 76 69 6c 1b 00 fd fd  fd fd fd fd fd fd fd fd  evil............
+                 ^^ ^^ ^^ ^^ ^^ ^^                                 ^^^^^^
+            +48  fd fd fd fd fd fd fd fd  fd fd fd fd fd fd fd fd  ................
+              …  32 bytes more
+          disproof   an instruction that reads rax between the call and its next write
+          next       keep the pointer, or drop the call
+
+        1 finding, 0 notes
+    "#]]
+    .assert_eq(&told(Style::PIPE));
+    let coloured = told(Style { colour: true, ..Style::PIPE });
+    let mut stripped = coloured.clone();
+    while let Some(start) = stripped.find('\x1b') {
+        let end = start + stripped[start..].find('m').expect("a sequence of ours ends in m");
+        stripped.replace_range(start..=end, "");
+    }
+    assert_eq!(stripped, told(Style::PIPE), "colour adds nothing but colour");
+    assert!(coloured.contains("\x1b[1;31m65\x1b[0m"), "{coloured}");
 }

@@ -205,6 +205,7 @@ fn the_first_screen_of_09b() {
             finding 1   never-stored   certain
               32 bytes at +64, block 3 of arena 1: allocated, and nobody kept them
                 allocated  main  09b.c:71   arena_alloc(&arena, BLOCK_SIZE);
+              where      block 3 of arena 1 "arena", 32 bytes at +64 · event 6 of 11 · thread 1
               because    after the call main calls puts, and the result is overwritten before anything reads it;
                          at #8 the block's bytes are still zero
               next       keep the pointer, or drop the call
@@ -436,8 +437,7 @@ fn json_of_snapshot_and_findings_parses_back() {
     assert_eq!(arena["bytes"][0]["hex"].as_str().map(str::len), Some(256));
     assert_eq!(arena["ended"]["site"][0]["line"], 84);
 
-    let found: Value =
-        serde_json::from_str(&json::findings("t", 4711, &told.view.findings, &told.view.lost)).expect("JSON");
+    let found: Value = serde_json::from_str(&json::findings(&told.view)).expect("JSON");
     assert_eq!(found["findings"].as_array().map(Vec::len), Some(1));
     let claim = &found["findings"][0];
     assert_eq!(claim["rule"], "never-stored");
@@ -459,7 +459,7 @@ fn the_marks_in_map_and_log_agree_with_the_rule() {
             facts.sites[3].fate.kind = fate;
             facts.hooks[1].decl.arguments.push(argument);
             let told = tell(&facts, &seed_09b(), None, &all(), Style::PIPE);
-            let accused = told.view.findings.iter().any(|finding| finding.rule == "never-stored");
+            let accused = told.view.findings.iter().any(|finding| finding.claim.rule == "never-stored");
             let drawn = told.view.arenas[0].blocks.iter().any(|block| block.flag.is_some());
             assert_eq!(accused, drawn, "{fate:?} {argument:?}");
             assert_eq!(accused, told.log.contains("nobody keeps"), "{fate:?} {argument:?}");
@@ -472,15 +472,13 @@ fn findings_in_full_tell_the_callers_and_what_would_disprove_them() {
     let told = tell(&facts(), &seed_09b(), None, &all(), Style::PIPE);
     let names = screen::file_names(&told.view, "/src");
     check(
-        |out| {
-            finding::list(out, &told.view.findings, &told.view.lost, &[], &names, &Style::PIPE)
-                .expect("a String takes everything")
-        },
+        |out| finding::list(out, &told.view, &names, &Style::PIPE).expect("a String takes everything"),
         expect![[r#"
             finding 1   never-stored   certain
               32 bytes at +64, block 3 of arena 1: allocated, and nobody kept them
                 allocated  main  09b.c:71   arena_alloc(&arena, BLOCK_SIZE);
                            __libc_start_main  09b 0x7f1100000000
+              where      block 3 of arena 1 "arena", 32 bytes at +64 · event 6 of 11 · thread 1
               because    after the call main calls puts, and the result is overwritten before anything reads it;
                          at #8 the block's bytes are still zero
               disproof   an instruction after the call that reads the result before it is overwritten, on any

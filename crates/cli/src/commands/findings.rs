@@ -17,19 +17,19 @@ pub fn findings(args: FindingsArgs) -> Result<ExitCode, CliError> {
     let mut reading = reading::read(&file, &trace, None);
     let known = reading::arena_names(&reading.state, &reading.facts);
     if let Some(pattern) = reading.pattern(args.view.arena.as_deref(), &known)? {
-        reading.findings.retain(|finding| finding.arena.as_ref().is_some_and(|(id, name)| pattern.matches(*id, name)));
+        reading.findings.retain(|finding| finding.arena().is_some_and(|(id, name)| pattern.matches(id, name)));
     }
     let nothing = Selection { pattern: None, living_only: true, most: 0, ranked: false };
     let mut view = reading.view(&file, &trace, &nothing);
     view.groups.clear();
     let mut out = Stdout::new();
     if args.view.json {
-        out.bytes(json::findings(&view.trace, view.pid, &view.findings, &view.lost).as_bytes())?;
+        out.bytes(json::findings(&view).as_bytes())?;
     } else {
         let style = output::style(&std::io::stdout(), args.view.plain);
         let names = screen::file_names(&view, &reading::current_directory());
         // An error is kept by `Stdout` and handed out by `finish`.
-        let _ = finding::list(&mut out, &view.findings, &view.lost, &view.damage, &names, &style);
+        let _ = finding::list(&mut out, &view, &names, &style);
     }
     out.finish()?;
     Ok(if fail_on.hits(&view.findings) { ExitCode::from(1) } else { ExitCode::SUCCESS })
