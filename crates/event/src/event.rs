@@ -3,6 +3,7 @@
 //! An event says what was observed and draws no conclusion: "the allocator returned NULL", never "out of memory".
 
 use crate::{Address, ArenaKey, BlobId, EventNumber, SiteId, ThreadNumber};
+use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::vec::Vec;
 
@@ -303,8 +304,8 @@ pub enum EventKind {
         pc: Address,
         /// True when the signal came from a fault of this thread, false when it was sent.
         synchronous: bool,
-        /// General registers at the fault.
-        registers: Registers,
+        /// General registers at the fault; boxed, or every event would be as large.
+        registers: Box<Registers>,
     },
     /// A module was mapped.
     ModuleLoaded {

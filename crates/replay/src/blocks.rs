@@ -106,17 +106,35 @@ impl Block {
 }
 
 /// The living blocks of one arena.
-#[derive(Clone, PartialEq, Debug, Default)]
+///
+/// Blocks stand in slots that are used again; two indices lead to them. The index by placement keeps entries of dead
+/// blocks until they are the majority (then it is swept, which costs O(1) per block that ever lived), so that freeing by
+/// address, what malloc's users do millions of times, touches one tree only.
+#[derive(Clone, Debug, Default)]
 pub(crate) struct LivingBlocks {
-    by_placement: BTreeMap<u64, Block>,
-    /// Blocks that occupy bytes, by first byte.
-    spans: BTreeMap<u64, u64>,
+    slots: Vec<Option<Block>>,
+    vacant: Vec<u32>,
+    /// Placement and slot, ascending by placement. An entry is stale when its slot does not hold that placement.
+    order: Vec<(u64, u32)>,
+    /// Slots of the blocks that occupy bytes, by first byte.
+    spans: BTreeMap<u64, u32>,
     /// Blocks of no bytes, by address and placement.
     empty: BTreeMap<(u64, u64), ()>,
     /// What a block of size 0 occupies: 1 where sizes are not known (an address given twice is then a reuse), else 0.
     least: u64,
+    living: u64,
     bytes: u64,
 }
+
+impl PartialEq for LivingBlocks {
+    /// The same blocks; where they stand and what else stood there is no difference.
+    fn eq(&self, other: &LivingBlocks) -> bool {
+        self.least == other.least && self.bytes == other.bytes && self.iter().eq(other.iter())
+    }
+}
+
+/// Stale entries of the order that are not worth a sweep.
+const STALE_KEPT: u64 = 64;
 
 impl LivingBlocks {
     pub(crate) fn new(sizes_known: bool) -> LivingBlocks {
@@ -124,7 +142,7 @@ impl LivingBlocks {
     }
 
     pub(crate) fn len(&self) -> u64 {
-        self.by_placement.len() as u64
+        self.living
     }
 
     /// Sum of sizes.
@@ -134,15 +152,31 @@ impl LivingBlocks {
 
     /// In order of placement.
     pub(crate) fn iter(&self) -> impl DoubleEndedIterator<Item = &Block> {
-        self.by_placement.values()
+        self.order.iter().filter_map(|&entry| self.of_entry(entry))
     }
 
+    /// In no particular order.
     pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Block> {
-        self.by_placement.values_mut()
+        self.slots.iter_mut().flatten()
     }
 
+    /// O(log n).
     pub(crate) fn get(&self, placement: u64) -> Option<&Block> {
-        self.by_placement.get(&placement)
+        self.in_slot(self.slot_of(placement)?)
+    }
+
+    fn in_slot(&self, slot: u32) -> Option<&Block> {
+        self.slots.get(slot as usize)?.as_ref()
+    }
+
+    fn of_entry(&self, (placement, slot): (u64, u32)) -> Option<&Block> {
+        self.in_slot(slot).filter(|block| block.placement == placement)
+    }
+
+    fn slot_of(&self, placement: u64) -> Option<u32> {
+        let at = self.order.binary_search_by_key(&placement, |entry| entry.0).ok()?;
+        let entry = *self.order.get(at)?;
+        self.of_entry(entry).map(|_| entry.1)
     }
 
     fn occupied(&self, address: u64, size: u64) -> u64 {
@@ -152,8 +186,8 @@ impl LivingBlocks {
     /// Placement of the block that starts exactly here; one that occupies bytes goes before empty ones, and of the
     /// empty ones the newest.
     pub(crate) fn starting_at(&self, address: Address) -> Option<u64> {
-        if let Some(placement) = self.spans.get(&address.0) {
-            return Some(*placement);
+        if let Some(slot) = self.spans.get(&address.0) {
+            return self.in_slot(*slot).map(|block| block.placement);
         }
         self.empty.range((address.0, 0)..=(address.0, u64::MAX)).next_back().map(|((_, placement), ())| *placement)
     }
@@ -166,12 +200,12 @@ impl LivingBlocks {
         if start == end {
             return found;
         }
-        if let Some((_, placement)) = self.spans.range(..start).next_back()
-            && self.span_end(*placement) > start
-        {
-            found.push(*placement);
+        // Blocks are disjoint, so their ends ascend as their starts do: the first from above that ends too early ends it.
+        for (_, slot) in self.spans.range(..end).rev() {
+            let Some(block) = self.in_slot(*slot).filter(|block| self.end_of(block) > start) else { break };
+            found.push(block.placement);
         }
-        found.extend(self.spans.range(start..end).map(|(_, placement)| *placement));
+        found.reverse();
         found
     }
 
@@ -192,61 +226,123 @@ impl LivingBlocks {
 
     /// Placements of all blocks that start at or after `start`.
     pub(crate) fn at_or_after(&self, start: u64) -> Vec<u64> {
-        let spans = self.spans.range(start..).map(|(_, placement)| *placement);
+        let spans = self.spans.range(start..).filter_map(|(_, slot)| self.in_slot(*slot).map(|block| block.placement));
         spans.chain(self.empty.range((start, 0)..).map(|((_, placement), ())| *placement)).collect()
     }
 
     /// True when a block starts before `cut` and ends after it.
     pub(crate) fn straddled(&self, cut: u64) -> bool {
-        self.spans.range(..cut).next_back().is_some_and(|(_, placement)| self.span_end(*placement) > cut)
+        let before = self.spans.range(..cut).next_back().and_then(|(_, slot)| self.in_slot(*slot));
+        before.is_some_and(|block| self.end_of(block) > cut)
     }
 
-    fn span_end(&self, placement: u64) -> u64 {
-        self.get(placement).map_or(0, |block| block.address.0 + self.occupied(block.address.0, block.size))
+    fn end_of(&self, block: &Block) -> u64 {
+        block.address.0 + self.occupied(block.address.0, block.size)
     }
 
     /// Adds a block under `block.placement`. The caller has removed what it overlaps.
     pub(crate) fn insert(&mut self, block: Block) {
-        if self.occupied(block.address.0, block.size) == 0 {
-            self.empty.insert((block.address.0, block.placement), ());
-        } else {
-            self.spans.insert(block.address.0, block.placement);
-        }
+        let (placement, address) = (block.placement, block.address.0);
+        let occupied = self.occupied(address, block.size);
         // Living blocks are disjoint, so their footprints add up to less than the address space.
         self.bytes = self.bytes.saturating_add(block.footprint());
-        self.by_placement.insert(block.placement, block);
+        self.living += 1;
+        let slot = match self.vacant.pop() {
+            Some(slot) => slot,
+            // More than 2^32 living blocks would take half a terabyte of them.
+            None => {
+                self.slots.push(None);
+                (self.slots.len() - 1) as u32
+            }
+        };
+        if let Some(place) = self.slots.get_mut(slot as usize) {
+            *place = Some(block);
+        }
+        if occupied == 0 {
+            self.empty.insert((address, placement), ());
+        } else {
+            self.spans.insert(address, slot);
+        }
+        match self.order.last() {
+            Some((last, _)) if *last >= placement => self.put_back(placement, slot),
+            _ => {
+                if self.order.len() as u64 > self.living.saturating_mul(2).saturating_add(STALE_KEPT) {
+                    self.sweep();
+                }
+                self.order.push((placement, slot));
+            }
+        }
+    }
+
+    /// A block that was there before comes back, perhaps elsewhere: its placement is not the newest.
+    fn put_back(&mut self, placement: u64, slot: u32) {
+        match self.order.binary_search_by_key(&placement, |entry| entry.0) {
+            Ok(at) => {
+                if let Some(entry) = self.order.get_mut(at) {
+                    entry.1 = slot;
+                }
+            }
+            Err(at) => self.order.insert(at, (placement, slot)),
+        }
+    }
+
+    /// Drops the stale entries of the order.
+    fn sweep(&mut self) {
+        let slots = &self.slots;
+        let holds = |(placement, slot): &(u64, u32)| {
+            slots.get(*slot as usize).and_then(Option::as_ref).is_some_and(|block| block.placement == *placement)
+        };
+        self.order.retain(holds);
     }
 
     pub(crate) fn remove(&mut self, placement: u64) -> Option<Block> {
-        let block = self.by_placement.remove(&placement)?;
-        self.forget_address(&block);
-        Some(block)
+        self.vacate(self.slot_of(placement)?)
     }
 
-    fn forget_address(&mut self, block: &Block) {
-        if self.spans.get(&block.address.0) == Some(&block.placement) {
+    /// Removes the block that [`LivingBlocks::starting_at`] names.
+    pub(crate) fn take_starting_at(&mut self, address: Address) -> Option<Block> {
+        match self.spans.get(&address.0) {
+            Some(slot) => self.vacate(*slot),
+            None => self.remove(self.starting_at(address)?),
+        }
+    }
+
+    /// Takes the block out of its slot and out of the indices by address; its entry in the order is stale then.
+    fn vacate(&mut self, slot: u32) -> Option<Block> {
+        let block = self.slots.get_mut(slot as usize)?.take()?;
+        self.vacant.push(slot);
+        self.living -= 1;
+        self.bytes = self.bytes.saturating_sub(block.footprint());
+        if self.occupied(block.address.0, block.size) == 0 {
+            self.empty.remove(&(block.address.0, block.placement));
+        } else {
             self.spans.remove(&block.address.0);
         }
-        self.empty.remove(&(block.address.0, block.placement));
-        self.bytes = self.bytes.saturating_sub(block.footprint());
+        Some(block)
     }
 
     /// Removes every block placed after `placement`, in order of placement.
     pub(crate) fn take_after(&mut self, placement: u64) -> Vec<Block> {
-        let Some(first) = placement.checked_add(1) else { return Vec::new() };
-        let taken: Vec<Block> = self.by_placement.split_off(&first).into_values().collect();
-        for block in &taken {
-            self.forget_address(block);
-        }
-        taken
+        let first = self.order.partition_point(|entry| entry.0 <= placement);
+        let entries = self.order.split_off(first);
+        let living = |this: &Self, entry: (u64, u32)| this.of_entry(entry).map(|_| entry.1);
+        entries.into_iter().filter_map(|entry| living(self, entry).and_then(|slot| self.vacate(slot))).collect()
     }
 
     /// Removes all, in order of placement.
     pub(crate) fn take_all(&mut self) -> Vec<Block> {
-        self.spans.clear();
-        self.empty.clear();
-        self.bytes = 0;
-        core::mem::take(&mut self.by_placement).into_values().collect()
+        let least = self.least;
+        let mut all = core::mem::replace(self, LivingBlocks { least, ..LivingBlocks::default() });
+        all.empty_out()
+    }
+
+    fn empty_out(&mut self) -> Vec<Block> {
+        let order = core::mem::take(&mut self.order);
+        let take = |(placement, slot): (u64, u32)| {
+            let place = self.slots.get_mut(slot as usize)?;
+            if place.as_ref()?.placement == placement { place.take() } else { None }
+        };
+        order.into_iter().filter_map(take).collect()
     }
 
     /// Moves every block that starts inside `start..end` so that what lay at `start` lies at `to`, in extent `extent`

@@ -304,7 +304,7 @@ impl Replay {
         let mut effect = on(id, What::Freed);
         let ground = &self.ground;
         let Some(arena) = self.state.arena_mut(id) else { return effect };
-        let Some(placement) = arena.living.starting_at(address) else {
+        let Some(block) = arena.living.take_starting_at(address) else {
             // A free function that calls another one on the same block gives it back once.
             let outer = arena.last_free.is_some_and(|last| {
                 last.address == address
@@ -318,7 +318,6 @@ impl Replay {
             }
             return effect;
         };
-        let Some(block) = arena.living.remove(placement) else { return effect };
         effect.place = Some(arena.place(&block));
         effect.block = bury(&mut effect.died, Vec::from([block]), call.moment, How::Freed).pop();
         arena.counts.frees = arena.counts.frees.saturating_add(1);

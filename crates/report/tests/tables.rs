@@ -338,11 +338,23 @@ fn everything() -> Vec<Event> {
         (None, EventKind::Exec { path: "/bin/\x07sh".into() }),
         (
             None,
-            EventKind::Fault { signal: 11, address: at(8), pc: at(0x401000), synchronous: true, registers: [0; 16] },
+            EventKind::Fault {
+                signal: 11,
+                address: at(8),
+                pc: at(0x401000),
+                synchronous: true,
+                registers: Default::default(),
+            },
         ),
         (
             None,
-            EventKind::Fault { signal: 15, address: at(0), pc: at(0x401000), synchronous: false, registers: [0; 16] },
+            EventKind::Fault {
+                signal: 15,
+                address: at(0),
+                pc: at(0x401000),
+                synchronous: false,
+                registers: Default::default(),
+            },
         ),
         (None, EventKind::Exit { status: -1 }),
     ])

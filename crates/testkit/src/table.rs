@@ -273,7 +273,7 @@ impl Table {
             address: Address(address),
             pc: Address(0x40_1000),
             synchronous: true,
-            registers: [0; 16],
+            registers: Default::default(),
         })
     }
 
@@ -285,7 +285,7 @@ impl Table {
             address: Address(0),
             pc: Address(0x40_1000),
             synchronous: false,
-            registers: [0; 16],
+            registers: Default::default(),
         })
     }
 }

@@ -6,6 +6,7 @@
 use crate::predict::{Model, rounded};
 use crate::record::{INLINE_GRANULE, MAX_FOUND_BYTES, MAX_FRAMES, NO_SITE, tag};
 use crate::varint::{Cursor, unzigzag};
+use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::vec::Vec;
 use arenascope_event::{Address, ArenaKey, BlobId, CaptureReason, EventKind, MarkValue, SiteId, ThreadNumber, Zone};
@@ -276,7 +277,7 @@ fn fields(model: &mut Model, kind: u8, slot: u32, start: usize, bytes: &mut Curs
             for register in &mut registers {
                 *register = bytes.number()?;
             }
-            EventKind::Fault { signal, address, pc, synchronous, registers }
+            EventKind::Fault { signal, address, pc, synchronous, registers: Box::new(registers) }
         }
         tag::MODULE => EventKind::ModuleLoaded { module: module(bytes)?.number },
         tag::USER_MARK => EventKind::UserMark { name: text(bytes.counted_bytes()?) },

@@ -128,7 +128,7 @@ impl Asked {
                     asked.fault = refused_site.map(|refused_site| Fault {
                         pc,
                         address,
-                        registers,
+                        registers: *registers,
                         site: event.site,
                         refused_site,
                     });

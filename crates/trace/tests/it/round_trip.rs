@@ -129,54 +129,55 @@ fn kind() -> impl Strategy<Value = EventKind> {
     let reason = (0usize..CaptureReason::ALL.len()).prop_map(|index| CaptureReason::ALL[index]);
     let thread = prop::option::of((1u32..9).prop_map(ThreadNumber));
     prop_oneof![
-        8 => (own(), address(), number(), prop::option::of(1..=u64::MAX)).prop_map(|((arena, order), block, size, align)| {
-            EventKind::Alloc { arena, order, block, size, align }
-        }),
-        1 => (own(), prop::option::of(number()), prop::option::of(arena()), prop::option::of(text()), number()).prop_map(
-            |((arena, order), size, parent, name, nested)| EventKind::Create { arena, order, size, parent, name, nested }
-        ),
-        1 => (own(), address(), address(), number())
-            .prop_map(|((arena, order), old, new, size)| EventKind::Resize { arena, order, old, new, size }),
-        2 => (own(), address()).prop_map(|((arena, order), block)| EventKind::Free { arena, order, block }),
-        1 => (own(), number()).prop_map(|((arena, order), mark)| EventKind::Mark { arena, order, mark: MarkValue(mark) }),
-        1 => (own(), number())
-            .prop_map(|((arena, order), mark)| EventKind::Rewind { arena, order, mark: MarkValue(mark) }),
-        1 => own().prop_map(|(arena, order)| EventKind::Reset { arena, order }),
-        1 => own().prop_map(|(arena, order)| EventKind::Destroy { arena, order }),
-        1 => (arena(), address()).prop_map(|(arena, object)| EventKind::ArenaSeen { arena, object }),
-        1 => (arena(), reason, address(), number())
-            .prop_map(|(arena, reason, base, len)| EventKind::Capture { arena, reason, base, len, bytes: BlobId(0) }),
-        1 => (address(), number(), any::<u32>(), any::<u32>(), any::<bool>()).prop_map(
-            |(address, len, protection, flags, observed)| EventKind::Map { address, len, protection, flags, observed }
-        ),
-        1 => (address(), number()).prop_map(|(address, len)| EventKind::Unmap { address, len }),
-        1 => (address(), number(), address(), number())
-            .prop_map(|(old, old_len, new, new_len)| EventKind::Remap { old, old_len, new, new_len }),
-        2 => (address(), number()).prop_map(|(address, size)| EventKind::HeapAlloc { address, size }),
-        2 => address().prop_map(|address| EventKind::HeapFree { address }),
-        1 => (any::<u32>(), thread).prop_map(|(tid, parent)| EventKind::ThreadStart { tid, parent }),
-        1 => Just(EventKind::ThreadExit),
-        1 => (any::<u32>(), number()).prop_map(|(child, fork_id)| EventKind::Fork { child, fork_id }),
-        1 => Just(EventKind::Vfork),
-        1 => text().prop_map(|path| EventKind::Exec { path }),
-        1 => any::<i32>().prop_map(|status| EventKind::Exit { status }),
-        1 => (any::<u32>(), address(), address(), any::<bool>(), any::<[u64; 16]>()).prop_map(
-            |(signal, address, pc, synchronous, registers)| EventKind::Fault { signal, address, pc, synchronous, registers }
-        ),
-        1 => (0u32..3).prop_map(|module| EventKind::ModuleLoaded { module }),
-        1 => text().prop_map(|name| EventKind::UserMark { name }),
-        1 => (arena(), address(), number(), 0usize..3, address(), any::<u8>(), found()).prop_map(
-            |(arena, block, size, zone, address, expected, found)| {
-                EventKind::Damage { arena, block, size, zone: Zone::ALL[zone], address, expected, found }
-            }
-        ),
-        1 => (arena(), number()).prop_map(|(arena, since)| EventKind::Overlapped { arena, since }),
-        1 => (arena(), address(), found(), found()).prop_map(|(arena, address, before, after)| {
-            EventKind::ObjectChanged { arena, address, before, after }
-        }),
-        1 => (arena(), address(), number(), address())
-            .prop_map(|(arena, start, len, top)| EventKind::HeapSegment { arena, start, len, top }),
-    ]
+           8 => (own(), address(), number(), prop::option::of(1..=u64::MAX)).prop_map(|((arena, order), block, size, align)| {
+               EventKind::Alloc { arena, order, block, size, align }
+           }),
+           1 => (own(), prop::option::of(number()), prop::option::of(arena()), prop::option::of(text()), number()).prop_map(
+               |((arena, order), size, parent, name, nested)| EventKind::Create { arena, order, size, parent, name, nested }
+           ),
+           1 => (own(), address(), address(), number())
+               .prop_map(|((arena, order), old, new, size)| EventKind::Resize { arena, order, old, new, size }),
+           2 => (own(), address()).prop_map(|((arena, order), block)| EventKind::Free { arena, order, block }),
+           1 => (own(), number()).prop_map(|((arena, order), mark)| EventKind::Mark { arena, order, mark: MarkValue(mark) }),
+           1 => (own(), number())
+               .prop_map(|((arena, order), mark)| EventKind::Rewind { arena, order, mark: MarkValue(mark) }),
+           1 => own().prop_map(|(arena, order)| EventKind::Reset { arena, order }),
+           1 => own().prop_map(|(arena, order)| EventKind::Destroy { arena, order }),
+           1 => (arena(), address()).prop_map(|(arena, object)| EventKind::ArenaSeen { arena, object }),
+           1 => (arena(), reason, address(), number())
+               .prop_map(|(arena, reason, base, len)| EventKind::Capture { arena, reason, base, len, bytes: BlobId(0) }),
+           1 => (address(), number(), any::<u32>(), any::<u32>(), any::<bool>()).prop_map(
+               |(address, len, protection, flags, observed)| EventKind::Map { address, len, protection, flags, observed }
+           ),
+           1 => (address(), number()).prop_map(|(address, len)| EventKind::Unmap { address, len }),
+           1 => (address(), number(), address(), number())
+               .prop_map(|(old, old_len, new, new_len)| EventKind::Remap { old, old_len, new, new_len }),
+           2 => (address(), number()).prop_map(|(address, size)| EventKind::HeapAlloc { address, size }),
+           2 => address().prop_map(|address| EventKind::HeapFree { address }),
+           1 => (any::<u32>(), thread).prop_map(|(tid, parent)| EventKind::ThreadStart { tid, parent }),
+           1 => Just(EventKind::ThreadExit),
+           1 => (any::<u32>(), number()).prop_map(|(child, fork_id)| EventKind::Fork { child, fork_id }),
+           1 => Just(EventKind::Vfork),
+           1 => text().prop_map(|path| EventKind::Exec { path }),
+           1 => any::<i32>().prop_map(|status| EventKind::Exit { status }),
+           1 => (any::<u32>(), address(), address(), any::<bool>(), any::<[u64; 16]>()).prop_map(
+               |(signal, address, pc, synchronous, registers)| EventKind::Fault {
+    signal, address, pc, synchronous, registers: Box::new(registers) }
+           ),
+           1 => (0u32..3).prop_map(|module| EventKind::ModuleLoaded { module }),
+           1 => text().prop_map(|name| EventKind::UserMark { name }),
+           1 => (arena(), address(), number(), 0usize..3, address(), any::<u8>(), found()).prop_map(
+               |(arena, block, size, zone, address, expected, found)| {
+                   EventKind::Damage { arena, block, size, zone: Zone::ALL[zone], address, expected, found }
+               }
+           ),
+           1 => (arena(), number()).prop_map(|(arena, since)| EventKind::Overlapped { arena, since }),
+           1 => (arena(), address(), found(), found()).prop_map(|(arena, address, before, after)| {
+               EventKind::ObjectChanged { arena, address, before, after }
+           }),
+           1 => (arena(), address(), number(), address())
+               .prop_map(|(arena, start, len, top)| EventKind::HeapSegment { arena, start, len, top }),
+       ]
 }
 
 /// What several threads say through one writer: time in steps of 8 ns (the unit of recorded time), never backwards.
