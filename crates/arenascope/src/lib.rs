@@ -55,9 +55,14 @@
 //! beside its blocks. Figures beside its peers, with the command: `docs/performance.md`.
 //!
 //! # Where Rust's model is left
-//! Three things that outsiders need go beyond what Rust's memory model defines, and are harmless on the machines we support:
-//! anyone may store 0 or 1 into `limit` while the owner reads it (volatile, one aligned word); [`Arena::dump`] reads bytes that
-//! living `&mut` blocks may be writing, and bytes that were never written; `observe_all` reads the headers of other threads' arenas.
+//! Three things that outsiders need go beyond what Rust's memory model defines:
+//! - Anyone may store 0 or 1 into `limit` while the owner reads it. The owner's load is volatile, of one aligned word, which does not tear
+//!   on the machines we support.
+//! - [`Arena::dump`] reads blocks that somebody may hold as `&mut`, and bytes that were never written. It does so by a load in assembly, one byte
+//!   at a time: the compiler knows nothing about it and so cannot draw a wrong conclusion from it, and what is shown is what a debugger would
+//!   show. (On machines other than x86 and aarch64, and under Miri, it is a volatile load.) [`Owned::bytes`] shows the same memory
+//!   within the model, to who has the arena exclusively.
+//! - `observe_all` reads the headers of other threads' arenas.
 //!
 //! # Machines
 //! Linux on x86-64: everything is tested. i686: the suites for conformance, collections and old bugs pass. aarch64: it compiles, and the
@@ -88,6 +93,7 @@ mod drops;
 mod error;
 mod fallible;
 mod geometry;
+mod glimpse;
 mod growing;
 pub mod header;
 mod inspect;

@@ -205,3 +205,17 @@ fn a_deep_stack_of_checkpoints_is_undone_in_order() {
         assert_eq!(arena.offset(), offset);
     }
 }
+
+/// A dump looks while blocks are borrowed mutably, and must see what was stored last, although the compiler sees no reader.
+#[test]
+fn a_dump_shows_what_a_debugger_would_show() {
+    let arena = Arena::init(64).unwrap();
+    let text = arena.alloc_slice_copy(b"abcdefgh");
+    for letter in b"xyz" {
+        text[3] = *letter;
+        let shown = format!("{:#}", arena.dump());
+        assert_eq!(shown, format!("abc{}efgh\n", char::from(*letter)));
+    }
+    text[0] = 0xFF;
+    assert_eq!(format!("{:#}", arena.dump()), ".bczefgh\n");
+}

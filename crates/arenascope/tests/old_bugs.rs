@@ -474,3 +474,20 @@ fn a_burst_on_a_nearly_full_arena_leaves_room_for_others() {
     let mut burst = arena.burst();
     assert!(arena.try_alloc(1u64).is_ok() && burst.try_alloc(2u64).is_ok());
 }
+
+#[test]
+fn looking_at_an_arena_read_memory_that_somebody_else_had() {
+    // Through a shared borrow it can only be done behind the compiler's back; with the arena in hand it can be done properly.
+    let mut arena = Arena::init(1000).expect("a small arena");
+    arena.alloc_slice_copy(b"12345678");
+    arena.alloc_uninit::<[u64; 4]>();
+    *arena.alloc(0u16) = 0x4142;
+    let bytes = arena.bytes();
+    assert_eq!(bytes.len(), 8 + 32 + 8);
+    // SAFETY: the first eight bytes and the last grain's first two were written above.
+    let written =
+        |range: std::ops::Range<usize>| bytes[range].iter().map(|b| unsafe { b.assume_init() }).collect::<Vec<u8>>();
+    assert_eq!((written(0..8), written(40..42)), (b"12345678".to_vec(), 0x4142u16.to_ne_bytes().to_vec()));
+    arena.reset();
+    assert!(arena.bytes().is_empty());
+}
