@@ -1,7 +1,11 @@
 //! Bursts: a short loan of the arena's free memory that keeps cursor and limit in registers.
 //!
 //! May be relied on: a burst's blocks live as long as the arena's (or the scope's), also after the burst; a burst that is
-//! forgotten costs memory, never safety. Deliberately absent: freeing, resizing, scopes.
+//! forgotten costs memory, never safety.
+//!
+//! Deliberately absent: freeing, resizing, scopes; zeroed blocks (what of a lease is zero already is the arena's knowledge); blocks that
+//! grow or are given back when their making fails (`alloc_iter`, `alloc_fmt`, `alloc_try_with`, boxes): they need the arena's cursor. All of
+//! them can be had from the arena between two bursts.
 //!
 //! # How it works
 //! Warm loops are bound by the cursor's way through memory: each allocation loads what the one before stored. A burst takes a
@@ -17,6 +21,7 @@ use crate::alloc::Undropped;
 use crate::{Arena, Error, geometry, short_copy};
 use core::alloc::Layout;
 use core::marker::PhantomData;
+use core::mem::MaybeUninit;
 use core::panic::Location;
 use core::ptr::NonNull;
 
@@ -158,6 +163,7 @@ impl<'blocks> Burst<'_, 'blocks> {
     #[inline(always)]
     #[track_caller]
     pub fn alloc<T>(&mut self, value: T) -> &'blocks mut T {
+        let () = Undropped::<T>::OK;
         let block = self.try_alloc(value);
         self.arena.granted(block)
     }
@@ -186,6 +192,7 @@ impl<'blocks> Burst<'_, 'blocks> {
     #[inline(always)]
     #[track_caller]
     pub fn alloc_with<T>(&mut self, make: impl FnOnce() -> T) -> &'blocks mut T {
+        let () = Undropped::<T>::OK;
         let block = self.try_alloc_with(make);
         self.arena.granted(block)
     }
@@ -204,6 +211,114 @@ impl<'blocks> Burst<'_, 'blocks> {
             block.write(make());
             Ok(&mut *block.as_ptr())
         }
+    }
+
+    /// As [`Arena::alloc_uninit`]. O(1).
+    ///
+    /// # Panics
+    /// When the block cannot be had.
+    #[inline(always)]
+    #[track_caller]
+    pub fn alloc_uninit<T>(&mut self) -> &'blocks mut MaybeUninit<T> {
+        let block = self.try_alloc_uninit();
+        self.arena.granted(block)
+    }
+
+    /// As [`Arena::try_alloc_uninit`].
+    ///
+    /// # Errors
+    /// As there.
+    #[inline(always)]
+    #[track_caller]
+    pub fn try_alloc_uninit<T>(&mut self) -> Result<&'blocks mut MaybeUninit<T>, Error> {
+        let block = self.try_block(Layout::new::<T>(), true)?.cast::<MaybeUninit<T>>();
+        // SAFETY: as in `try_alloc`; uninitialised bytes are a valid MaybeUninit.
+        Ok(unsafe { &mut *block.as_ptr() })
+    }
+
+    /// A block for so many items. The one fallible core of all slices.
+    #[inline(always)]
+    #[track_caller]
+    fn try_items<T>(&mut self, count: usize) -> Result<NonNull<T>, Error> {
+        let layout = Layout::array::<T>(count).map_err(|_| Error::TooLarge)?;
+        self.try_block(layout, false).map(NonNull::cast)
+    }
+
+    /// As [`Arena::alloc_uninit_slice`]. O(1).
+    ///
+    /// # Panics
+    /// When the block cannot be had.
+    #[inline(always)]
+    #[track_caller]
+    pub fn alloc_uninit_slice<T>(&mut self, count: usize) -> &'blocks mut [MaybeUninit<T>] {
+        let block = self.try_alloc_uninit_slice(count);
+        self.arena.granted(block)
+    }
+
+    /// As [`Arena::try_alloc_uninit_slice`].
+    ///
+    /// # Errors
+    /// As there.
+    #[inline(always)]
+    #[track_caller]
+    pub fn try_alloc_uninit_slice<T>(&mut self, count: usize) -> Result<&'blocks mut [MaybeUninit<T>], Error> {
+        let block = self.try_items::<MaybeUninit<T>>(count)?;
+        // SAFETY: as in `try_alloc_uninit`, for so many items.
+        Ok(unsafe { NonNull::slice_from_raw_parts(block, count).as_mut() })
+    }
+
+    /// As [`Arena::alloc_slice_fill_with`]. O(count) beside `make`.
+    ///
+    /// # Panics
+    /// When the block cannot be had.
+    #[inline(always)]
+    #[track_caller]
+    pub fn alloc_slice_fill_with<T>(&mut self, count: usize, make: impl FnMut(usize) -> T) -> &'blocks mut [T] {
+        let () = Undropped::<T>::OK;
+        let block = self.try_alloc_slice_fill_with(count, make);
+        self.arena.granted(block)
+    }
+
+    /// As [`Arena::try_alloc_slice_fill_with`].
+    ///
+    /// # Errors
+    /// As there.
+    #[inline(always)]
+    #[track_caller]
+    pub fn try_alloc_slice_fill_with<T>(
+        &mut self,
+        count: usize,
+        mut make: impl FnMut(usize) -> T,
+    ) -> Result<&'blocks mut [T], Error> {
+        let () = Undropped::<T>::OK;
+        let block = self.try_items::<T>(count)?;
+        for i in 0..count {
+            // SAFETY: as in `try_alloc`; inside the block.
+            unsafe { block.add(i).write(make(i)) };
+        }
+        // SAFETY: as in `try_alloc`; every item was written above.
+        Ok(unsafe { NonNull::slice_from_raw_parts(block, count).as_mut() })
+    }
+
+    /// As [`Arena::alloc_slice_fill_copy`]. O(count).
+    ///
+    /// # Panics
+    /// When the block cannot be had.
+    #[inline(always)]
+    #[track_caller]
+    pub fn alloc_slice_fill_copy<T: Copy>(&mut self, count: usize, value: T) -> &'blocks mut [T] {
+        let block = self.try_alloc_slice_fill_copy(count, value);
+        self.arena.granted(block)
+    }
+
+    /// As [`Arena::try_alloc_slice_fill_copy`].
+    ///
+    /// # Errors
+    /// As there.
+    #[inline(always)]
+    #[track_caller]
+    pub fn try_alloc_slice_fill_copy<T: Copy>(&mut self, count: usize, value: T) -> Result<&'blocks mut [T], Error> {
+        self.try_alloc_slice_fill_with(count, |_| value)
     }
 
     /// As [`Arena::alloc_slice_copy`]. O(bytes).

@@ -33,9 +33,16 @@ impl<'a, T> Growing<'a, T> {
     #[inline]
     #[track_caller]
     pub(crate) fn try_new(arena: &'a Arena, room: usize) -> Result<Self, Error> {
-        let before = arena.cursor.get();
         let plenty = arena.remaining() >= LEAST_BYTES + size_of::<T>() + align_of::<T>();
         let room = if room == 0 && size_of::<T>() > 0 && plenty { (LEAST_BYTES / size_of::<T>()).max(1) } else { room };
+        Growing::try_exact(arena, room)
+    }
+
+    /// An empty block with room for exactly so many items, none included.
+    #[inline]
+    #[track_caller]
+    pub(crate) fn try_exact(arena: &'a Arena, room: usize) -> Result<Self, Error> {
+        let before = arena.cursor.get();
         let items = arena.try_items::<T>(room)?;
         let room = if size_of::<T>() == 0 { usize::MAX } else { room };
         Ok(Growing { arena, items, len: 0, room, caller: Location::caller(), before })

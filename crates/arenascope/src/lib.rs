@@ -27,8 +27,8 @@
 //! **We promise**
 //! - *Boundaries.* [`init(n)`](Arena::init) hands out exactly `n` bytes, alignment padding included. All blocks lie in
 //!   `base..base + offset`, in the order of their allocation, each a multiple of 8 bytes apart. The region never moves.
-//! - *Failure changes nothing.* Every call that can be refused has a `try_` twin that says why (but for `alloc_try_with`, whose error is its closure's); the other one panics with the
-//!   arena's name and numbers. After a refusal the arena is as it was.
+//! - *Failure changes nothing.* Every call that can be refused has a `try_` twin that says why; the other one panics with the arena's name and
+//!   numbers. After a refusal the arena is as it was.
 //! - *Panics leave it sound.* In a closure, an iterator, a `clone`, a `drop`, or a `Display` of yours: at worst a block stays behind.
 //! - *Nothing leaks unseen.* A value that needs dropping is refused by `alloc` at compile time; [`alloc_box`](Arena::alloc_box)
 //!   owns it, [`Scope::alloc_drop`] drops it when the scope ends (the last one first), `ManuallyDrop` says that you mean it.
@@ -127,6 +127,7 @@ pub use boxed::ArenaBox;
 pub use burst::Burst;
 pub use create::{Builder, GROWING_BYTES, MAX_CAPACITY};
 pub use error::{Error, RewindError};
+pub use fallible::AllocOrInitError;
 pub use header::{Arena, HEADER_BYTES};
 pub use inspect::{Dump, RawParts, Stats};
 pub use owned::{Owned, OwnedArena};

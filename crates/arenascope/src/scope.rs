@@ -15,12 +15,13 @@
 #![allow(unsafe_code)] // Ends scopes; drops their lists.
 #![allow(clippy::mut_from_ref)] // Each call returns a block of its own: I3.
 
+use crate::alloc::Undropped;
 use crate::boxed::ArenaBox;
 use crate::drops::{Drops, Held};
 use crate::rewind::ScopeMark;
 use crate::text::CStrError;
 use crate::zeroed::Zeroable;
-use crate::{Arena, Burst, Error, Owned};
+use crate::{AllocOrInitError, Arena, Burst, Error, Owned};
 use core::alloc::Layout;
 use core::ffi::CStr;
 use core::fmt;
@@ -237,14 +238,17 @@ impl fmt::Debug for ScopeGuard<'_> {
 }
 
 /// The arena's calls, with blocks that live as long as the scope and not only as long as a borrow of its handle.
+///
+/// `undropped` asks here too what the arena's call asks: the compiler's message ends with the line that called the first to ask.
 macro_rules! as_in_arena {
-    ($($name:ident $([$($bound:tt)*])? ($($argument:ident: $type:ty),*) -> $out:ty;)*) => {
+    ($($name:ident $([$($bound:tt)*])? $(undropped $value:ident)? ($($argument:ident: $type:ty),*) -> $out:ty;)*) => {
         impl<'scope> Scope<'scope, '_> {
             $(
                 #[doc = concat!("As [`Arena::", stringify!($name), "`], for as long as the scope.")]
                 #[inline(always)]
                 #[track_caller]
                 pub fn $name $(<$($bound)*>)? (&self, $($argument: $type),*) -> $out {
+                    $(let () = Undropped::<$value>::OK;)?
                     self.arena.$name($($argument),*)
                 }
             )*
@@ -253,32 +257,40 @@ macro_rules! as_in_arena {
 }
 
 as_in_arena! {
-    alloc[T](value: T) -> &'scope mut T;
-    try_alloc[T](value: T) -> Result<&'scope mut T, Error>;
-    alloc_with[T](make: impl FnOnce() -> T) -> &'scope mut T;
-    try_alloc_with[T](make: impl FnOnce() -> T) -> Result<&'scope mut T, Error>;
-    alloc_try_with[T, E](make: impl FnOnce() -> Result<T, E>) -> Result<&'scope mut T, E>;
+    alloc[T] undropped T (value: T) -> &'scope mut T;
+    try_alloc[T] undropped T (value: T) -> Result<&'scope mut T, Error>;
+    alloc_with[T] undropped T (make: impl FnOnce() -> T) -> &'scope mut T;
+    try_alloc_with[T] undropped T (make: impl FnOnce() -> T) -> Result<&'scope mut T, Error>;
+    alloc_try_with[T, E] undropped T (make: impl FnOnce() -> Result<T, E>) -> Result<&'scope mut T, E>;
+    try_alloc_try_with[T, E] undropped T (make: impl FnOnce() -> Result<T, E>) -> Result<&'scope mut T, AllocOrInitError<E>>;
     alloc_uninit[T]() -> &'scope mut MaybeUninit<T>;
     try_alloc_uninit[T]() -> Result<&'scope mut MaybeUninit<T>, Error>;
     alloc_layout(layout: Layout) -> NonNull<u8>;
     try_alloc_layout(layout: Layout) -> Result<NonNull<u8>, Error>;
     alloc_slice_copy[T: Copy](items: &[T]) -> &'scope mut [T];
     try_alloc_slice_copy[T: Copy](items: &[T]) -> Result<&'scope mut [T], Error>;
-    alloc_slice_clone[T: Clone](items: &[T]) -> &'scope mut [T];
-    try_alloc_slice_clone[T: Clone](items: &[T]) -> Result<&'scope mut [T], Error>;
-    alloc_slice_fill_with[T](count: usize, make: impl FnMut(usize) -> T) -> &'scope mut [T];
-    try_alloc_slice_fill_with[T](count: usize, make: impl FnMut(usize) -> T) -> Result<&'scope mut [T], Error>;
+    alloc_slice_clone[T: Clone] undropped T (items: &[T]) -> &'scope mut [T];
+    try_alloc_slice_clone[T: Clone] undropped T (items: &[T]) -> Result<&'scope mut [T], Error>;
+    alloc_slice_fill_with[T] undropped T (count: usize, make: impl FnMut(usize) -> T) -> &'scope mut [T];
+    try_alloc_slice_fill_with[T] undropped T (count: usize, make: impl FnMut(usize) -> T) -> Result<&'scope mut [T], Error>;
     alloc_slice_fill_copy[T: Copy](count: usize, value: T) -> &'scope mut [T];
     try_alloc_slice_fill_copy[T: Copy](count: usize, value: T) -> Result<&'scope mut [T], Error>;
-    alloc_slice_fill_clone[T: Clone](count: usize, value: &T) -> &'scope mut [T];
-    try_alloc_slice_fill_clone[T: Clone](count: usize, value: &T) -> Result<&'scope mut [T], Error>;
-    alloc_slice_fill_default[T: Default](count: usize) -> &'scope mut [T];
-    try_alloc_slice_fill_default[T: Default](count: usize) -> Result<&'scope mut [T], Error>;
-    alloc_slice_fill_iter[T](items: impl IntoIterator<Item = T, IntoIter: ExactSizeIterator>) -> &'scope mut [T];
-    try_alloc_slice_fill_iter[T](items: impl IntoIterator<Item = T, IntoIter: ExactSizeIterator>)
+    alloc_slice_fill_clone[T: Clone] undropped T (count: usize, value: &T) -> &'scope mut [T];
+    try_alloc_slice_fill_clone[T: Clone] undropped T (count: usize, value: &T) -> Result<&'scope mut [T], Error>;
+    alloc_slice_fill_default[T: Default] undropped T (count: usize) -> &'scope mut [T];
+    try_alloc_slice_fill_default[T: Default] undropped T (count: usize) -> Result<&'scope mut [T], Error>;
+    alloc_slice_fill_iter[T] undropped T (items: impl IntoIterator<Item = T, IntoIter: ExactSizeIterator>) -> &'scope mut [T];
+    try_alloc_slice_fill_iter[T] undropped T (items: impl IntoIterator<Item = T, IntoIter: ExactSizeIterator>)
         -> Result<&'scope mut [T], Error>;
-    alloc_iter[T](items: impl IntoIterator<Item = T>) -> &'scope mut [T];
-    try_alloc_iter[T](items: impl IntoIterator<Item = T>) -> Result<&'scope mut [T], Error>;
+    alloc_slice_try_fill_with[T, E] undropped T (count: usize, make: impl FnMut(usize) -> Result<T, E>) -> Result<&'scope mut [T], E>;
+    try_alloc_slice_try_fill_with[T, E] undropped T (count: usize, make: impl FnMut(usize) -> Result<T, E>)
+        -> Result<&'scope mut [T], AllocOrInitError<E>>;
+    alloc_slice_try_fill_iter[T, E] undropped T (items: impl IntoIterator<Item = Result<T, E>, IntoIter: ExactSizeIterator>)
+        -> Result<&'scope mut [T], E>;
+    try_alloc_slice_try_fill_iter[T, E] undropped T (items: impl IntoIterator<Item = Result<T, E>, IntoIter: ExactSizeIterator>)
+        -> Result<&'scope mut [T], AllocOrInitError<E>>;
+    alloc_iter[T] undropped T (items: impl IntoIterator<Item = T>) -> &'scope mut [T];
+    try_alloc_iter[T] undropped T (items: impl IntoIterator<Item = T>) -> Result<&'scope mut [T], Error>;
     alloc_uninit_slice[T](count: usize) -> &'scope mut [MaybeUninit<T>];
     try_alloc_uninit_slice[T](count: usize) -> Result<&'scope mut [MaybeUninit<T>], Error>;
     alloc_str(text: &str) -> &'scope mut str;
@@ -289,10 +301,10 @@ as_in_arena! {
     try_alloc_cstr(text: &CStr) -> Result<&'scope CStr, Error>;
     alloc_cstr_from_str(text: &str) -> &'scope CStr;
     try_alloc_cstr_from_str(text: &str) -> Result<&'scope CStr, CStrError>;
-    alloc_zeroed[T: Zeroable]() -> &'scope mut T;
-    try_alloc_zeroed[T: Zeroable]() -> Result<&'scope mut T, Error>;
-    alloc_zeroed_slice[T: Zeroable](count: usize) -> &'scope mut [T];
-    try_alloc_zeroed_slice[T: Zeroable](count: usize) -> Result<&'scope mut [T], Error>;
+    alloc_zeroed[T: Zeroable] undropped T () -> &'scope mut T;
+    try_alloc_zeroed[T: Zeroable] undropped T () -> Result<&'scope mut T, Error>;
+    alloc_zeroed_slice[T: Zeroable] undropped T (count: usize) -> &'scope mut [T];
+    try_alloc_zeroed_slice[T: Zeroable] undropped T (count: usize) -> Result<&'scope mut [T], Error>;
     alloc_zeroed_layout(layout: Layout) -> NonNull<u8>;
     try_alloc_zeroed_layout(layout: Layout) -> Result<NonNull<u8>, Error>;
     alloc_box[T](value: T) -> ArenaBox<'scope, T>;

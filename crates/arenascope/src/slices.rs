@@ -71,6 +71,7 @@ impl Arena {
     #[inline]
     #[track_caller]
     pub fn alloc_slice_clone<T: Clone>(&self, items: &[T]) -> &mut [T] {
+        let () = Undropped::<T>::OK;
         self.granted(self.try_alloc_slice_clone(items))
     }
 
@@ -104,6 +105,7 @@ impl Arena {
     #[inline]
     #[track_caller]
     pub fn alloc_slice_fill_with<T>(&self, count: usize, make: impl FnMut(usize) -> T) -> &mut [T] {
+        let () = Undropped::<T>::OK;
         self.granted(self.try_alloc_slice_fill_with(count, make))
     }
 
@@ -155,6 +157,7 @@ impl Arena {
     #[inline]
     #[track_caller]
     pub fn alloc_slice_fill_clone<T: Clone>(&self, count: usize, value: &T) -> &mut [T] {
+        let () = Undropped::<T>::OK;
         self.granted(self.try_alloc_slice_fill_clone(count, value))
     }
 
@@ -165,6 +168,7 @@ impl Arena {
     #[inline]
     #[track_caller]
     pub fn try_alloc_slice_fill_clone<T: Clone>(&self, count: usize, value: &T) -> Result<&mut [T], Error> {
+        let () = Undropped::<T>::OK;
         self.try_alloc_slice_fill_with(count, |_| value.clone())
     }
 
@@ -175,6 +179,7 @@ impl Arena {
     #[inline]
     #[track_caller]
     pub fn alloc_slice_fill_default<T: Default>(&self, count: usize) -> &mut [T] {
+        let () = Undropped::<T>::OK;
         self.granted(self.try_alloc_slice_fill_default(count))
     }
 
@@ -185,6 +190,7 @@ impl Arena {
     #[inline]
     #[track_caller]
     pub fn try_alloc_slice_fill_default<T: Default>(&self, count: usize) -> Result<&mut [T], Error> {
+        let () = Undropped::<T>::OK;
         self.try_alloc_slice_fill_with(count, |_| T::default())
     }
 
@@ -203,6 +209,7 @@ impl Arena {
         I: IntoIterator<Item = T>,
         I::IntoIter: ExactSizeIterator,
     {
+        let () = Undropped::<T>::OK;
         self.granted(self.try_alloc_slice_fill_iter(items))
     }
 
@@ -248,6 +255,7 @@ impl Arena {
     #[inline]
     #[track_caller]
     pub fn alloc_iter<T>(&self, items: impl IntoIterator<Item = T>) -> &mut [T] {
+        let () = Undropped::<T>::OK;
         self.granted(self.try_alloc_iter(items))
     }
 

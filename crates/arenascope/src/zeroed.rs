@@ -93,6 +93,7 @@ impl Arena {
     #[inline]
     #[track_caller]
     pub fn alloc_zeroed<T: Zeroable>(&self) -> &mut T {
+        let () = Undropped::<T>::OK;
         self.granted(self.try_alloc_zeroed())
     }
 
@@ -123,6 +124,7 @@ impl Arena {
     #[inline]
     #[track_caller]
     pub fn alloc_zeroed_slice<T: Zeroable>(&self, count: usize) -> &mut [T] {
+        let () = Undropped::<T>::OK;
         self.granted(self.try_alloc_zeroed_slice(count))
     }
 

@@ -2,7 +2,8 @@
 #![allow(unsafe_code)] // Reads blocks by address; a buffer and an observer are lent.
 
 use arenascope::{
-    Arena, CStrError, Error, Event, FailAt, Heap, HugePages, OBSERVER_VERSION, Observer, Stepwise, System,
+    AllocOrInitError, Arena, CStrError, Error, Event, FailAt, Heap, HugePages, OBSERVER_VERSION, Observer, Stepwise,
+    System,
 };
 use std::alloc::Layout;
 use std::ffi::c_void;
@@ -47,6 +48,14 @@ macro_rules! promises_of_all {
         let items = $arena.alloc_slice_copy(&[Wide(1), Wide(2)]);
         let none = $arena.alloc_slice_copy::<u64>(&[]);
         let items_too = $arena.try_alloc_slice_copy(&[1u8; 1000]).unwrap();
+        let filled = $arena.alloc_slice_fill_with(5, |i| i * 2);
+        let filled_too = $arena.try_alloc_slice_fill_with(3, |i| i as u8).unwrap();
+        let copies = $arena.alloc_slice_fill_copy(3, 'c');
+        let copies_too = $arena.try_alloc_slice_fill_copy(1000, Wide(6)).unwrap();
+        let room = $arena.alloc_uninit_slice::<u64>(9);
+        let room_too = $arena.try_alloc_uninit_slice::<Wide>(2).unwrap();
+        let place = $arena.alloc_uninit::<Wide>();
+        let place_too = $arena.try_alloc_uninit::<u16>().unwrap();
         let text = $arena.alloc_str("héllo");
         let empty = $arena.alloc_str("");
         let text_too = $arena.try_alloc_str(&"long ".repeat(100)).unwrap();
@@ -74,6 +83,20 @@ macro_rules! promises_of_all {
         $blocks.add(items);
         $blocks.add(none);
         $blocks.add(items_too);
+        place.write(Wide(4));
+        place_too.write(0xEEEE);
+        room.iter_mut().for_each(|item| _ = item.write(u64::MAX));
+        room_too.iter_mut().for_each(|item| _ = item.write(Wide(3)));
+        $blocks.add(filled);
+        $blocks.add(filled_too);
+        $blocks.add(copies);
+        $blocks.add(copies_too);
+        $blocks.add(room);
+        $blocks.add(room_too);
+        $blocks.add(place);
+        $blocks.add(place_too);
+        assert_eq!((&*filled, &*filled_too, &*copies), (&[0, 2, 4, 6, 8][..], &[0, 1, 2][..], &['c'; 3][..]));
+        assert_eq!(copies_too, [Wide(6); 1000]);
         $blocks.add(text);
         $blocks.add(empty);
         $blocks.add(text_too);
@@ -92,16 +115,14 @@ macro_rules! promises_of_all {
 macro_rules! promises {
     ($arena:ident, $blocks:ident) => {
         let cloned = $arena.alloc_slice_clone(&[Some(1), None]);
-        let filled = $arena.alloc_slice_fill_with(5, |i| i * 2);
-        let copies = $arena.alloc_slice_fill_copy(3, 'c');
         let clones = $arena.alloc_slice_fill_clone(3, &[1u8; 3]);
         let defaults = $arena.alloc_slice_fill_default::<u128>(4);
         let known = $arena.alloc_slice_fill_iter([1i8, -2, 3]);
+        let perhaps = $arena.alloc_slice_try_fill_with(3, |i| u8::try_from(i)).expect("small numbers");
+        let perhaps_too = $arena.try_alloc_slice_try_fill_iter(["1", "2"].map(str::parse::<u16>)).expect("numbers");
+        let maybe = $arena.try_alloc_try_with(|| "7".parse::<u64>()).expect("a number");
         let unknown = $arena.alloc_iter((0u32..1000).filter(|n| n % 3 == 0));
         let endless_nothing = $arena.alloc_iter((0..300).map(|_| ()));
-        let room = $arena.alloc_uninit_slice::<u64>(9);
-        let place = $arena.alloc_uninit::<Wide>();
-        place.write(Wide(4));
         let words = $arena.alloc_fmt(format_args!("{}{:>300}", 1, "x"));
         let constant = $arena.alloc_fmt(format_args!("constant"));
         let c = $arena.alloc_cstr(c"see");
@@ -111,15 +132,14 @@ macro_rules! promises {
         let boxed = $arena.alloc_box(String::from("boxed"));
         let boxes = $arena.alloc_box_iter(["a", "b"].map(String::from));
         $blocks.add(cloned);
-        $blocks.add(filled);
-        $blocks.add(copies);
         $blocks.add(clones);
         $blocks.add(defaults);
         $blocks.add(known);
+        $blocks.add(perhaps);
+        $blocks.add(perhaps_too);
+        $blocks.add(maybe);
         $blocks.add(unknown);
         $blocks.add(endless_nothing);
-        $blocks.add(room);
-        $blocks.add(place);
         $blocks.add(words);
         $blocks.add(constant);
         $blocks.add(c.to_bytes_with_nul());
@@ -128,13 +148,11 @@ macro_rules! promises {
         $blocks.add(zeroes);
         $blocks.add(&*boxed);
         $blocks.add(&*boxes);
-        room.iter_mut().for_each(|item| _ = item.write(u64::MAX));
         assert_eq!(cloned, [Some(1), None]);
-        assert_eq!(filled, [0, 2, 4, 6, 8]);
-        assert_eq!(copies, ['c'; 3]);
         assert_eq!(clones, [[1; 3]; 3]);
         assert_eq!(defaults, [0; 4]);
         assert_eq!(known, [1, -2, 3]);
+        assert_eq!((&*perhaps, &*perhaps_too, *maybe), (&[0, 1, 2][..], &[1, 2][..], 7));
         assert!(unknown.iter().copied().eq((0..1000).filter(|n| n % 3 == 0)));
         assert_eq!(endless_nothing.len(), 300);
         assert_eq!((words.len(), &words[..2], &words[300..]), (301, "1 ", "x"));
@@ -144,6 +162,19 @@ macro_rules! promises {
         assert_eq!((&**boxed, &boxes[1][..]), ("boxed", "b"));
 
         let before = $arena.offset();
+        assert_eq!($arena.alloc_try_with(|| Err::<[u64; 9], _>(1)), Err(1));
+        assert_eq!($arena.try_alloc_try_with(|| Err::<[u64; 9], _>(2)), Err(AllocOrInitError::Init(2)));
+        assert_eq!($arena.alloc_slice_try_fill_with(9, |i| if i < 5 { Ok(i) } else { Err(i) }), Err(5));
+        assert_eq!($arena.alloc_slice_try_fill_iter([Ok(1u8), Err("no"), Ok(2)]), Err("no"));
+        assert_eq!($arena.alloc_slice_try_fill_iter([Ok::<u8, ()>(0); 0]), Ok(&mut [][..]));
+        assert_eq!(
+            $arena.try_alloc_slice_try_fill_with(usize::MAX, |i| Err::<u64, _>(i)),
+            Err(AllocOrInitError::Alloc(Error::TooLarge))
+        );
+        assert_eq!(
+            $arena.try_alloc_slice_try_fill_iter((0..isize::MAX as usize).map(|_| Err::<u8, _>("asked for an item"))),
+            Err(AllocOrInitError::Alloc(Error::Full))
+        );
         assert_eq!($arena.try_alloc_slice_fill_copy(usize::MAX, 1u64), Err(Error::TooLarge));
         assert_eq!($arena.try_alloc_slice_fill_copy(isize::MAX as usize, 1u8), Err(Error::Full));
         assert_eq!($arena.try_alloc_slice_fill_with(usize::MAX / 8, |_| 0u64).unwrap_err(), Error::TooLarge);

@@ -176,6 +176,8 @@ fn alloc_with_was_wrong_when_the_closure_allocates_itself() {
     assert!(failed.is_err());
     arena.alloc([0u64; 8]);
     assert_eq!(kept.take(), Some(&mut 0x77), "what the closure allocated and kept is not overwritten");
+    let failed = arena.alloc_slice_try_fill_with(9, |i| if i < 5 { Ok(&*arena.alloc(i)) } else { Err(arena.alloc(i)) });
+    assert_eq!(failed, Err(&mut 5), "the failed slice lies below what was allocated meanwhile, and is left there");
     let items = arena.alloc_slice_fill_with(10, |i| *arena.alloc(i) + 1);
     assert!(items.iter().copied().eq(1..=10));
     let growing = arena.alloc_iter((0..50u64).filter(|i| *arena.alloc(*i) == *i));
@@ -229,6 +231,7 @@ fn a_panic_in_a_closure_left_the_arena_wrong() {
     let offset = arena.offset();
     assert!(panics(|| _ = arena.alloc_fmt(format_args!("{}{}", "x".repeat(100), Worse))));
     assert!(panics(|| _ = arena.alloc_iter((0..100).map(at(50)))));
+    assert!(panics(|| _ = arena.alloc_slice_try_fill_with(100, |i| Ok::<u64, ()>(at(50)(i as u64)))));
     assert_eq!(arena.offset(), offset, "growing blocks are given back");
     let next = arena.alloc_slice_fill_copy(100, 0xAAu8);
     assert_eq!((*kept, &*next), (0x5555, &[0xAA; 100][..]));
