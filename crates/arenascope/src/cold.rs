@@ -9,7 +9,7 @@
 use crate::header::{LIMIT_RELEASE, LIMIT_WATCH, flags};
 use crate::probe::{EventKind, Happening};
 use crate::system::HUGE;
-use crate::{Arena, Error, geometry};
+use crate::{Arena, Error, geometry, slab};
 use core::alloc::Layout;
 use core::panic::Location;
 use core::ptr::NonNull;
@@ -116,7 +116,7 @@ impl Arena {
         let from = base + committed - ahead;
         let needed = end - ahead;
         let reserved = base + self.reserved.get() - ahead;
-        let to = geometry::commit_target(needed, reserved, head, HUGE);
+        let to = geometry::commit_target(needed, reserved, head, HUGE, self.commit_ahead());
         let source = self.source.get();
         if to > head && flag & flags::HUGE_ADVISED == 0 {
             // SAFETY: I2, I6 — the range lies in the region that `source` reserved.
@@ -131,9 +131,19 @@ impl Arena {
         Ok(())
     }
 
-    /// The region's first byte: what the source calls `start`. The header lies in the first page, at the region's colour.
+    /// The bytes to commit beyond what is needed, if the program has said how many.
+    fn commit_ahead(&self) -> Option<usize> {
+        (self.ahead_pages.get() as usize).checked_sub(1).map(|pages| pages.saturating_mul(geometry::COMMIT_PAGE))
+    }
+
+    /// The region's first byte: what the source calls `start`. The header lies in the first page, at the region's colour; a slot's
+    /// region is the slab that it lies in.
     pub(crate) fn region_start(&self) -> NonNull<u8> {
-        let start = (&raw const *self).addr() - self.colour.get() as usize;
+        let start = if slab::is_slot(self.class.get()) {
+            self.link.get().addr()
+        } else {
+            (&raw const *self).addr() - self.colour.get() as usize
+        };
         // SAFETY: I2 — the header lies above address 4096 and in the cursor's allocation.
         unsafe { NonNull::new_unchecked(self.cursor.get().with_addr(start)) }
     }

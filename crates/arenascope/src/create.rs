@@ -6,7 +6,7 @@
 
 use crate::geometry::{self, GRAIN};
 use crate::header::{HEADER_BYTES, HEADER_STEP, LAYOUT_VERSION, LIMIT_WATCH, MAGIC, NAME_BYTES, flags};
-use crate::policy::{HugePages, OnReset};
+use crate::policy::{Colouring, CommitAhead, HugePages, OnReset, Populate};
 use crate::probe::{EventKind, Happening, Observer, process_observer};
 use crate::region::{Region, Request, Source};
 use crate::{Arena, Error, Owned, OwnedArena, pool};
@@ -38,7 +38,9 @@ pub struct Builder<'name> {
     capacity: Option<usize>,
     reserve: usize,
     huge_pages: HugePages,
-    populate: bool,
+    populate: Populate,
+    commit_ahead: CommitAhead,
+    colouring: Colouring,
     keep: bool,
     on_reset: OnReset,
     source: Option<&'static dyn Source>,
@@ -91,7 +93,9 @@ impl Arena {
             capacity: None,
             reserve: 0,
             huge_pages: HugePages::Auto,
-            populate: true,
+            populate: Populate::Auto,
+            commit_ahead: CommitAhead::Auto,
+            colouring: Colouring::Auto,
             keep: true,
             on_reset: OnReset::Keep,
             source: None,
@@ -196,10 +200,22 @@ impl<'name> Builder<'name> {
         Builder { huge_pages, ..self }
     }
 
-    /// Whether pages are taken ahead of use, in growing steps (default), or one by one when touched.
+    /// When the system is asked for pages; default [`Populate::Auto`], which `true` is too; `false` is [`Populate::Never`].
     #[inline]
-    pub fn populate(self, populate: bool) -> Self {
-        Builder { populate, ..self }
+    pub fn populate(self, populate: impl Into<Populate>) -> Self {
+        Builder { populate: populate.into(), ..self }
+    }
+
+    /// How much more than is needed is taken into use when the arena grows: a number of bytes; default [`CommitAhead::Auto`].
+    #[inline]
+    pub fn commit_ahead(self, commit_ahead: impl Into<CommitAhead>) -> Self {
+        Builder { commit_ahead: commit_ahead.into(), ..self }
+    }
+
+    /// Where in its first page the arena begins; default [`Colouring::Auto`].
+    #[inline]
+    pub fn colouring(self, colouring: Colouring) -> Self {
+        Builder { colouring, ..self }
     }
 
     /// Whether the region may be one that an ended arena left, and may be kept for another (default true). Without it the
@@ -242,13 +258,26 @@ impl<'name> Builder<'name> {
 
     #[inline(never)]
     fn build_by_choice(&self, caller: &'static Location<'static>) -> Result<OwnedArena, Error> {
-        self.build_at(caller)
+        let arena = self.build_at(caller)?;
+        if self.populate == Populate::Always && self.capacity.is_some() {
+            populate_all(&arena)?;
+        }
+        Ok(arena)
+    }
+
+    /// Whether regions that other arenas have left will do, and other arenas can have this one's. The choice of those that cannot
+    /// shows in where they begin.
+    #[inline(always)]
+    fn is_like_others(&self) -> bool {
+        // As numbers, so that the compiler sees through it where the choice is known.
+        let usual = self.huge_pages as u8 != HugePages::Always as u8 && self.colouring as u8 == Colouring::Auto as u8;
+        usual && self.keep && self.source.is_none() && !cfg!(miri)
     }
 
     /// In each caller, for what a builder says is mostly known there.
     #[inline(always)]
     fn build_at(&self, caller: &'static Location<'static>) -> Result<OwnedArena, Error> {
-        if self.source.is_none() && self.keep && !cfg!(miri) {
+        if self.source.is_none() && self.keep && self.colouring as u8 == Colouring::Auto as u8 && !cfg!(miri) {
             match (self.capacity, self.reserve, self.huge_pages) {
                 (Some(capacity), ..) => {
                     if let Some(header) = pool::small(capacity) {
@@ -319,31 +348,28 @@ impl<'name> Builder<'name> {
 
     /// A region of its own for at least `bytes` from the header on: a kept one, or a fresh one (true).
     fn alone(&self, bytes: usize, growing: bool, huge: bool) -> Result<(NonNull<Arena>, bool), Error> {
-        // HugePages::Always begins elsewhere: such regions are not kept.
-        if self.source.is_none()
-            && self.keep
-            && self.huge_pages != HugePages::Always
+        if self.is_like_others()
             && let Some(header) = pool::alone(bytes, growing, huge)
         {
             return Ok((header, false));
         }
         let source = self.source.unwrap_or(default_source());
         let paged = source.name() != crate::Heap.name();
-        let colour = if paged { pool::next_colour() } else { 0 };
+        let colour = if paged && self.colouring == Colouring::Auto { pool::next_colour() } else { 0 };
         let head_bytes = match (huge && paged, self.huge_pages) {
             (false, _) => 0,
             (true, HugePages::Always) => crate::system::HUGE,
             (true, _) => HEAD_BYTES,
         };
         let region = source.reserve(Request { bytes: bytes + colour, head_bytes })?;
-        let mut set = if self.populate { flags::POPULATE } else { 0 };
+        let mut set = if self.populate == Populate::Never { 0 } else { flags::POPULATE };
         if head_bytes > 0 {
             set |= flags::HUGE;
         }
         if growing {
             set |= flags::GROWING;
         }
-        match Seat::in_region(&region, colour, set) {
+        match Seat::in_region(&region, colour, set, self.commit_ahead) {
             Ok(seat) => {
                 // SAFETY: the seat lies in a region that was reserved a moment ago.
                 let header = unsafe { settle(seat) };
@@ -394,25 +420,32 @@ unsafe impl Source for Nowhere {
 pub(crate) struct Seat {
     pub(crate) header: NonNull<u8>,
     /// From the region's start to the header.
-    pub(crate) colour: u32,
+    pub(crate) colour: u16,
     pub(crate) committed: usize,
     pub(crate) reserved: usize,
     /// An address: payload from here on is zero, if the flags say ZEROED.
     pub(crate) clean_from: usize,
     pub(crate) mapping: NonNull<u8>,
     pub(crate) mapping_bytes: usize,
-    pub(crate) class: u32,
+    pub(crate) class: u16,
     pub(crate) link: *mut u8,
     pub(crate) flags: u32,
     pub(crate) source: &'static dyn Source,
 }
 
 impl Seat {
-    fn in_region(region: &Region, colour: usize, set: u32) -> Result<Seat, Error> {
+    fn in_region(region: &Region, colour: usize, set: u32, ahead: CommitAhead) -> Result<Seat, Error> {
         let needed = colour + HEADER_BYTES;
         let mut committed = region.committed;
         if committed < needed {
-            committed = geometry::commit_target(needed, region.bytes, usize::MAX, crate::system::HUGE);
+            let ahead = match ahead {
+                CommitAhead::Auto => None,
+                // At most the head, if there is one: what follows waits for the advice about huge pages.
+                CommitAhead::Bytes(bytes) => {
+                    Some(if set & flags::HUGE == 0 { bytes } else { bytes.min(HEAD_BYTES - needed) })
+                }
+            };
+            committed = geometry::commit_target(needed, region.bytes, usize::MAX, crate::system::HUGE, ahead);
             // SAFETY: committed ≤ region.bytes; the region was reserved a moment ago.
             unsafe { region.source.commit(region.start, 0, committed, set & flags::POPULATE != 0)? };
         }
@@ -420,7 +453,7 @@ impl Seat {
         let header = unsafe { region.start.add(colour) };
         Ok(Seat {
             header,
-            colour: colour as u32,
+            colour: colour as u16,
             committed: committed - colour,
             reserved: region.bytes - colour,
             clean_from: 0,
@@ -484,6 +517,10 @@ unsafe fn begin(
     // SAFETY: the payload begins behind the header. With the whole region's provenance, which `header` carries.
     let base = unsafe { header.cast::<u8>().add(HEADER_BYTES) }.as_ptr();
     arena.on_reset.set(builder.on_reset);
+    arena.ahead_pages.set(match builder.commit_ahead {
+        CommitAhead::Auto => 0,
+        CommitAhead::Bytes(bytes) => (bytes.div_ceil(geometry::COMMIT_PAGE) as u64 + 1).min(u32::MAX as u64) as u32,
+    });
     arena.name_inline.set([0; NAME_BYTES]);
     arena.forget_rewinds();
     arena.cursor.set(base);
@@ -503,9 +540,8 @@ unsafe fn begin(
     let observer = builder.observer.map_or(core::ptr::null(), |table| table as *const Observer);
     arena.observer.set(observer);
     // Kept are regions of the system that look alike.
-    let alike = builder.keep && builder.source.is_none() && builder.huge_pages as u8 != HugePages::Always as u8;
-    let keep = if alike && !cfg!(miri) { flags::KEEP } else { 0 };
-    let populate = if builder.populate { flags::POPULATE } else { 0 };
+    let keep = if builder.is_like_others() { flags::KEEP } else { 0 };
+    let populate = if builder.populate as u8 == Populate::Never as u8 { 0 } else { flags::POPULATE };
     arena.flags.set(arena.flags.get() & flags::OF_REGION | keep | populate);
     let limit = geometry::limit(base.addr() + arena.committed.get(), base.addr() + capacity);
     arena.true_limit.set(limit);
@@ -518,6 +554,19 @@ unsafe fn begin(
     }
     // SAFETY: written a moment ago, and nobody owns it yet.
     unsafe { OwnedArena::from_raw(header) }
+}
+
+/// Takes all of a bounded arena's pages. O(capacity).
+#[cold]
+#[inline(never)]
+fn populate_all(arena: &Arena) -> Result<(), Error> {
+    let base = arena.base().addr();
+    // The steps that are missing, with their advice; and what is in use already but was perhaps never touched.
+    arena.ensure_committed(geometry::up((base + arena.capacity()) as u64, GRAIN as u64) as usize)?;
+    let start = arena.region_start();
+    let from = base - start.addr().get();
+    // SAFETY: I2, I6 — the payload lies in the region that the source reserved.
+    unsafe { arena.source.get().commit(start, from, from + arena.capacity(), true) }
 }
 
 #[cold]

@@ -135,10 +135,25 @@ const STEP_FIRST: usize = 16 << 10;
 /// Most that is committed ahead while small pages are used, in bytes.
 const STEP_LARGEST: usize = 128 << 10;
 
-/// How far to commit a region when byte `needed − 1` shall be usable: steps that grow with what is used, to half as much
-/// again, within `head`; whole huge pages behind it. All in bytes from the region's start; the result is at least `needed`
-/// and at most `reserved`. `needed` ≤ `reserved` < 2^56; `huge` is a power of two.
-pub const fn commit_target(needed: usize, reserved: usize, head: usize, huge: usize) -> usize {
+/// The unit of commit steps of a size that was asked for, in bytes: the smallest page of all machines. Sources with larger ones round up.
+pub const COMMIT_PAGE: usize = 4 << 10;
+
+/// How far to commit a region when byte `needed − 1` shall be usable: `ahead` bytes more if that is said; else steps that grow with what is
+/// used, to half as much again, within `head`; whole huge pages behind it. All in bytes from the region's start; the result is at
+/// least `needed` and at most `reserved`. `needed` ≤ `reserved` < 2^56; `huge` is a power of two.
+pub const fn commit_target(needed: usize, reserved: usize, head: usize, huge: usize, ahead: Option<usize>) -> usize {
+    if let Some(ahead) = ahead {
+        // No overflow: `needed` ≤ `reserved`.
+        let more = if ahead < reserved - needed { ahead } else { reserved - needed };
+        let wanted = needed + more;
+        let target = if wanted <= head {
+            let target = up(wanted as u64, COMMIT_PAGE as u64) as usize;
+            if target > head { head } else { target }
+        } else {
+            head + up((wanted - head) as u64, huge as u64) as usize
+        };
+        return if target > reserved { reserved } else { target };
+    }
     let target = if needed <= head {
         let ahead = if needed / 2 > STEP_LARGEST { STEP_LARGEST } else { needed / 2 };
         let target = up((needed + ahead) as u64, STEP_FIRST as u64) as usize;
@@ -269,8 +284,17 @@ mod tests {
         for head in [256 << 10, usize::MAX, 0] {
             for reserved in [1usize, 4096, 300_000, 5 << 20, 1 << 36] {
                 for needed in [1usize, 4096, 16384, 16385, 262_144, 262_145, 3 << 20, (3 << 20) + 1, 1 << 35] {
+                    for ahead in [0, 1, 4096, 100_000, 3 << 20, usize::MAX] {
+                        if needed <= reserved {
+                            let target = commit_target(needed, reserved, head, huge, Some(ahead));
+                            let wanted = needed.saturating_add(ahead).min(reserved);
+                            assert!(wanted <= target && target <= reserved, "{needed} {reserved} {head} {ahead}");
+                            let page = if wanted > head { huge } else { COMMIT_PAGE };
+                            assert!(target - wanted < page, "{needed} {reserved} {head} {ahead}");
+                        }
+                    }
                     if needed <= reserved {
-                        let target = commit_target(needed, reserved, head, huge);
+                        let target = commit_target(needed, reserved, head, huge, None);
                         assert!(needed <= target && target <= reserved, "{needed} {reserved} {head}");
                         assert!(target - needed <= huge, "{needed} {reserved} {head}");
                         if target > head && target < reserved {

@@ -147,9 +147,11 @@ pub struct Arena {
     pub(crate) mapping: Cell<*mut u8>,
     pub(crate) mapping_bytes: Cell<usize>,
     /// Where the region goes when the arena ends: a slot class, or one of the marks in `pool`.
-    pub(crate) class: Cell<u32>,
+    pub(crate) class: Cell<u16>,
     /// Bytes from the region's start to the header.
-    pub(crate) colour: Cell<u32>,
+    pub(crate) colour: Cell<u16>,
+    /// What `CommitAhead` says: 0 for Auto, else one more than its pages of [`geometry::COMMIT_PAGE`](crate::geometry::COMMIT_PAGE).
+    pub(crate) ahead_pages: Cell<u32>,
     /// The slab that a slot lies in.
     pub(crate) link: Cell<*mut u8>,
     pub(crate) on_reset: Cell<crate::policy::OnReset>,

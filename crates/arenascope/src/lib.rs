@@ -131,7 +131,7 @@ pub use fallible::AllocOrInitError;
 pub use header::{Arena, HEADER_BYTES};
 pub use inspect::{Dump, RawParts, Stats};
 pub use owned::{Owned, OwnedArena};
-pub use policy::{HugePages, OnReset};
+pub use policy::{Colouring, CommitAhead, HugePages, OnReset, Populate};
 pub use pool::{KeptLimits, kept, release_kept, set_kept_limits};
 pub use probe::{Event, EventKind, OBSERVER_VERSION, Observer, observe_all};
 pub use region::{Region, Request, Source};

@@ -19,10 +19,10 @@ use core::ptr::{NonNull, null_mut};
 use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 /// Class of a region with a mapping of its own. Smaller classes are those of slots.
-pub(crate) const ALONE: u32 = 1 << 16;
+pub(crate) const ALONE: u16 = 1 << 15;
 
 /// Class of a region in a caller's buffer.
-pub(crate) const CALLERS: u32 = ALONE + 1;
+pub(crate) const CALLERS: u16 = ALONE + 1;
 
 /// Regions with a mapping of their own that a thread keeps at most.
 const ROW: usize = 16;

@@ -113,7 +113,7 @@ pub(crate) fn seat(header: NonNull<u8>, slab: NonNull<Slab>, clean_from: usize) 
         clean_from,
         mapping: header,
         mapping_bytes: stride,
-        class: class as u32,
+        class: class as u16,
         link: slab.as_ptr().cast(),
         flags: flags::ZEROED,
         source,
@@ -179,6 +179,6 @@ pub(crate) unsafe fn abandon(slab: NonNull<Slab>) {
 
 /// Whether a region's class is that of a slot.
 #[inline]
-pub(crate) fn is_slot(class: u32) -> bool {
+pub(crate) fn is_slot(class: u16) -> bool {
     class < pool::ALONE
 }
