@@ -90,6 +90,16 @@ pair!(ours_8 plain_8 u64);
 pair!(ours_24 plain_24 Three);
 pair!(ours_64 plain_64 Eight);
 
+/// Four blocks in a row.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn ours_row(arena: &Arena, value: u64) -> *mut u64 {
+    arena.alloc(value);
+    arena.alloc(value);
+    arena.alloc(value);
+    arena.alloc(value)
+}
+
 /// A size known at run time.
 ///
 /// # Safety

@@ -3,9 +3,16 @@
 
 use std::path::Path;
 use std::process::Command;
+use std::sync::OnceLock;
+
+/// The example's assembly, compiled once for all tests.
+fn assembly() -> &'static str {
+    static TEXT: OnceLock<String> = OnceLock::new();
+    TEXT.get_or_init(compile)
+}
 
 /// Compiles the example, optimised, and returns its assembly.
-fn assembly() -> String {
+fn compile() -> String {
     let package = Path::new(env!("CARGO_MANIFEST_DIR"));
     let tests = std::env::current_exe().unwrap();
     let target = tests.parent().and_then(Path::parent).unwrap().join("assembly");
@@ -46,7 +53,7 @@ fn common_path(assembly: &str, function: &str) -> Vec<String> {
 #[test]
 fn the_allocation_path_has_no_call_no_panic_and_nothing_for_the_probe() {
     let assembly = assembly();
-    let path = |function| common_path(&assembly, function);
+    let path = |function| common_path(assembly, function);
     for function in ["ours_8", "ours_24", "ours_64", "ours_bytes", "ours_try_8"] {
         let path = path(function);
         assert!(!path.iter().any(|line| line.starts_with("call")), "{path:#?}");
@@ -71,4 +78,13 @@ fn the_allocation_path_has_no_call_no_panic_and_nothing_for_the_probe() {
     let layout = path("ours_layout");
     assert!(!layout.iter().any(|line| line.starts_with("call")), "{layout:#?}");
     assert!(own(&layout) <= 11, "{layout:#?}");
+}
+
+#[test]
+fn of_blocks_in_a_row_one_cursor_is_loaded_and_one_stored() {
+    let path = common_path(assembly(), "ours_row");
+    let cursor: Vec<_> = path.iter().filter(|line| line.contains("+ 16]")).collect();
+    let stores =
+        cursor.iter().filter(|line| line.contains("ptr [rdi + 16],") || line.contains("ptr [rbx + 16],")).count();
+    assert_eq!((cursor.len(), stores), (2, 1), "{path:#?}");
 }
