@@ -196,8 +196,10 @@ fn burst(units: u64) -> Took {
 }
 
 fn checkpoint(units: u64) -> Took {
-    let arena = Arena::growing().expect("an arena");
+    let owned = Arena::growing().expect("an arena");
     scope::repeat(units, |seed| {
+        // Code that is handed an arena has this, and not the owner's handle, whose place in memory would be read for each block.
+        let arena: &Arena = &owned;
         let checkpoint = arena.checkpoint();
         scope::ten(seed, |block| arena.alloc(block));
         // SAFETY: of what was allocated since the checkpoint only an address is left.

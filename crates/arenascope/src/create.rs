@@ -5,7 +5,7 @@
 #![allow(unsafe_code)] // Writes headers into fresh memory; takes regions back.
 
 use crate::geometry::{self, GRAIN};
-use crate::header::{HEADER_BYTES, HEADER_STEP, LAYOUT_VERSION, LIMIT_WATCH, MAGIC, NAME_BYTES, flags};
+use crate::header::{HEADER_BYTES, HEADER_STEP, LAYOUT_VERSION, LIMIT_WATCH, MAGIC, NAME_BYTES, Nest, flags};
 use crate::policy::{Colouring, CommitAhead, HugePages, OnReset, Populate};
 use crate::probe::{EventKind, Happening, Observer, process_observer};
 use crate::region::{Region, Request, Source};
@@ -529,8 +529,7 @@ unsafe fn begin(
     arena.capacity.set(capacity);
     arena.generation.set(0);
     arena.reset_generation.set(0);
-    arena.depth.set(0);
-    arena.scope.set(0);
+    arena.nest().set(Nest::OUTSIDE);
     arena.scopes.set(0);
     arena.events.set(0);
     arena.commits.set(0);
@@ -588,7 +587,7 @@ fn set_name(arena: &Arena, builder: &Builder<'_>) {
     let name = builder.name;
     let mut bytes = name.len();
     if bytes == 0 {
-        arena.name.set(name.as_ptr());
+        arena.name.set(core::ptr::null());
         arena.name_bytes.set(0);
         return;
     }

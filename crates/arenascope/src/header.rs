@@ -7,7 +7,8 @@
 //! A debugger, another process or a core dump finds an arena by [`MAGIC`] at a multiple of [`HEADER_STEP`] (128) bytes. The
 //! header of an arena with a mapping of its own lies in the mapping's first page; small arenas stand in a row inside one
 //! mapping, [`Arena`] after [`Arena`], at equal distances. All numbers are in the byte order of the machine. Fields called `…_bytes`
-//! count from `base`; pointers are addresses in the process.
+//! count from `base`; pointers are addresses in the process. `cursor` may lag behind while blocks are placed in a row with no call
+//! between them: the compiler keeps it in a register for as long.
 //!
 //! # Watching from outside
 //! Store 0 into `limit` (one aligned 8-byte store; `process_vm_writev` will do): from the next allocation on, everything is
@@ -27,11 +28,12 @@
 //!   gave it so, and it was never handed out.
 //! - **I6** What `source` points to lives forever, and `mapping`, `mapping_bytes` are what it reserved.
 
-#![allow(unsafe_code)] // Stores the magic number atomically.
+#![allow(unsafe_code)] // Stores the magic number atomically; two fields as one word.
 
 use crate::probe::Observer;
 use crate::region::Source;
 use core::cell::{Cell, UnsafeCell};
+use core::mem::offset_of;
 use core::sync::atomic::{AtomicU64, Ordering};
 
 /// The first eight bytes of a living arena: "ARENASC1" as text.
@@ -41,7 +43,7 @@ pub const MAGIC: u64 = u64::from_le_bytes(*b"ARENASC1");
 pub const MAGIC_KEPT: u64 = u64::from_le_bytes(*b"ARENAKPT");
 
 /// Changes when a field moves or changes its meaning. New fields at the end do not count: see `header_bytes`.
-pub const LAYOUT_VERSION: u32 = 1;
+pub const LAYOUT_VERSION: u32 = 2;
 
 /// Bytes from the header to the payload.
 pub const HEADER_BYTES: usize = size_of::<Arena>();
@@ -97,12 +99,12 @@ pub struct Arena {
     pub(crate) reserved: Cell<usize>,
     /// +88: unique in the process, from 1.
     pub(crate) id: Cell<u64>,
-    /// +96: counts resets, rewinds and scope ends.
+    /// +96: counts resets and rewinds.
     pub(crate) generation: Cell<u64>,
     /// +104: open scopes.
     pub(crate) depth: Cell<u32>,
-    /// +108: see [`flags`].
-    pub(crate) flags: Cell<u32>,
+    /// +108: the innermost scope's number; 0 outside of scopes, and until a checkpoint is taken in it.
+    pub(crate) scope: Cell<u32>,
     /// +112: thread that created the arena, or took it over; 0 when not known.
     pub(crate) owner_tid: Cell<u32>,
     /// +116: process that created the arena.
@@ -117,7 +119,7 @@ pub struct Arena {
     pub(crate) site_file_bytes: Cell<u32>,
     /// +140: line of the creation site, from 1; 0 when not known.
     pub(crate) site_line: Cell<u32>,
-    /// +144: the name, UTF-8, not terminated: `name_inline`, or memory that lives forever.
+    /// +144: the name, UTF-8, not terminated: `name_inline`, or memory that lives forever; null when the arena has none.
     pub(crate) name: Cell<*const u8>,
     /// +152: its length in bytes; 0 when the arena has none.
     pub(crate) name_bytes: Cell<u32>,
@@ -129,17 +131,17 @@ pub struct Arena {
     pub(crate) observer: Cell<*const Observer>,
     /// +200: payload bytes from this address on were never handed out, by this arena or one before it in the same region.
     pub(crate) clean_from: Cell<usize>,
-    /// +208: the innermost scope's number; 0 outside of scopes.
-    pub(crate) scope: Cell<u64>,
-    /// +216: numbers scopes.
-    pub(crate) scopes: Cell<u64>,
-    /// +224: the generation in which the last reset happened.
+    /// +208: see [`flags`].
+    pub(crate) flags: Cell<u32>,
+    /// +212: numbers scopes in which checkpoints are taken.
+    pub(crate) scopes: Cell<u32>,
+    /// +216: the generation in which the last reset happened.
     pub(crate) reset_generation: Cell<u64>,
 
     // --- what the cold path counts
-    /// +232: times the cold path took more of the reservation into use.
+    /// +224: times the cold path took more of the reservation into use.
     pub(crate) commits: Cell<u32>,
-    /// +236: requests refused.
+    /// +228: requests refused.
     pub(crate) refusals: Cell<u32>,
 
     // --- the rest is the library's own and may change with any version: not part of the layout
@@ -167,7 +169,45 @@ impl Arena {
         // SAFETY: I1 — valid and aligned; readers in other threads use an atomic load.
         unsafe { AtomicU64::from_ptr(self.magic.as_ptr()) }.store(magic, Ordering::Release);
     }
+
+    /// `depth` and `scope` as one word: a scope's beginning reads and writes both, its end restores both.
+    #[inline(always)]
+    pub(crate) fn nest(&self) -> &Cell<Nest> {
+        // SAFETY: I1; the two fields are neighbours, aligned as the word is (asserted below), and both are cells.
+        unsafe { &*(&raw const *self).byte_add(offset_of!(Arena, depth)).cast::<Cell<Nest>>() }
+    }
 }
+
+/// `depth` and `scope` of the header as they lie in memory.
+#[repr(transparent)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Nest(u64);
+
+impl Nest {
+    /// Outside of scopes.
+    pub(crate) const OUTSIDE: Nest = Nest(0);
+
+    #[inline(always)]
+    pub(crate) const fn new(depth: u32, scope: u32) -> Nest {
+        let (low, high) = if cfg!(target_endian = "little") { (depth, scope) } else { (scope, depth) };
+        Nest(low as u64 | (high as u64) << 32)
+    }
+
+    #[inline(always)]
+    pub(crate) const fn depth(self) -> u32 {
+        (if cfg!(target_endian = "little") { self.0 } else { self.0 >> 32 }) as u32
+    }
+
+    #[inline(always)]
+    pub(crate) const fn scope(self) -> u32 {
+        (if cfg!(target_endian = "little") { self.0 >> 32 } else { self.0 }) as u32
+    }
+}
+
+const _: () = {
+    assert!(offset_of!(Arena, scope) == offset_of!(Arena, depth) + 4);
+    assert!(offset_of!(Arena, depth).is_multiple_of(align_of::<Nest>()));
+};
 
 /// Bits of the header's `flags`.
 pub mod flags {
@@ -195,7 +235,6 @@ pub mod flags {
 // The layout that outsiders and C rely on. A change here is a change of LAYOUT_VERSION.
 #[cfg(target_pointer_width = "64")]
 const _: () = {
-    use core::mem::offset_of;
     assert!(offset_of!(Arena, magic) == 0);
     assert!(offset_of!(Arena, layout_version) == 8);
     assert!(offset_of!(Arena, header_bytes) == 12);
@@ -211,7 +250,7 @@ const _: () = {
     assert!(offset_of!(Arena, id) == 88);
     assert!(offset_of!(Arena, generation) == 96);
     assert!(offset_of!(Arena, depth) == 104);
-    assert!(offset_of!(Arena, flags) == 108);
+    assert!(offset_of!(Arena, scope) == 108);
     assert!(offset_of!(Arena, owner_tid) == 112);
     assert!(offset_of!(Arena, pid) == 116);
     assert!(offset_of!(Arena, events) == 120);
@@ -224,11 +263,11 @@ const _: () = {
     assert!(offset_of!(Arena, name_inline) == 160);
     assert!(offset_of!(Arena, observer) == 192);
     assert!(offset_of!(Arena, clean_from) == 200);
-    assert!(offset_of!(Arena, scope) == 208);
-    assert!(offset_of!(Arena, scopes) == 216);
-    assert!(offset_of!(Arena, reset_generation) == 224);
-    assert!(offset_of!(Arena, commits) == 232);
-    assert!(offset_of!(Arena, refusals) == 236);
+    assert!(offset_of!(Arena, flags) == 208);
+    assert!(offset_of!(Arena, scopes) == 212);
+    assert!(offset_of!(Arena, reset_generation) == 216);
+    assert!(offset_of!(Arena, commits) == 224);
+    assert!(offset_of!(Arena, refusals) == 228);
     assert!(HEADER_BYTES == 384);
     // 16 bytes apart at least: see the first line.
     assert!(offset_of!(Arena, limit) - offset_of!(Arena, cursor) >= 16);

@@ -39,7 +39,7 @@ pub struct Stats {
     pub commits: u32,
     /// Requests refused.
     pub refusals: u32,
-    /// Resets, rewinds and scope ends.
+    /// Resets and rewinds.
     pub generation: u64,
     /// Open scopes.
     pub depth: u32,
@@ -107,6 +107,9 @@ impl Arena {
 
     /// The arena's name; empty when it has none.
     pub fn name(&self) -> &str {
+        if self.name.get().is_null() {
+            return "";
+        }
         let bytes = self.name_bytes.get() as usize;
         // SAFETY: name and name_bytes are those of a str, written at creation, that lives in the header (I1) or forever.
         unsafe { core::str::from_utf8_unchecked(core::slice::from_raw_parts(self.name.get(), bytes)) }

@@ -97,7 +97,7 @@ pub struct Event {
     pub old_size: usize,
     /// Bytes handed out, padding included, after the event.
     pub offset: usize,
-    /// Resets, rewinds and scope ends so far.
+    /// Resets and rewinds so far.
     pub generation: u64,
     /// Open scopes after the event.
     pub depth: u32,

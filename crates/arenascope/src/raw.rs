@@ -31,9 +31,9 @@ macro_rules! fields {
 /// All documented fields, in order.
 pub const LAYOUT: &[Field] = fields!(
     magic layout_version header_bytes cursor base limit true_limit high_water stored_limit
-    capacity committed reserved id generation depth flags owner_tid pid events
+    capacity committed reserved id generation depth scope owner_tid pid events
     site_file site_file_bytes site_line name name_bytes site_column name_inline
-    observer clean_from scope scopes reset_generation commits refusals
+    observer clean_from flags scopes reset_generation commits refusals
 );
 
 /// Writes the creation site down. `file` is UTF-8 and lives forever; column unknown.

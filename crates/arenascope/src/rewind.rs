@@ -4,7 +4,7 @@
 //! nothing. Deliberately absent: the borrow-checked scopes themselves (`scope`).
 #![allow(unsafe_code)] // Lowers the cursor under blocks; commits and decommits.
 
-use crate::header::{REWINDS, flags};
+use crate::header::{Nest, REWINDS, flags};
 use crate::policy::OnReset;
 use crate::probe::{EventKind, Happening};
 use crate::{Arena, Owned, RewindError};
@@ -18,19 +18,26 @@ pub struct Checkpoint {
     /// An address.
     cursor: usize,
     generation: u64,
-    scope: u64,
-    depth: u32,
+    nest: Nest,
 }
 
 /// What a scope must give back at its end.
 #[derive(Debug)]
 pub(crate) struct ScopeMark {
     cursor: *mut u8,
-    outer: u64,
+    /// Depth and number of the scope around it.
+    outer: Nest,
+}
+
+impl ScopeMark {
+    /// Open scopes, the marked one included.
+    pub(crate) fn depth(&self) -> u32 {
+        self.outer.depth().wrapping_add(1)
+    }
 }
 
 impl Arena {
-    /// Saves where the arena stands, to come back with [`Owned::rewind`]. O(1), changes nothing.
+    /// Saves where the arena stands, to come back with [`Owned::rewind`]. O(1). The first one in a scope gives the scope its number.
     #[inline]
     #[track_caller]
     pub fn checkpoint(&self) -> Checkpoint {
@@ -41,9 +48,23 @@ impl Arena {
             arena: self.id.get(),
             cursor: self.cursor.get().addr(),
             generation: self.generation.get(),
-            scope: self.scope.get(),
-            depth: self.depth.get(),
+            nest: self.numbered_nest(),
         }
+    }
+
+    /// Depth and number of the innermost scope; it gets its number now if it has none. Scopes that nobody takes a checkpoint in need
+    /// none: the borrow checker ends them in order. (After 2^32 numbers they come again; a checkpoint that old may then pass,
+    /// which costs no safety: see `remember_rewind`.)
+    #[inline]
+    fn numbered_nest(&self) -> Nest {
+        let nest = self.nest().get();
+        if nest.depth() == 0 || nest.scope() != 0 {
+            return nest;
+        }
+        let number = self.scopes.get().wrapping_add(1).max(1);
+        self.scopes.set(number);
+        self.scope.set(number);
+        Nest::new(nest.depth(), number)
     }
 
     /// As [`Owned::rewind`], through a shared reference: for code that knows more than the borrow checker.
@@ -76,9 +97,10 @@ impl Arena {
         if checkpoint.arena != self.id.get() {
             return Err(RewindError::Foreign);
         }
-        if checkpoint.scope != self.scope.get() {
-            // Scope numbers grow: a smaller one is that of a scope around this one, or of one that has ended.
-            let outer = checkpoint.depth < self.depth.get() && checkpoint.generation >= self.reset_generation.get();
+        let nest = self.nest().get();
+        if checkpoint.nest != nest {
+            // Less deep is a scope around this one, or one that has ended.
+            let outer = checkpoint.nest.depth() < nest.depth() && checkpoint.generation >= self.reset_generation.get();
             return Err(if outer { RewindError::OutOfOrder } else { RewindError::Stale });
         }
         // The newest rewind comes first: when that one is older than the checkpoint, all are.
@@ -149,28 +171,23 @@ impl Arena {
     #[inline(always)]
     #[track_caller]
     pub(crate) fn scope_enter(&self) -> ScopeMark {
-        let mark = ScopeMark { cursor: self.cursor.get(), outer: self.scope.get() };
-        let number = self.scopes.get() + 1;
-        self.scopes.set(number);
-        self.scope.set(number);
-        self.depth.set(self.depth.get().wrapping_add(1));
+        let mark = ScopeMark { cursor: self.cursor.get(), outer: self.nest().get() };
+        self.nest().set(Nest::new(mark.outer.depth().wrapping_add(1), 0));
         if !self.unwatched() {
             self.report_place(EventKind::SCOPE_ENTER, Location::caller());
         }
         mark
     }
 
-    /// Ends the scope that `mark` began: the cursor goes back to where it was.
+    /// Ends the scope that `mark` began: the cursor goes back to where it was, and forgotten inner scopes end too.
     ///
     /// # Safety
-    /// `mark` comes from `scope_enter` of this arena, scopes begun after it have ended, the arena was not reset since, and
+    /// `mark` comes from `scope_enter` of this arena, scopes begun after it have ended or are forgotten, the arena was not reset since, and
     /// nothing refers to blocks allocated since.
     #[inline(always)]
     pub(crate) unsafe fn scope_exit(&self, mark: &ScopeMark, caller: Option<&'static Location<'static>>) {
         self.lower(mark.cursor);
-        self.scope.set(mark.outer);
-        self.depth.set(self.depth.get().wrapping_sub(1));
-        self.generation.set(self.generation.get() + 1);
+        self.nest().set(mark.outer);
         if !self.unwatched() {
             self.report_place_from(EventKind::SCOPE_EXIT, caller);
         }
@@ -203,8 +220,7 @@ impl Arena {
         self.generation.set(generation);
         self.reset_generation.set(generation);
         self.forget_rewinds();
-        self.depth.set(0);
-        self.scope.set(0);
+        self.nest().set(Nest::OUTSIDE);
         let keep = match self.on_reset.get() {
             OnReset::Keep => return,
             OnReset::KeepUpTo(bytes) => bytes,

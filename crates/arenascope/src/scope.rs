@@ -48,8 +48,6 @@ pub struct Scope<'scope, 'outer> {
 pub struct ScopeGuard<'outer> {
     arena: &'outer Arena,
     mark: ScopeMark,
-    /// Open scopes, this one included.
-    depth: u32,
     drops: Drops,
     /// Where the scope began: the site of its end too, which no code of the user's marks.
     caller: &'static Location<'static>,
@@ -62,11 +60,9 @@ impl<'outer> ScopeGuard<'outer> {
     #[inline(always)]
     #[track_caller]
     fn begin(arena: &'outer Arena) -> Self {
-        let mark = arena.scope_enter();
         ScopeGuard {
             arena,
-            mark,
-            depth: arena.depth.get(),
+            mark: arena.scope_enter(),
             drops: Drops::default(),
             caller: Location::caller(),
             outer: PhantomData,
@@ -89,8 +85,6 @@ impl Drop for ScopeGuard<'_> {
             #[inline(always)]
             fn drop(&mut self) {
                 let guard = self.0;
-                // Forgotten inner guards never counted down.
-                guard.arena.depth.set(guard.depth);
                 // SAFETY: the mark is that of `begin`; inner scopes borrow this one, and have ended or are forgotten, and so are
                 // blocks: they borrow the guard. A reset needs the arena's owner, which is borrowed for 'outer.
                 unsafe { guard.arena.scope_exit(&guard.mark, Some(guard.caller)) };
@@ -233,7 +227,7 @@ impl fmt::Debug for Scope<'_, '_> {
 
 impl fmt::Debug for ScopeGuard<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ScopeGuard").field("depth", &self.depth).field("arena", &self.arena).finish()
+        f.debug_struct("ScopeGuard").field("depth", &self.mark.depth()).field("arena", &self.arena).finish()
     }
 }
 

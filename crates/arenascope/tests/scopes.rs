@@ -1,7 +1,7 @@
 //! Scopes, drop lists and bursts: what lives how long, what is dropped when, and what is reported.
 #![allow(unsafe_code)] // An observer is lent.
 
-use arenascope::{Arena, Event, EventKind, OBSERVER_VERSION, Observer, OwnedArena, RewindError, Scope};
+use arenascope::{Arena, Checkpoint, Event, EventKind, OBSERVER_VERSION, Observer, OwnedArena, RewindError, Scope};
 use proptest::prelude::*;
 use std::cell::{Cell, RefCell};
 use std::ffi::c_void;
@@ -400,5 +400,92 @@ proptest! {
             prop_assert_eq!((arena.offset(), arena.stats().depth), (0, 0));
         }
         prop_assert_eq!(&*log.borrow(), &expected);
+    }
+}
+
+/// A step in a nest of scopes.
+#[derive(Clone, Debug)]
+enum Step {
+    Checkpoint,
+    Value,
+    Scope(Vec<Step>),
+    Forgotten(Vec<Step>),
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let leaf = prop_oneof![Just(Step::Checkpoint), Just(Step::Value)];
+    let step = leaf.prop_recursive(4, 40, 6, |inner| {
+        let list = prop::collection::vec(inner, 0..6);
+        prop_oneof![list.clone().prop_map(Step::Scope), list.prop_map(Step::Forgotten)]
+    });
+    prop::collection::vec(step, 0..8)
+}
+
+/// The model: every scope has a name of its own, and a checkpoint knows its scope's.
+#[derive(Default)]
+struct Nest {
+    /// Open scopes, forgotten ones too, the innermost last.
+    open: Vec<u32>,
+    names: u32,
+    taken: Vec<(Checkpoint, Option<u32>)>,
+}
+
+impl Nest {
+    fn begin(&mut self) {
+        self.names += 1;
+        self.open.push(self.names);
+    }
+
+    fn compare(&self, arena: &Arena) {
+        assert_eq!(arena.stats().depth as usize, self.open.len());
+        for (checkpoint, scope) in &self.taken {
+            let judged = arena.judge(checkpoint);
+            if *scope == self.open.last().copied() {
+                assert_eq!(judged, Ok(()));
+            } else if scope.is_none_or(|scope| self.open.contains(&scope)) {
+                assert_eq!(judged, Err(RewindError::OutOfOrder));
+            } else {
+                assert!(judged.is_err(), "its scope has ended");
+            }
+        }
+    }
+}
+
+fn walk(scope: &mut Scope<'_, '_>, steps: &[Step], nest: &mut Nest) {
+    for step in steps {
+        match step {
+            Step::Checkpoint => nest.taken.push((scope.checkpoint(), nest.open.last().copied())),
+            Step::Value => drop(scope.alloc(1u64)),
+            Step::Scope(inner) => {
+                let outside = nest.open.len();
+                nest.begin();
+                scope.scope(|inside| walk(inside, inner, nest));
+                nest.open.truncate(outside);
+            }
+            Step::Forgotten(inner) => {
+                let mut guard = scope.scope_guard();
+                nest.begin();
+                walk(&mut guard.scope(), inner, nest);
+                std::mem::forget(guard);
+            }
+        }
+        nest.compare(scope);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(if cfg!(miri) { 4 } else { 300 }) })]
+
+    #[test]
+    fn a_checkpoint_is_good_in_its_own_scope_only(steps in steps(), watched: bool) {
+        let mut nest = Nest::default();
+        let mut arena = if watched { observed(Box::leak(Box::default())) } else { Arena::growing().unwrap() };
+        nest.taken.push((arena.checkpoint(), None));
+        for _ in 0..2 {
+            nest.begin();
+            arena.scope(|scope| walk(scope, &steps, &mut nest));
+            nest.open.clear();
+            nest.compare(&arena);
+        }
     }
 }

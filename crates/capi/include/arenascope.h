@@ -50,7 +50,7 @@ extern "C" {
 /* ------------------------------------------------------------------------------------------------ the header in memory */
 
 /* Changes when a field moves or changes its meaning; ascope_create refuses programs built with another one. */
-#define ASCOPE_LAYOUT_VERSION 1u
+#define ASCOPE_LAYOUT_VERSION 2u
 
 /* Every block begins at a multiple of this, in bytes, and takes a multiple of it. */
 #define ASCOPE_GRAIN 8u
@@ -78,9 +78,9 @@ typedef struct ascope_arena {
     size_t committed;           /* +72  bytes from base that may be touched */
     size_t reserved;            /* +80  bytes from base to the reservation's end */
     uint64_t id;                /* +88  unique in the process, from 1 */
-    uint64_t generation;        /* +96  counts resets, rewinds and scope ends */
+    uint64_t generation;        /* +96  counts resets and rewinds */
     uint32_t depth;             /* +104 open scopes */
-    uint32_t flags;             /* +108 ASCOPE_FLAG_… */
+    uint32_t scope;             /* +108 the innermost scope's number, 0 until a checkpoint is taken in it */
     uint32_t owner_tid;         /* +112 thread that created the arena, 0 when not known */
     uint32_t pid;               /* +116 process that created it */
     uint64_t events;            /* +120 events reported so far */
@@ -93,11 +93,11 @@ typedef struct ascope_arena {
     char name_inline[32];       /* +160 the name's first 32 bytes */
     const ascope_observer *observer; /* +192 NULL: the process's, if there is one */
     uintptr_t clean_from;       /* +200 bytes from this address on were never handed out */
-    uint64_t scope;             /* +208 the innermost scope's number */
-    uint64_t scopes;            /* +216 numbers scopes */
-    uint64_t reset_generation;  /* +224 the generation of the last reset */
-    uint32_t commits;           /* +232 times that more memory was taken into use */
-    uint32_t refusals;          /* +236 requests refused */
+    uint32_t flags;             /* +208 ASCOPE_FLAG_… */
+    uint32_t scopes;            /* +212 numbers scopes in which checkpoints are taken */
+    uint64_t reset_generation;  /* +216 the generation of the last reset */
+    uint32_t commits;           /* +224 times that more memory was taken into use */
+    uint32_t refusals;          /* +228 requests refused */
 } ascope_arena;
 
 /* Bits of ascope_arena.flags. */
@@ -109,7 +109,7 @@ typedef struct ascope_arena {
 ASCOPE_STATIC_ASSERT(offsetof(ascope_arena, cursor) == 16);
 ASCOPE_STATIC_ASSERT(offsetof(ascope_arena, limit) == 32);
 ASCOPE_STATIC_ASSERT(offsetof(ascope_arena, capacity) == 64);
-ASCOPE_STATIC_ASSERT(offsetof(ascope_arena, refusals) == 236);
+ASCOPE_STATIC_ASSERT(offsetof(ascope_arena, refusals) == 228);
 #endif
 
 /* ------------------------------------------------------------------------------------------------ create and destroy */

@@ -19,12 +19,12 @@ pub struct Marker {
 }
 
 const _: () =
-    assert!(size_of::<Checkpoint>() == size_of::<Marker>() && align_of::<Checkpoint>() <= align_of::<Marker>());
+    assert!(size_of::<Checkpoint>() <= size_of::<Marker>() && align_of::<Checkpoint>() <= align_of::<Marker>());
 
 impl Marker {
     fn of(checkpoint: Checkpoint) -> Marker {
         let mut marker = Marker { words: [const { MaybeUninit::new(0) }; 5] };
-        // SAFETY: of the same size, by the assertion above; any bytes are a valid Marker.
+        // SAFETY: there is room, by the assertion above; any bytes are a valid Marker.
         unsafe { (&raw mut marker).cast::<Checkpoint>().write(checkpoint) };
         marker
     }
@@ -32,7 +32,7 @@ impl Marker {
     /// # Safety
     /// The marker comes from `ascope_mark`, or is zero.
     unsafe fn checkpoint(self) -> Checkpoint {
-        // SAFETY: of the same size, by the assertion above; a Checkpoint is made of numbers, which `of` or zero has set.
+        // SAFETY: not larger, by the assertion above; a Checkpoint is made of numbers, which `of` or zero has set.
         unsafe { (&raw const self).cast::<Checkpoint>().read() }
     }
 }
