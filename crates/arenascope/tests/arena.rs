@@ -219,3 +219,30 @@ fn a_dump_shows_what_a_debugger_would_show() {
     text[0] = 0xFF;
     assert_eq!(format!("{:#}", arena.dump()), ".bczefgh\n");
 }
+
+#[test]
+fn an_arena_without_a_name_has_no_address_for_it() {
+    // Whoever prints the pointer, a debugger or C, sees NULL, and nothing that looks like an address.
+    #[cfg(target_pointer_width = "64")]
+    let name_field = |arena: &Arena| {
+        // SAFETY: the header's documented fields at +144 and +152 (64-bit layout).
+        unsafe {
+            let header = (&raw const *arena).cast::<u8>();
+            (header.add(144).cast::<*const u8>().read(), header.add(152).cast::<u32>().read())
+        }
+    };
+    let unnamed = Arena::init(8).unwrap();
+    let empty = Arena::builder().static_name("").capacity(8).build().unwrap();
+    let named = Arena::builder().name("n").capacity(8).build().unwrap();
+    assert_eq!((unnamed.name(), empty.name(), named.name()), ("", "", "n"));
+    #[cfg(target_pointer_width = "64")]
+    {
+        assert_eq!(name_field(&unnamed), (std::ptr::null(), 0));
+        assert_eq!(name_field(&empty), (std::ptr::null(), 0));
+        assert!(!name_field(&named).0.is_null() && name_field(&named).1 == 1);
+    }
+    // The same region, used by an arena with a name before.
+    drop(named);
+    let next = Arena::init(8).unwrap();
+    assert_eq!(next.name(), "");
+}

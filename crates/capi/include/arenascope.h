@@ -87,7 +87,7 @@ typedef struct ascope_arena {
     const char *site_file;      /* +128 file of the creation site, NULL when not known */
     uint32_t site_file_bytes;   /* +136 */
     uint32_t site_line;         /* +140 from 1; 0 when not known */
-    const char *name;           /* +144 */
+    const char *name;           /* +144 NULL when the arena has none */
     uint32_t name_bytes;        /* +152 0 when the arena has no name */
     uint32_t site_column;       /* +156 from 1; 0 when not known, as in C */
     char name_inline[32];       /* +160 the name's first 32 bytes */
@@ -126,6 +126,7 @@ typedef struct ascope_options {
     const char *file;           /* NULL or the creation site's file; a literal, or alive as long as the arena */
     const ascope_observer *observer; /* NULL or an observer: watches from the creation on */
     uint32_t line;              /* the creation site's line */
+    size_t commit_ahead;        /* bytes taken into use beyond what is needed, when the arena grows; 0: the library's choice */
 } ascope_options;
 
 #define ASCOPE_GROWING 1u           /* grows in place up to its reservation */
@@ -136,9 +137,11 @@ typedef struct ascope_options {
 #define ASCOPE_HEAP 32u             /* memory from malloc: for Valgrind and sanitizers */
 #define ASCOPE_RESET_KEEPS_SOME 64u /* a reset keeps keep_bytes; default: everything */
 #define ASCOPE_RESET_RELEASES 128u  /* a reset gives all whole pages back */
+#define ASCOPE_NO_COLOUR 256u       /* begins with its page; default: each arena at another place of it, so that they share no cache lines */
+#define ASCOPE_POPULATE_ALL 512u    /* a bounded arena takes all its pages when it is made: O(capacity), and no fault later */
 
 /* The fields that a caller need not think about: `ascope_options options = {ASCOPE_OPTIONS_INIT};` */
-#define ASCOPE_OPTIONS_INIT sizeof(ascope_options), ASCOPE_LAYOUT_VERSION, 0u, 0u, 0u, 0u, NULL, __FILE__, NULL, __LINE__
+#define ASCOPE_OPTIONS_INIT sizeof(ascope_options), ASCOPE_LAYOUT_VERSION, 0u, 0u, 0u, 0u, NULL, __FILE__, NULL, __LINE__, 0u
 
 /* Makes an arena. O(1); mostly without a system call up to 64 KiB. NULL: errno is ENOMEM (or what the system said), EINVAL
  * (no options), ENOTSUP (the library has another layout than this header). */
@@ -176,7 +179,8 @@ ASCOPE_INLINE ascope_arena *ascope_create_at(size_t capacity, uint32_t flags, co
 #define ascope_init_named(name, capacity) ascope_create_at((capacity), 0u, (name), __FILE__, __LINE__)
 #define ascope_growing_named(name) ascope_create_at(0u, ASCOPE_GROWING, (name), __FILE__, __LINE__)
 
-/* Declares a variable and makes an arena of its name: `ASCOPE_ARENA(symbols, 4096);` */
+/* Declares a variable and makes an arena of its name: `ASCOPE_ARENA(symbols, 4096);` In a function: at file scope C wants constants
+ * (C++ does not). There: `static ascope_arena *symbols;`, and in main `symbols = ascope_init_named("symbols", 4096);` */
 #define ASCOPE_ARENA(variable, capacity)                                                                                         \
     ascope_arena *variable = ascope_create_at((capacity), 0u, #variable, __FILE__, __LINE__)
 #define ASCOPE_GROWING_ARENA(variable)                                                                                           \
@@ -185,6 +189,22 @@ ASCOPE_INLINE ascope_arena *ascope_create_at(size_t capacity, uint32_t flags, co
 /* Ends the arena and all its blocks, and gives its memory back. O(1) up to 64 KiB. NULL: nothing happens. */
 void ascope_destroy_at(ascope_arena *arena, const char *file, uint32_t line);
 #define ascope_destroy(arena) ascope_destroy_at((arena), __FILE__, __LINE__)
+
+/* Each thread keeps regions of arenas that ended for the next ones, so that these cost no system call. When it ends, they go back. */
+typedef struct ascope_kept_regions {
+    size_t bytes;               /* headers included */
+    size_t count;
+} ascope_kept_regions;
+
+/* Sets how much each thread of the process keeps: 64 MiB and 4096 regions when nothing is said; 0 bytes keeps nothing. Heeded when
+ * an arena ends; what is kept already goes back with ascope_release_kept. O(1). */
+void ascope_set_kept_limits(size_t bytes, size_t count);
+
+/* Gives all that the calling thread keeps back to the system. O(kept regions). */
+void ascope_release_kept(void);
+
+/* What the calling thread keeps now. O(1). */
+ASCOPE_MUST_USE ascope_kept_regions ascope_kept(void);
 
 /* ------------------------------------------------------------------------------------------------ read an arena */
 

@@ -6,7 +6,9 @@
 use crate::errno;
 use crate::site::{Site, text, with_first_site, with_last_site};
 use arenascope::header::LAYOUT_VERSION;
-use arenascope::{Arena, Builder, Error, Heap, HugePages, Observer, OnReset, OwnedArena, raw};
+use arenascope::{
+    Arena, Builder, Colouring, CommitAhead, Error, Heap, HugePages, Observer, OnReset, OwnedArena, Populate, raw,
+};
 use core::ffi::c_char;
 use core::mem::{ManuallyDrop, MaybeUninit};
 use core::ptr::NonNull;
@@ -34,6 +36,8 @@ pub struct Options {
     pub observer: *const Observer,
     /// The creation site's line, from 1; 0 when not known.
     pub line: u32,
+    /// Bytes taken into use beyond what is needed, when the arena grows; 0: the library's choice.
+    pub commit_ahead: usize,
 }
 
 /// Bits of [`Options::flags`].
@@ -54,6 +58,10 @@ pub mod options {
     pub const KEEP_UP_TO: u32 = 64;
     /// A reset gives all whole pages back.
     pub const RELEASE: u32 = 128;
+    /// The arena begins with its page, and not at a place of its own in it.
+    pub const NO_COLOUR: u32 = 256;
+    /// All pages of a bounded arena are taken when it is made.
+    pub const POPULATE_ALL: u32 = 512;
 }
 
 impl Options {
@@ -69,6 +77,7 @@ impl Options {
             file: core::ptr::null(),
             observer: core::ptr::null(),
             line: 0,
+            commit_ahead: 0,
         }
     }
 
@@ -131,7 +140,16 @@ unsafe fn create(options: &Options, site: Site) -> Result<&'static Arena, Error>
             (_, true) => HugePages::Always,
             _ => HugePages::Auto,
         })
-        .populate(!has(bit::NO_POPULATE))
+        .populate(match (has(bit::NO_POPULATE), has(bit::POPULATE_ALL)) {
+            (true, _) => Populate::Never,
+            (_, true) => Populate::Always,
+            _ => Populate::Auto,
+        })
+        .commit_ahead(match options.commit_ahead {
+            0 => CommitAhead::Auto,
+            bytes => CommitAhead::Bytes(bytes),
+        })
+        .colouring(if has(bit::NO_COLOUR) { Colouring::Never } else { Colouring::Auto })
         .keep(!has(bit::NO_KEEP))
         .on_reset(match (has(bit::RELEASE), has(bit::KEEP_UP_TO)) {
             (true, _) => OnReset::Release,

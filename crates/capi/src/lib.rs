@@ -12,6 +12,7 @@ mod back;
 mod blocks;
 mod create;
 mod errno;
+mod kept;
 #[cfg(arenascope_c_library)]
 mod library;
 mod site;
@@ -31,4 +32,5 @@ pub use create::{
     Options, ascope_create, ascope_destroy, ascope_destroy_at, ascope_growing, ascope_in_buffer_at, ascope_init,
     options,
 };
+pub use kept::{KeptRegions, ascope_kept, ascope_release_kept, ascope_set_kept_limits};
 pub use watch::{ascope_is_watched, ascope_observe, ascope_observe_all};

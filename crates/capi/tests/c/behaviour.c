@@ -239,7 +239,10 @@ static void an_arena_knows_its_name_and_where_it_was_made(void)
     ascope_arena *broken = ascope_init_named("caf\xE9", 8);
     CHECK(broken->name_bytes == 3);
     ascope_arena *nameless = ascope_init(8);
-    CHECK(nameless->name_bytes == 0);
+    CHECK(nameless->name_bytes == 0 && nameless->name == NULL);
+    ascope_arena *emptily = ascope_init_named("", 8);
+    CHECK(emptily->name_bytes == 0 && emptily->name == NULL);
+    ascope_destroy(emptily);
     ascope_arena *siteless = (ascope_init)(8);
     CHECK(siteless != NULL && siteless->site_file == NULL && siteless->site_line == 0);
     ascope_destroy(symbols);
@@ -251,13 +254,14 @@ static void an_arena_knows_its_name_and_where_it_was_made(void)
 
 static void every_option_makes_an_arena_that_works(void)
 {
-    for (uint32_t flags = 0; flags < 256; flags++) {
+    for (uint32_t flags = 0; flags < 1024; flags++) {
         ascope_options options = {ASCOPE_OPTIONS_INIT};
         options.flags = flags;
         const size_t bytes = flags % 16 == 5 ? 290000 : 29000;
         options.capacity = bytes + 100;
         options.reserve = (flags & ASCOPE_HEAP) != 0 ? 1 << 19 : 1 << 22;
         options.keep_bytes = 8192;
+        options.commit_ahead = flags % 3 * 20000;
         ascope_arena *arena = ascope_create(&options);
         CHECK(arena != NULL);
         for (int round = 0; round < 3; round++) {
@@ -286,6 +290,47 @@ static void every_option_makes_an_arena_that_works(void)
     ascope_arena *arena = ascope_create(&options);
     CHECK(arena != NULL && ascope_capacity(arena) == 77 && arena->name_bytes == 0);
     ascope_destroy(arena);
+}
+
+static void memory_is_taken_placed_and_kept_as_was_said(void)
+{
+    ascope_options options = {ASCOPE_OPTIONS_INIT};
+    options.flags = ASCOPE_GROWING | ASCOPE_NO_KEEP | ASCOPE_SMALL_PAGES | ASCOPE_NO_COLOUR;
+    options.reserve = 1 << 24;
+    options.commit_ahead = 1 << 20;
+    ascope_arena *much = ascope_create(&options);
+    options.commit_ahead = 1;
+    ascope_arena *little = ascope_create(&options);
+    CHECK(much != NULL && little != NULL);
+    CHECK(much->committed >= 1 << 20 && much->committed < (1 << 20) + 8192 && little->committed < 8192);
+    CHECK((uintptr_t)much->base % 4096 == much->header_bytes && (uintptr_t)little->base % 4096 == little->header_bytes);
+    ascope_destroy(much);
+    ascope_destroy(little);
+    options.flags = ASCOPE_NO_KEEP | ASCOPE_POPULATE_ALL;
+    options.capacity = 1 << 20;
+    ascope_arena *all = ascope_create(&options);
+    CHECK(all != NULL && all->committed >= 1 << 20);
+    ascope_destroy(all);
+
+    ascope_release_kept();
+    CHECK(ascope_kept().bytes == 0 && ascope_kept().count == 0);
+    ascope_arena *arenas[5];
+    for (int i = 0; i < 5; i++) {
+        arenas[i] = ascope_init(1000);
+        CHECK(arenas[i] != NULL);
+    }
+    ascope_set_kept_limits(1 << 20, 3);
+    for (int i = 0; i < 5; i++) {
+        ascope_destroy(arenas[i]);
+    }
+    CHECK(ascope_kept().count == 3 && ascope_kept().bytes >= 3000 && ascope_kept().bytes < 6000);
+    ascope_set_kept_limits(0, 4096);
+    CHECK(ascope_kept().count == 3); /* heeded from the next end on */
+    ascope_release_kept();
+    ascope_arena *last = ascope_init(1000);
+    ascope_destroy(last);
+    CHECK(ascope_kept().count == 0 && ascope_kept().bytes == 0);
+    ascope_set_kept_limits((size_t)64 << 20, 4096);
 }
 
 static void a_buffer_of_the_callers_holds_an_arena(void)
@@ -467,6 +512,7 @@ int main(void)
     a_rewind_says_what_became_of_it();
     an_arena_knows_its_name_and_where_it_was_made();
     every_option_makes_an_arena_that_works();
+    memory_is_taken_placed_and_kept_as_was_said();
     a_buffer_of_the_callers_holds_an_arena();
     the_plain_functions_do_the_same();
     a_dump_shows_what_was_handed_out();

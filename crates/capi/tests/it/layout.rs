@@ -2,7 +2,7 @@
 
 use crate::installed::{COMPILERS, Compiler, STRICT, prefix, run, scratch};
 use arenascope_capi::arenascope::{Event, HEADER_BYTES, Observer, header, raw};
-use arenascope_capi::{Marker, Options, Status, options};
+use arenascope_capi::{KeptRegions, Marker, Options, Status, options};
 use std::mem::{offset_of, size_of};
 use std::process::Command;
 
@@ -33,7 +33,8 @@ fn assertions() -> String {
         generation depth line file file_bytes column);
     fields!(text, "ascope_observer", Observer: version table_bytes context event sample_bytes);
     fields!(text, "ascope_options", Options: options_bytes layout_version flags capacity reserve keep_bytes name file observer
-        line);
+        line commit_ahead);
+    fields!(text, "ascope_kept_regions", KeptRegions: bytes count);
     let magic = header::MAGIC;
     for (name, value) in [
         ("sizeof(ascope_marker)", size_of::<Marker>() as u64),
@@ -51,6 +52,8 @@ fn assertions() -> String {
         ("ASCOPE_HEAP", options::HEAP.into()),
         ("ASCOPE_RESET_KEEPS_SOME", options::KEEP_UP_TO.into()),
         ("ASCOPE_RESET_RELEASES", options::RELEASE.into()),
+        ("ASCOPE_NO_COLOUR", options::NO_COLOUR.into()),
+        ("ASCOPE_POPULATE_ALL", options::POPULATE_ALL.into()),
         ("ASCOPE_FLAG_ZEROED", header::flags::ZEROED.into()),
         ("ASCOPE_FLAG_GROWING", header::flags::GROWING.into()),
         ("ASCOPE_FLAG_WATCHED", header::flags::WATCHED.into()),

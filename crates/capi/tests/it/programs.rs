@@ -86,3 +86,23 @@ fn the_manuals_programs_compile_and_run() {
         assert!(said(&run(&mut Command::new(program))).contains("point 1."));
     }
 }
+
+/// The manual says so: C wants a constant there, C++ does not.
+#[test]
+fn a_declaring_macro_at_file_scope_is_refused_in_c_and_works_in_cpp() {
+    let source = scratch("file-scope").join("global.c");
+    let text = "#include <arenascope.h>\nASCOPE_GROWING_ARENA(symbols);\nint main(void) { return symbols == NULL || symbols->name_bytes != 7; }\n";
+    std::fs::write(&source, text).expect("a source can be written");
+    for compiler in COMPILERS {
+        if compiler.0.contains(&"c++") {
+            run(&mut Command::new(compile(*compiler, &source, Library::Archive, &[], "file-scope")));
+            continue;
+        }
+        let include = format!("-I{}", crate::installed::prefix().join("include").display());
+        let (driver, flags) = compiler.0.split_first().expect("a compiler has a name");
+        let refused = Command::new(driver).args(flags).args([&include, "-fsyntax-only"]).arg(&source).output();
+        let refused = refused.expect("the compiler can be started");
+        let why = said(&refused);
+        assert!(!refused.status.success() && why.contains("constant"), "{:?}: {why}", compiler.0);
+    }
+}
