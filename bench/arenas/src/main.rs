@@ -3,6 +3,7 @@
 //! Relied on: with the same inputs every contender does the same work. Deliberately absent: judgement in prose; the numbers
 //! go to files that `cargo xtask bench` turns into docs/performance.md.
 
+mod choices;
 mod loops;
 mod machine;
 mod measure;

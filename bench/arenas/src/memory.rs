@@ -19,6 +19,8 @@ pub enum Kind {
     Malloc,
     /// The same stores with no allocator: what no arena can beat.
     Limit,
+    /// Ours with another policy than the row's first contender has; shown beside that.
+    Choice,
     /// A peer used in another way than the row's: shown beside it, and in no bar that does not name it.
     Aside,
 }

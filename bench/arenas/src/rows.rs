@@ -3,6 +3,7 @@
 //! A bar compares one of ours with the best of some peers by one measure; *must* and *aim* are what the project has set
 //! itself. Deliberately absent: how anything is run or printed.
 
+use crate::choices;
 use crate::loops::{Loop, cold, cycle, json, scope, text, trees, vectors, warm};
 use crate::memory::{Kind, Life};
 use crate::ours;
@@ -116,7 +117,7 @@ pub struct Row {
 
 /// Every row.
 pub fn all() -> Vec<Row> {
-    vec![
+    let mut rows = vec![
         cold_row(),
         cycle_1m(),
         cycle_16k(),
@@ -132,7 +133,9 @@ pub fn all() -> Vec<Row> {
         warm_row::<8>("warm-64", "warm, 64 B", 16.0),
         layouts_row(),
         scope_row(),
-    ]
+    ];
+    rows.extend(choices::all());
+    rows
 }
 
 const PEERS: Against = Against::Kinds(&[Kind::Arena, Kind::C, Kind::Malloc]);
@@ -160,7 +163,8 @@ fn limit(run: Loop) -> Contender {
     Contender { name: Stores::NAME.to_owned(), kind: Kind::Limit, run }
 }
 
-fn bar(title: &'static str, measure: Measure, ours: &'static [&'static str], against: Against) -> Bar {
+/// A bar for a ratio, with neither must nor aim yet.
+pub fn bar(title: &'static str, measure: Measure, ours: &'static [&'static str], against: Against) -> Bar {
     Bar { title, measure, ours, against, bounds: Bounds::Ratio, must: None, aim: None }
 }
 

@@ -138,11 +138,15 @@ fn table(row: &Value) -> String {
     let mut contenders: Vec<&Value> = row["contenders"].as_array().into_iter().flatten().collect();
     let median = |contender: &Value| contender["time"]["median"].as_f64().unwrap_or(f64::INFINITY);
     contenders.sort_by(|a, b| median(a).total_cmp(&median(b)));
-    let is_peer = |contender: &&&Value| !["ours", "limit", "aside"].contains(&contender["kind"].as_str().unwrap_or(""));
-    let best = contenders.iter().find(is_peer).map_or(f64::NAN, |contender| median(contender));
+    let kind = |contender: &Value, kinds: &[&str]| kinds.contains(&contender["kind"].as_str().unwrap_or(""));
+    // A row of our own choices has no peers: its default is what the others are measured by.
+    let of_choices = contenders.iter().any(|contender| kind(contender, &["choice"]));
+    let (measure, ratio_to) =
+        if of_choices { (&["ours"][..], "the default") } else { (&["arena", "c", "malloc"][..], "the best peer") };
+    let best = contenders.iter().find(|contender| kind(contender, measure)).map_or(f64::NAN, |best| median(best));
     let counted = contenders.iter().any(|contender| !contender["instructions"].is_null());
     let second = row["second"].as_str();
-    let mut head = format!("contender | median, {0} | least | most | ratio to the best peer", cell(&row["unit"]));
+    let mut head = format!("contender | median, {0} | least | most | ratio to {ratio_to}", cell(&row["unit"]));
     head.push_str(&second.map_or(String::new(), |second| format!(" | {second}, {}", cell(&row["unit"]))));
     head.push_str(if counted { " | instructions" } else { "" });
     let rule = "---|".repeat(head.split(" | ").count());
@@ -201,6 +205,13 @@ mod tests {
         assert!(text.contains("| X | ns | 2 | us | 4 | peer | 0.50 | ≤ 0.40 |  | **missed** |"), "{text}");
         let ours = text.find("| **us** | 2 | 1 | 9 | 0.50 | 7 |").expect("our line");
         let peer = text.find("| peer | 4 | 1 | 9 | 1 | 7 |").expect("the peer's line");
+        let choices = json!({
+            "id": "y", "title": "Y", "unit": "µs", "rounds": 3, "commit": "abc", "second": "drop",
+            "contenders": [contender("auto", "ours", 2.0), contender("never", "choice", 5.0)], "bars": [],
+        });
+        let table = table(&choices);
+        assert!(table.contains("ratio to the default | drop, µs"), "{table}");
+        assert!(table.contains("| never | 5 | 1 | 9 | 2.50 |"), "{table}");
         assert!(ours < peer && text.ends_with("\nWhy.\n") && text.contains("peer 1.2"), "{text}");
     }
 }
