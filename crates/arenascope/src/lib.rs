@@ -65,7 +65,7 @@
 //! - `observe_all` reads the headers of other threads' arenas.
 //!
 //! # Machines
-//! Linux on x86-64: everything is tested. i686: the suites for conformance, collections and old bugs pass. aarch64: it compiles, and the
+//! Linux on x86-64: everything is tested. i686: the suites for conformance, collections, scopes, memory policy and old bugs pass. aarch64: it compiles, and the
 //! two loads of the allocation path were read in its assembly; it never ran.
 //!
 //! # Features

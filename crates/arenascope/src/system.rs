@@ -31,7 +31,7 @@ pub struct Stepwise;
 
 /// Ranges given to the kernel are multiples of this, from a region's start: the page, or what is a multiple of every page size
 /// the system may have. A constant, for asking reads the auxiliary vector, which is not there under Valgrind.
-const PAGE: usize = if cfg!(target_arch = "x86_64") { 4 << 10 } else { 64 << 10 };
+const PAGE: usize = if cfg!(any(target_arch = "x86_64", target_arch = "x86")) { 4 << 10 } else { 64 << 10 };
 
 fn pages_up(bytes: usize) -> usize {
     geometry::up(bytes as u64, PAGE as u64) as usize

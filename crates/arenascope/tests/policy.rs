@@ -1,5 +1,6 @@
 //! What each choice about an arena's memory does, seen through the kernel's eyes: pages there, faults taken, places in a page.
-#![cfg(target_os = "linux")]
+//! On x86 only: the numbers are those of pages of 4 KiB.
+#![cfg(any(target_arch = "x86_64", target_arch = "x86"))]
 #![allow(unsafe_code)] // Asks the kernel; writes into raw blocks.
 
 use arenascope::{Arena, Builder, Colouring, CommitAhead, HugePages, OnReset, Populate};
@@ -28,7 +29,7 @@ fn resident(arena: &Arena, from: usize, to: usize) -> usize {
 }
 
 /// Faults that this thread takes during `work`.
-fn faults(work: impl FnOnce()) -> i64 {
+fn faults(work: impl FnOnce()) -> libc::c_long {
     let count = || {
         // SAFETY: plain numbers, filled by the call.
         unsafe {
@@ -71,7 +72,7 @@ fn pages_come_when_they_are_touched_ahead_of_it_or_all_at_once() {
         assert!(always.raw_parts().committed >= capacity);
 
         // Populating counts as faults too: so the block is asked for first, and written while faults are counted.
-        let pages = (capacity / PAGE) as i64;
+        let pages = (capacity / PAGE) as libc::c_long;
         let [never, auto, always] = [never, auto, always].map(|arena| {
             let block = arena.alloc_uninit_slice::<u8>(capacity);
             faults(|| block.fill(std::mem::MaybeUninit::new(0xFF)))
