@@ -116,7 +116,9 @@ impl Arena {
         let from = base + committed - ahead;
         let needed = end - ahead;
         let reserved = base + self.reserved.get() - ahead;
-        let to = geometry::commit_target(needed, reserved, head, HUGE, self.commit_ahead());
+        // I2 — no overflow.
+        let bound = geometry::commit_bound(base + self.capacity.get() - ahead, reserved, head, HUGE);
+        let to = geometry::commit_target(needed, bound, head, HUGE, self.commit_ahead());
         let source = self.source.get();
         if to > head && flag & flags::HUGE_ADVISED == 0 {
             // SAFETY: I2, I6 — the range lies in the region that `source` reserved.

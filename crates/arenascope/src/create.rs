@@ -361,10 +361,23 @@ impl<'name> Builder<'name> {
             (true, HugePages::Always) => crate::system::HUGE,
             (true, _) => HEAD_BYTES,
         };
-        let region = source.reserve(Request { bytes: bytes + colour, head_bytes })?;
+        let bytes = bytes + colour;
+        // Room for the last huge page, where it will be one.
+        let room = if head_bytes > 0 {
+            geometry::commit_bound(bytes, usize::MAX, head_bytes, crate::system::HUGE)
+        } else {
+            bytes
+        };
+        let region = source.reserve(Request { bytes: room, head_bytes })?;
         let mut set = if self.populate == Populate::Never { 0 } else { flags::POPULATE };
         if head_bytes > 0 {
             set |= flags::HUGE;
+        }
+        if head_bytes == crate::system::HUGE {
+            // The kernel makes no huge page of a range that has a small one already: it must know before the header is written.
+            // SAFETY: the whole of the region that the source reserved a moment ago.
+            unsafe { source.advise_huge(region.start, 0, region.bytes) };
+            set |= flags::HUGE_ADVISED;
         }
         if growing {
             set |= flags::GROWING;

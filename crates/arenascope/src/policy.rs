@@ -14,7 +14,7 @@ pub enum HugePages {
     Auto,
     /// Small pages only. Memory is taken in the amounts that are touched, for arenas that are many and half empty.
     Never,
-    /// Huge pages from the first byte on.
+    /// Huge pages from the first byte on: creation takes the first one.
     Always,
 }
 
@@ -44,8 +44,8 @@ impl From<bool> for Populate {
 /// How much more than is needed is taken into use when an arena with a region of its own grows, in bytes.
 ///
 /// A step costs a system call (or two) and the populating of its pages; what is taken ahead and never used is lost until the arena ends.
-/// Behind the first huge page every step ends with a whole huge page. A region that an ended arena left is in use as far as that arena
-/// has used it, and arenas up to 64 KiB are in use as a whole.
+/// Behind the first huge page every step ends with a whole huge page, but the last one where less than half of it can be used. A region
+/// that an ended arena left is in use as far as that arena has used it, and arenas up to 64 KiB are in use as a whole.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum CommitAhead {
     /// Half of what is used already, 128 KiB at most, rounded up to 16 KiB.

@@ -138,6 +138,47 @@ fn steps_of_any_size_end_with_whole_huge_pages() {
     }
 }
 
+/// Whether the system has a huge page for whoever asks for one, now.
+fn huge_pages_are_there() -> bool {
+    let bytes = 4 * MIB;
+    // SAFETY: a fresh mapping of this function's own, unmapped whole; `pages` has a byte for each page asked about.
+    let there = unsafe {
+        let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
+        let at = libc::mmap(std::ptr::null_mut(), bytes, libc::PROT_READ | libc::PROT_WRITE, flags, -1, 0);
+        assert_ne!(at, libc::MAP_FAILED, "{}", std::io::Error::last_os_error());
+        libc::madvise(at, bytes, libc::MADV_HUGEPAGE);
+        let huge = at.byte_add(at.addr().next_multiple_of(2 * MIB) - at.addr());
+        huge.cast::<u8>().write_volatile(1);
+        let mut pages = [0u8; 2];
+        let asked = libc::mincore(huge.byte_add(MIB), 2 * PAGE, pages.as_mut_ptr());
+        libc::munmap(at, bytes);
+        asked == 0 && pages[0] & 1 == 1
+    };
+    if !there {
+        eprintln!("not tried: this system has no huge page to give");
+    }
+    there
+}
+
+#[test]
+fn huge_pages_serve_the_first_byte_and_the_last_as_far_as_half_of_one_is_used() {
+    if !huge_pages_are_there() {
+        return;
+    }
+    let made = |choice, capacity| Arena::builder().keep(false).huge_pages(choice).capacity(capacity).build().unwrap();
+    let always = made(HugePages::Always, 16 * MIB);
+    assert!(resident(&always, 0, MIB) >= MIB, "the first page is a huge one");
+    // The last huge page of these is used as to an eighth and as to seven eighths.
+    let (little, much) = (made(HugePages::Auto, 6 * MIB + MIB / 2), made(HugePages::Auto, 8 * MIB));
+    let committed = |arena: &Arena| {
+        fill(arena, arena.capacity());
+        arena.stats().committed_bytes
+    };
+    let (little, much) = (committed(&little), committed(&much));
+    assert!((6 * MIB + MIB / 2..6 * MIB + MIB / 2 + 8 * KIB).contains(&little), "{little}");
+    assert!((8 * MIB..8 * MIB + MIB).contains(&much) && much > 8 * MIB + MIB / 8, "{much}");
+}
+
 #[test]
 fn arenas_begin_at_different_places_of_a_page_or_at_the_same() {
     for capacity in [1000, 60 * KIB, MIB, 8 * MIB] {
