@@ -140,6 +140,9 @@ pub struct RunArgs {
     /// Exit with 1 when a rule of this list finds something; `any` for every finding
     #[arg(long, value_name = "any|RULE,...", value_delimiter = ',', help_heading = "Output")]
     pub fail_on: Vec<String>,
+    /// Findings not to tell: lines `rule:pattern`, matched against functions, files and modules
+    #[arg(long, value_name = "FILE", help_heading = "Output")]
+    pub suppressions: Option<PathBuf>,
 
     /// C files to compile and run
     #[arg(value_name = "FILE.c")]
@@ -187,6 +190,15 @@ pub struct LogArgs {
 pub struct FindingsArgs {
     #[command(flatten)]
     pub view: ViewArgs,
+    /// SARIF 2.1.0, for code hosts and editors
+    #[arg(long, conflicts_with_all = ["json", "junit"])]
+    pub sarif: bool,
+    /// JUnit XML, for build servers
+    #[arg(long, conflicts_with = "json")]
+    pub junit: bool,
+    /// Findings not to tell: lines `rule:pattern`, matched against functions, files and modules
+    #[arg(long, value_name = "FILE")]
+    pub suppressions: Option<PathBuf>,
     /// Exit with 1 when a rule of this list finds something; `any` for every finding
     #[arg(long, value_name = "any|RULE,...", value_delimiter = ',')]
     pub fail_on: Vec<String>,

@@ -10,6 +10,7 @@ mod mapped;
 mod output;
 mod reading;
 mod run;
+mod suppressions;
 
 use args::Verb;
 use std::io::Write;

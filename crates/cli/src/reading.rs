@@ -11,7 +11,8 @@ use arenascope_replay::{Effect, Replay, State};
 use arenascope_report::gather::{Gatherer, Selection, Sources, finding_view};
 use arenascope_report::hindsight::Hindsight;
 use arenascope_report::pattern::ArenaPattern;
-use arenascope_report::view::{FindingView, RunView};
+use arenascope_report::suppress::Suppressions;
+use arenascope_report::view::{FindingView, RunView, Suppressed};
 use arenascope_trace::{Damage, DamageKind, OpenError, Trace};
 use std::borrow::Cow;
 use std::collections::BTreeSet;
@@ -175,6 +176,8 @@ pub struct Reading {
     pub gatherer: Gatherer,
     /// Findings, then notes.
     pub findings: Vec<FindingView>,
+    /// What [`Reading::suppress`] took out of them.
+    pub suppressed: Suppressed,
     /// Sites whose blocks nobody kept.
     never_kept: BTreeSet<SiteId>,
     /// Damaged parts, each in a sentence.
@@ -206,6 +209,7 @@ pub fn read(file: &TraceFile, trace: &Trace<'_>, moment: Option<u64>) -> Reading
         parent,
         gatherer,
         findings,
+        suppressed: Suppressed::default(),
         never_kept,
         damage,
     }
@@ -267,7 +271,13 @@ impl Reading {
         };
         let mut view = self.gatherer.run_view(&self.state, self.findings.clone(), selection, &sources);
         view.damage.clone_from(&self.damage);
+        view.suppressed.clone_from(&self.suppressed);
         view
+    }
+
+    /// Takes out the findings that the user has named; they stay counted.
+    pub fn suppress(&mut self, suppressions: &Suppressions) {
+        self.suppressed = suppressions.apply(&mut self.findings);
     }
 
     /// The pattern of `--arena`; an error when it matches nothing in the whole trace.

@@ -101,7 +101,7 @@ fn whereabouts(claim: &Finding, events: u64, style: &Style) -> Vec<String> {
     match claim.threads.as_slice() {
         [] => {}
         [only] => items.push(format!("thread {}", only.0)),
-        [few @ ..] if few.len() <= 8 => {
+        few if few.len() <= 8 => {
             let numbers: Vec<String> = few.iter().map(|thread| thread.0.to_string()).collect();
             items.push(format!("threads {}", numbers.join(", ")));
         }

@@ -159,7 +159,8 @@ mod tests {
     use proptest::prelude::*;
 
     fn check(bytes: &[u8], first: i64, marked: &[Range<usize>], most: usize, width: usize, expected: Expect) {
-        let mut text = String::new();
+        // A line without indentation, so that goldens keep that of the others.
+        let mut text = String::from("bytes\n");
         let style = Style { width, ..Style::PIPE };
         write(&mut text, Bytes { bytes, first, marked }, 2, most, &style).expect("a String takes everything");
         expected.assert_eq(&text);
@@ -176,6 +177,7 @@ mod tests {
             16,
             100,
             expect![[r#"
+                bytes
                    -8  fd fd fd fd fd fd fd fd  fd fd fd fd fd fd fd fd  ................
                    +8  fd fd fd fd fd fd fd fd  fd fd fd fd fd fd fd fd  ................
                   +24  fd fd fd fd fd fd fd fd  41 42 00 1b fd fd fd fd  ........AB......
@@ -195,6 +197,7 @@ mod tests {
             16,
             44,
             expect![[r#"
+                bytes
                    +0  30 31 32 33 34 35 36 37  01234567
                    +8  38 39                    89
                           ^^                     ^
@@ -207,6 +210,7 @@ mod tests {
             16,
             20,
             expect![[r#"
+                bytes
                   +0  30 31 32 33
                   +4  34
             "#]],
@@ -222,6 +226,7 @@ mod tests {
             2,
             100,
             expect![[r#"
+                bytes
                     +0  01 01 01 01 01 01 01 01  01 01 01 01 01 01 01 01  ................
                         ^^ ^^ ^^ ^^ ^^ ^^ ^^ ^^  ^^ ^^ ^^ ^^ ^^ ^^ ^^ ^^  ^^^^^^^^^^^^^^^^
                    +16  01 01 01 01 01 01 01 01  01 01 01 01 01 01 01 01  ................
@@ -229,7 +234,16 @@ mod tests {
                      …  68 bytes more, 68 of them marked
             "#]],
         );
-        check(&[], 0, &[], 2, 100, expect![[""]]);
+        check(
+            &[],
+            0,
+            &[],
+            2,
+            100,
+            expect![[r#"
+            bytes
+        "#]],
+        );
     }
 
     proptest! {

@@ -34,7 +34,7 @@ impl ArenaPattern {
 }
 
 /// Greedy matching with one point to come back to: linear in practice, at worst pattern × name.
-fn glob_matches(glob: &[char], name: &str) -> bool {
+pub(crate) fn glob_matches(glob: &[char], name: &str) -> bool {
     let name: Vec<char> = name.chars().collect();
     let (mut g, mut n) = (0, 0);
     let mut retry: Option<(usize, usize)> = None;

@@ -237,6 +237,20 @@ impl FindingView {
     }
 }
 
+impl Suppressed {
+    /// Adds what the same file held back in another trace.
+    pub fn add(&mut self, other: &Suppressed) {
+        if self.by.is_empty() {
+            self.by.clone_from(&other.by);
+        } else {
+            for (line, more) in self.by.iter_mut().zip(&other.by) {
+                line.count = line.count.saturating_add(more.count);
+            }
+        }
+        self.findings.extend(other.findings.iter().cloned());
+    }
+}
+
 /// One line of a file of suppressions, and what it held back.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct SuppressionView {

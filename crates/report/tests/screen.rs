@@ -426,7 +426,7 @@ fn evidence_is_bytes_with_marks() {
         address: Address(0x7f00_0000_0060),
         offset: 32,
         bytes,
-        damaged: vec![0..6],
+        damaged: vec![0..4, 5..6],
     }];
     claim.threads = vec![ThreadNumber(1), ThreadNumber(4)];
     claim.moment = EventNumber(1204);
@@ -445,7 +445,7 @@ fn evidence_is_bytes_with_marks() {
           because    after the call main calls puts, and the result is overwritten before anything reads it
           bytes      behind block 3 (+32 at 0x7f0000000060)
             +32  65 76 69 6c 1b 00 fd fd  fd fd fd fd fd fd fd fd  evil............
-                 ^^ ^^ ^^ ^^ ^^ ^^                                 ^^^^^^
+                 ^^ ^^ ^^ ^^    ^^                                 ^^^^ ^
             +48  fd fd fd fd fd fd fd fd  fd fd fd fd fd fd fd fd  ................
               …  32 bytes more
           disproof   an instruction that reads rax between the call and its next write

@@ -17,10 +17,12 @@ use crate::run::remarks;
 use crate::run::serve::{self, Naming, Seen, Settings};
 use crate::run::trace_file;
 use crate::run::watch::{self, Watching};
+use crate::suppressions;
 use arenascope_event::{EventKind, RoleDecl};
 use arenascope_report::gather::Selection;
 use arenascope_report::style::Style;
-use arenascope_report::view::{ChildFate, ExecutedView, RunView};
+use arenascope_report::suppress::Suppressions;
+use arenascope_report::view::{ChildFate, ExecutedView, RunView, Suppressed};
 use arenascope_shapes::INLINED_EVERYWHERE;
 use std::ffi::OsString;
 use std::fs::File;
@@ -41,6 +43,12 @@ struct Job {
     command: String,
     /// The C files and what follows them, as typed, and the compiler's flags; for programs that we compiled.
     files: Option<(String, Option<String>)>,
+}
+
+/// What the user makes of findings.
+struct Judging {
+    fail_on: FailOn,
+    suppressions: Suppressions,
 }
 
 /// Where our words go.
@@ -115,7 +123,10 @@ fn shell(word: &OsString) -> String {
 /// Runs the verb.
 pub fn run(args: RunArgs) -> Result<ExitCode, CliError> {
     launch::survive_file_size_limit();
-    let fail_on = FailOn::parse(&args.fail_on)?;
+    let judging = Judging {
+        fail_on: FailOn::parse(&args.fail_on)?,
+        suppressions: suppressions::read(args.suppressions.as_deref())?,
+    };
     names_a_file(args.output.as_deref())?;
     let mut words = Words::new(&args)?;
     let job = job(&args)?;
@@ -132,7 +143,7 @@ pub fn run(args: RunArgs) -> Result<ExitCode, CliError> {
     }
     let decision = watch::decide(&args, job.program.image.as_ref(), &job.command)?;
     words.say(&decision.explanation);
-    watched(&args, &fail_on, &mut words, &job, decision.watching, &decision.notes)
+    watched(&args, &judging, &mut words, &job, decision.watching, &decision.notes)
 }
 
 /// `-o` must name a file: a folder would be found out too late, and `folder/` would become a file of that name.
@@ -181,7 +192,7 @@ fn agent_file() -> Result<(File, String), CliError> {
 
 fn watched(
     args: &RunArgs,
-    fail_on: &FailOn,
+    judging: &Judging,
     words: &mut Words,
     job: &Job,
     mut watching: Watching,
@@ -243,7 +254,7 @@ fn watched(
         }
     };
     let decided = Decided { given: &given, notes };
-    finish_all(args, fail_on, words, job, &path, main_pid, end, seen, &decided)
+    finish_all(args, judging, words, job, &path, main_pid, end, seen, &decided)
 }
 
 /// A trace that is to be overwritten, kept beside it until there is another: a run that leaves no trace leaves the old one.
@@ -288,7 +299,7 @@ struct Decided<'a> {
 #[expect(clippy::too_many_arguments, reason = "the end of one long story")]
 fn finish_all(
     args: &RunArgs,
-    fail_on: &FailOn,
+    judging: &Judging,
     words: &mut Words,
     job: &Job,
     main_path: &Path,
@@ -353,6 +364,7 @@ fn finish_all(
         ));
     }
     let mut findings = Vec::new();
+    let mut suppressed = Suppressed::default();
     let mut tallies: Vec<(&Seen, String)> = Vec::new();
     if recorded.is_empty() {
         words.say(&nothing_watched(&seen, job, decided.notes, &remarks, &words.style));
@@ -368,13 +380,17 @@ fn finish_all(
             };
             let file = reading::TraceFile::open(&trace_path)?;
             let trace = file.trace()?;
-            let read = reading::read(&file, &trace, None);
+            let mut read = reading::read(&file, &trace, None);
+            read.suppress(&judging.suppressions);
+            suppressed.add(&read.suppressed);
             findings.extend(read.findings.iter().cloned());
             if index != main {
                 tallies.push((process, arenascope_report::finding::tally(&read.findings)));
                 continue;
             }
             let mut view: RunView = read.view(&file, &trace, &selection(args));
+            // A line that matched nothing here may have matched in another program of the run.
+            view.suppressed.clone_from(&suppressed);
             tell_others(&mut view, &seen, &kept, &tallies, &runs);
             let mut text = String::from("\n");
             if !view.executed.is_empty() {
@@ -392,7 +408,7 @@ fn finish_all(
     if !still_running.is_empty() && !outlive::seal_when_ended(&still_running) {
         words.say("what still runs will leave its trace without names: no process could be started to add them\n");
     }
-    if fail_on.hits(&findings) {
+    if judging.fail_on.hits(&findings) {
         return Ok(ExitCode::from(1));
     }
     Ok(ExitCode::from(end.exit_status()))

@@ -9,6 +9,7 @@ mod disk;
 mod findings;
 mod harness;
 mod hooks;
+mod outputs;
 mod permissions;
 mod processes;
 mod roles;
