@@ -25,7 +25,7 @@ cargo xtask CHORE
                         and Miri (nightly Rust)
   ci                    what a change must pass: format, clippy, docs, tidy, test
   fuzz [PART [SECONDS]] each fuzz target whose name contains PART, for 10 seconds or so many
-  labs [NAME]           runs the labs and compares what is found with what each lab expects
+  labs [NAME]           runs the labs, or one, and compares what is found with what each expects; other tools and Rust parts too
   bench [hooked]        cost of a hooked call and bytes per event; without a word all benches. Results go into
                         docs/performance.md and docs/performance.json
   bench arenas [ARG…]   the arena beside its peers; ARG as bench/arenas/README.md says (--quick, row names)
@@ -46,7 +46,7 @@ fn main() -> ExitCode {
             Ok(seconds) => fuzz::run(part, seconds),
             Err(_) => Err(format!("{seconds:?} is no number of seconds")),
         },
-        ["labs", rest @ ..] if rest.len() <= 1 => labs::run(rest.first().copied()),
+        ["labs", rest @ ..] if rest.len() <= 1 => labs::run(rest.first().copied(), true),
         ["bench", rest @ ..] => bench::run(rest),
         ["install", "--prefix", prefix] => install::run(prefix),
         ["tidy"] => tidy::run(),
@@ -82,7 +82,7 @@ fn ci() -> Result<(), String> {
 
 fn test(rest: &[&str]) -> Result<(), String> {
     packages::require()?;
-    labs::run(None)?;
+    labs::run(None, true)?;
     let long = rest.contains(&"--long");
     fuzz::run("", if long { 60 } else { 2 })?;
     if long {

@@ -29,6 +29,8 @@ pub enum Verb {
     Log(LogArgs),
     /// Lists the findings and notes of a trace
     Findings(FindingsArgs),
+    /// Small programs with planted faults, carried inside: lists them, shows one, tries all
+    Lab(LabArgs),
 }
 
 /// What `run` watches.
@@ -204,6 +206,31 @@ pub struct FindingsArgs {
     pub fail_on: Vec<String>,
 }
 
+/// Flags of `lab`.
+#[derive(Args, Debug, Clone)]
+#[command(
+    override_usage = "arenascope lab [list]\n       arenascope lab NAME... [--into DIR]\n       arenascope lab --all [NAME...] [--slow]",
+    after_help = "A lab is compiled with cc (or $CC), run and watched. The Rust parts need cargo and the source of the crate arenascope, \
+                  where this program was built."
+)]
+pub struct LabArgs {
+    /// Labs by number (12a), name, or folder (12); without one, or `list`: what there is
+    #[arg(value_name = "NAME")]
+    pub names: Vec<String>,
+    /// Try all of them (or all that are named), a line each; exit with 1 when one is not as expected
+    #[arg(long)]
+    pub all: bool,
+    /// With --all: also what takes long, the comparison with other tools and the Rust parts
+    #[arg(long, requires = "all")]
+    pub slow: bool,
+    /// Keep files and traces in this folder
+    #[arg(long, value_name = "DIR")]
+    pub into: Option<PathBuf>,
+    /// ASCII only, no colour
+    #[arg(long)]
+    pub plain: bool,
+}
+
 /// Parses a command line, the program's name first. Errors print and exit by clap's rules: 2 for usage, 0 for help.
 pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Verb, clap::Error> {
     let matches = Cli::command().try_get_matches_from(arguments)?;
@@ -215,7 +242,7 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Verb, clap
 }
 
 /// Verbs that the interface names for a later version.
-const LATER_VERBS: [&str; 10] = ["diff", "lab", "ps", "attach", "view", "report", "live", "export", "summary", "query"];
+const LATER_VERBS: [&str; 9] = ["diff", "ps", "attach", "view", "report", "live", "export", "summary", "query"];
 /// Flags likewise.
 const LATER_FLAGS: [&str; 7] = ["--check", "--precise", "--pid", "--core", "--exe", "--from", "--to"];
 /// Values likewise; `sample:BYTES` begins with the last one.
@@ -232,7 +259,6 @@ pub fn complaint(error: &clap::Error, arguments: &[OsString]) -> Option<CliError
         ErrorKind::InvalidSubcommand => {
             let verb = word(ContextKind::InvalidSubcommand).filter(|verb| LATER_VERBS.contains(verb))?;
             let instead = match verb {
-                "lab" => "arenascope run FILE.c with a file of the folder labs",
                 "diff" => "arenascope show TRACE --at MOMENT, twice",
                 "summary" | "report" | "view" => "arenascope show TRACE",
                 "export" | "query" => "arenascope log TRACE --json",
@@ -357,7 +383,7 @@ mod tests {
             complaint(&parse(line.clone()).expect_err("no such word"), &line).map(|error| error.to_string())
         };
         for (words, said) in [
-            (&["lab", "x"][..], "lab: not in this version"),
+            (&["ps", "x"][..], "ps: not in this version"),
             (&["run", "--check", "a.c"], "--check: not in this version"),
             (&["run", "--watch", "malloc", "a.c"], "--watch malloc: not in this version"),
             (&["run", "--mode", "sample:512", "a.c"], "--mode sample:512: not in this version"),

@@ -6,6 +6,7 @@ mod args;
 mod commands;
 mod error;
 mod fail_on;
+mod lab;
 mod mapped;
 mod output;
 mod reading;
@@ -35,6 +36,7 @@ fn main() -> ExitCode {
         Verb::Show(args) => commands::show::show(args),
         Verb::Log(args) => commands::log::log(args),
         Verb::Findings(args) => commands::findings::findings(args),
+        Verb::Lab(args) => commands::lab::lab(args),
     };
     match outcome {
         Ok(code) => code,

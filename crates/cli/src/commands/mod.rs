@@ -1,6 +1,7 @@
 //! The verbs, one file each. A verb does its work and returns an exit status or an error; `main` says the error.
 
 pub mod findings;
+pub mod lab;
 pub mod log;
 pub mod run;
 pub mod show;
