@@ -9,6 +9,7 @@ use crate::lab::rust::Library;
 use crate::lab::shelf::{self, Lab};
 use crate::lab::tools;
 use crate::lab::trial::{Audience, Bench, Outcome};
+use crate::run::compile;
 use serde_json::Value;
 use std::io::Write;
 use std::process::ExitCode;
@@ -31,6 +32,7 @@ pub fn lab(args: LabArgs) -> Result<ExitCode, CliError> {
     if labs.is_empty() {
         labs = shelf::all()?;
     }
+    compile::require()?;
     // Removed when dropped, unless the user named a folder.
     let scratch;
     let folder = match &args.into {
@@ -88,7 +90,6 @@ fn try_all(bench: &Bench, labs: &[Lab], slow: bool) -> Result<bool, CliError> {
                 continue;
             }
             let name = with_flags(lab, run);
-            let mut stands = true;
             match bench.planted(lab, run, Audience::Nobody)? {
                 Outcome::AsExpected => {
                     fine += 1;
@@ -97,7 +98,6 @@ fn try_all(bench: &Bench, labs: &[Lab], slow: bool) -> Result<bool, CliError> {
                 }
                 Outcome::NotYet(needs, missing) => {
                     waiting += 1;
-                    stands = false;
                     say(&format!("{name:46} NOT YET, needs {needs}"))?;
                     quote(&missing.join("\n"))?;
                 }
@@ -107,18 +107,18 @@ fn try_all(bench: &Bench, labs: &[Lab], slow: bool) -> Result<bool, CliError> {
                     quote(&sentences.join("\n"))?;
                 }
             }
-            // Where a flag of the lab is not there yet, the twin cannot be run with it either; else it is asked all the same.
             let Some(twin) = lab.mended() else { continue };
-            if !stands && !run["flags"].is_null() {
-                continue;
-            }
             match bench.mended(lab, &twin, run, Audience::Nobody)? {
                 Outcome::Different(sentences) => {
                     different += 1;
                     say(&format!("{:46} NOT silent", with_flags_of(&twin, run)))?;
                     quote(&sentences.join("\n"))?;
                 }
-                _ => {
+                Outcome::NotYet(needs, _) => {
+                    waiting += 1;
+                    say(&format!("{:46} NOT YET, needs {needs}", with_flags_of(&twin, run)))?;
+                }
+                Outcome::AsExpected => {
                     fine += 1;
                     say(&format!("{:46} silent", with_flags_of(&twin, run)))?;
                 }
@@ -208,7 +208,8 @@ fn show(bench: &Bench, lab: &Lab, audience: Audience) -> Result<bool, CliError> 
                 say("\nNOT silent:")?;
                 quote(&sentences.join("\n"))?;
             }
-            _ => say("\nsilent, as expected")?,
+            Outcome::NotYet(needs, _) => say(&format!("\nNOT YET: needs {needs}"))?,
+            Outcome::AsExpected => say("\nsilent, as expected")?,
         }
     }
     fine &= show_rust(bench, lab)?;
@@ -241,10 +242,12 @@ fn excerpt(source: &str) -> Result<(), CliError> {
 
 /// The lines of `new` that are not in `old`, with one more on either side.
 fn excerpt_of_changes(old: &str, new: &str) -> Result<(), CliError> {
-    let old: std::collections::HashSet<&str> = old.lines().collect();
+    // A marker that is gone is no change.
+    let bare = |line| str::split(line, " // LAB: ").next().unwrap_or("");
+    let old: std::collections::HashSet<&str> = old.lines().map(bare).collect();
     let lines: Vec<&str> = new.lines().collect();
     // The comment at the top names the file and its goal.
-    let is_new = |at: usize| at > 1 && lines.get(at).is_some_and(|line| !old.contains(line));
+    let is_new = |at: usize| at > 1 && lines.get(at).is_some_and(|line| !old.contains(bare(line)));
     let near = |at: usize| (at.saturating_sub(1)..=at + 1).any(is_new);
     print_lines(&lines, (0..lines.len()).filter(|at| near(*at)))
 }

@@ -73,11 +73,10 @@ impl Bench {
     /// No compiler, or anything else that kept the program from running.
     pub fn planted(&self, lab: &Lab, run: &Value, audience: Audience) -> Result<Outcome, CliError> {
         let file = lab.source(run);
-        let needs: Vec<&str> = run["needs"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+        let needs = needs(run);
         let seen = match self.watch(lab, &file, run, audience) {
             Ok(seen) => seen,
-            // What the lab waits for may be a flag.
-            Err(error) if !needs.is_empty() => return Ok(Outcome::NotYet(needs.join(", "), vec![error.to_string()])),
+            Err(error) if waits_for_a_flag(run) => return Ok(Outcome::NotYet(needs, vec![error.to_string()])),
             Err(error) => return Err(error),
         };
         let found = expect::differences(run, &seen, lab.text(&file).unwrap_or(""));
@@ -86,7 +85,7 @@ impl Bench {
         } else if found.missing.is_empty() {
             Outcome::AsExpected
         } else {
-            Outcome::NotYet(needs.join(", "), found.missing)
+            Outcome::NotYet(needs, found.missing)
         })
     }
 
@@ -95,7 +94,11 @@ impl Bench {
     /// # Errors
     /// As `planted`.
     pub fn mended(&self, lab: &Lab, name: &str, run: &Value, audience: Audience) -> Result<Outcome, CliError> {
-        let seen = self.watch(lab, &format!("{name}.c"), run, audience)?;
+        let seen = match self.watch(lab, &format!("{name}.c"), run, audience) {
+            Ok(seen) => seen,
+            Err(error) if waits_for_a_flag(run) => return Ok(Outcome::NotYet(needs(run), vec![error.to_string()])),
+            Err(error) => return Err(error),
+        };
         let silent = serde_json::json!({});
         let found = expect::differences(&silent, &seen, "");
         let mut different = found.other;
@@ -106,18 +109,22 @@ impl Bench {
     }
 
     fn watch(&self, lab: &Lab, file: &str, run: &Value, audience: Audience) -> Result<Seen, CliError> {
-        let source = self.path(lab, file);
-        let trace = source.with_extension("ascope");
-        let log = source.with_extension("log");
+        let folder = self.folder.join(lab.folder);
+        let trace = folder.join(file).with_extension("ascope");
+        let log = trace.with_extension("log");
+        // A trace of an earlier run must not be taken for this one's.
+        let _ = std::fs::remove_file(&trace);
         let mut command = Command::new(&self.arenascope);
-        command.arg("run").args(flags(run)).args(["--force", "-o"]).arg(&trace);
+        // In the folder, so that what is printed names files and not paths.
+        command.current_dir(&folder).arg("run").args(flags(run)).args(["--force", "-o"]).args(trace.file_name());
         command.envs(variables(run)).stdin(Stdio::null());
-        let (status, stdout) = match audience {
+        let (status, stdout, words) = match audience {
             Audience::Nobody => {
                 // A width of its own: what is compared must not depend on the user's terminal.
-                command.arg("--log").arg(&log).arg(&source).env("NO_COLOR", "1").env("COLUMNS", "100");
+                command.arg("--log").arg(&log).arg(file).env("NO_COLOR", "1").env("COLUMNS", "100");
                 let output = command.output().map_err(|error| self.cannot_start(&error))?;
-                (output.status, Some(String::from_utf8_lossy(&output.stdout).into_owned()))
+                let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+                (output.status, Some(text(&output.stdout)), text(&output.stderr))
             }
             Audience::User { plain } => {
                 if plain {
@@ -126,13 +133,13 @@ impl Bench {
                 // Our words are what the user asked for here: both streams go to stdout, in their order.
                 let ours = std::io::stdout().as_fd().try_clone_to_owned();
                 let ours = ours.map_err(|error| CliError::usage(format!("cannot copy stdout: {error}")))?;
-                let status = command.arg(&source).stderr(Stdio::from(ours)).status();
-                (status.map_err(|error| self.cannot_start(&error))?, None)
+                let status = command.arg(file).stderr(Stdio::from(ours)).status();
+                (status.map_err(|error| self.cannot_start(&error))?, None, String::new())
             }
         };
         let screen = (audience == Audience::Nobody).then(|| std::fs::read_to_string(&log).unwrap_or_default());
         if !trace.exists() {
-            let words = screen.unwrap_or_default();
+            let words = words + &screen.unwrap_or_default();
             return Err(CliError::usage(format!("{file} left no trace ({status})\n{}", words.trim_end())));
         }
         Ok(Seen {
@@ -156,6 +163,17 @@ impl Bench {
     fn cannot_start(&self, error: &std::io::Error) -> CliError {
         CliError::usage(format!("cannot start {}: {error}", self.arenascope.display()))
     }
+}
+
+/// What this run waits for; empty when all is there.
+fn needs(run: &Value) -> String {
+    let needs: Vec<&str> = run["needs"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+    needs.join(", ")
+}
+
+/// True when one of the flags is what is not there yet: then the program cannot even be started.
+fn waits_for_a_flag(run: &Value) -> bool {
+    run["needs"].as_array().into_iter().flatten().filter_map(Value::as_str).any(|need| need.starts_with("--"))
 }
 
 fn flags(run: &Value) -> impl Iterator<Item = &str> {

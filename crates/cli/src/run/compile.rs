@@ -44,17 +44,12 @@ pub fn compile(files: &[OsString], cflags: Option<&str>) -> Result<Compiled, Cli
         matches!(extension, Some("cc" | "cpp" | "cxx" | "C"))
     });
     let (variable, default) = if plus_plus { ("CXX", "c++") } else { ("CC", "cc") };
-    let compiler = std::env::var_os(variable).filter(|name| !name.is_empty()).unwrap_or_else(|| default.into());
-    let shown = compiler.to_string_lossy().into_owned();
+    let shown = compiler(variable, default);
     let mut words = shown.split_whitespace();
     let mut command = Command::new(words.next().unwrap_or(default));
     command.args(words).arg("-g").args(files).arg("-o").arg(&path);
     command.args(cflags.unwrap_or("").split_whitespace()).stdin(Stdio::null());
-    let output = command.output().map_err(|error| {
-        CliError::usage(format!("cannot start the C compiler {shown}: {error}")).hint(format!(
-            "apt-get install gcc, or {variable}=clang, or compile it yourself: arenascope run -- PROGRAM"
-        ))
-    })?;
+    let output = command.output().map_err(|error| cannot_start(&shown, variable, &error))?;
     if !output.status.success() {
         let words = String::from_utf8_lossy(&output.stderr);
         let names: Vec<_> = files.iter().map(|file| file.to_string_lossy().into_owned()).collect();
@@ -62,4 +57,27 @@ pub fn compile(files: &[OsString], cflags: Option<&str>) -> Result<Compiled, Cli
             .hint("--cflags '…' for include paths, macros and libraries"));
     }
     Ok(Compiled { path, _folder: folder })
+}
+
+/// Whether there is a C compiler at all, for who compiles many files.
+///
+/// # Errors
+/// Status 2: `$CC`, or `cc`, cannot be started.
+pub fn require() -> Result<(), CliError> {
+    let shown = compiler("CC", "cc");
+    let mut words = shown.split_whitespace();
+    let mut command = Command::new(words.next().unwrap_or("cc"));
+    command.args(words).arg("--version").stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    command.status().map(|_| ()).map_err(|error| cannot_start(&shown, "CC", &error))
+}
+
+/// What the environment names, else the usual name; with flags, as make takes them.
+fn compiler(variable: &str, default: &str) -> String {
+    let named = std::env::var_os(variable).filter(|name| !name.is_empty());
+    named.map_or_else(|| default.to_owned(), |name| name.to_string_lossy().into_owned())
+}
+
+fn cannot_start(compiler: &str, variable: &str, error: &std::io::Error) -> CliError {
+    CliError::usage(format!("cannot start the C compiler {compiler}: {error}"))
+        .hint(format!("apt-get install gcc, or {variable}=clang, or compile it yourself: arenascope run -- PROGRAM"))
 }

@@ -10,6 +10,7 @@ mod findings;
 mod harness;
 mod hooks;
 mod outputs;
+mod labs;
 mod permissions;
 mod processes;
 mod roles;
