@@ -112,8 +112,8 @@ impl Bench {
         let folder = self.folder.join(lab.folder);
         let trace = folder.join(file).with_extension("ascope");
         let log = trace.with_extension("log");
-        // A trace of an earlier run must not be taken for this one's.
-        let _ = std::fs::remove_file(&trace);
+        // What an earlier run left must not be taken for this one's.
+        let _ = (std::fs::remove_file(&trace), std::fs::remove_file(&log));
         let mut command = Command::new(&self.arenascope);
         // In the folder, so that what is printed names files and not paths.
         command.current_dir(&folder).arg("run").args(flags(run)).args(["--force", "-o"]).args(trace.file_name());
