@@ -151,6 +151,7 @@ fn ending(recorder: &Recorder, thread: &mut Thread, frame: &Frame, hook: &Hook, 
             let block = value(frame, sources.block);
             let order = entry.order.fetch_add(1, Relaxed);
             recorder.note(thread, call, &Record::Free { arena, order, block });
+            entry.takes_one_back();
         }
         HookKind::Rewind => {
             let mark = if sources.mark.is_present() {
@@ -160,12 +161,14 @@ fn ending(recorder: &Recorder, thread: &mut Thread, frame: &Frame, hook: &Hook, 
             };
             let order = entry.order.fetch_add(1, Relaxed);
             recorder.note(thread, call, &Record::Rewind { arena, order, mark });
+            entry.goes_back();
         }
         HookKind::Reset => {
             recorder.capture(thread, entry, CaptureReason::Reset);
             let order = entry.order.fetch_add(1, Relaxed);
             recorder.note(thread, call, &Record::Reset { arena, order });
             entry.clear_spans();
+            entry.goes_back();
         }
         HookKind::Destroy => {
             recorder.capture(thread, entry, CaptureReason::Destroy);
@@ -246,6 +249,9 @@ fn made(recorder: &Recorder, thread: &mut Thread, frame: &Frame, hook: &Hook) {
             let new = if hook.takes_result { frame.rax } else { word_at(recorder, get(frame, SECOND)) };
             let (old, size) = (get(frame, FIRST), get(frame, SIZE));
             if new != 0 {
+                if old != 0 && old != new {
+                    recorder.look_at_left(thread, entry, old, size);
+                }
                 recorder.note_block(entry, new, size);
             }
             let order = entry.order.fetch_add(1, Relaxed);

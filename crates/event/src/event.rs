@@ -82,6 +82,11 @@ impl CaptureReason {
             CaptureReason::Free => "free",
         }
     }
+
+    /// True when the bytes are those of one block, and not of all that the arena spans.
+    pub const fn is_of_one_block(self) -> bool {
+        matches!(self, CaptureReason::Alloc | CaptureReason::Resize | CaptureReason::Free)
+    }
 }
 
 /// Where bytes lie that nobody may touch, seen from the block they belong to.

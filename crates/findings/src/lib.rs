@@ -16,6 +16,7 @@ mod finding;
 mod never_stored;
 mod never_unmapped;
 mod null_used;
+mod stale_bytes;
 mod usage;
 mod watch;
 mod wording;
@@ -24,4 +25,5 @@ pub use finding::{ArenaRef, BlockRef, Certainty, Class, Evidence, Finding, SiteR
 pub use never_stored::{NeverStored, never_kept};
 pub use never_unmapped::NeverUnmapped;
 pub use null_used::NullUsed;
+pub use stale_bytes::StaleBytes;
 pub use watch::{RULES, Rule, RuleFacts, Watch, findings};

@@ -161,6 +161,10 @@ impl NeverStored {
     /// Files what a capture shows of each living block under the block's site.
     fn look(&mut self, event: &Event, arena: Option<&Arena>, captured: &[u8]) {
         let EventKind::Capture { base, reason, .. } = event.kind else { return };
+        // Bytes of one block tell of an earlier owner, if of anybody.
+        if reason.is_of_one_block() {
+            return;
+        }
         let Some(arena) = arena.filter(|_| !captured.is_empty()) else { return };
         let reclaimed = self.reclaimed.get(&arena.id).copied();
         for (block, usage) in usages(arena, reason, base, captured) {

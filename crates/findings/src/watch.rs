@@ -4,7 +4,7 @@
 //! the replay itself, which the caller owns and may use for other things in the same pass.
 
 use crate::finding::{Class, Finding};
-use crate::{NeverStored, NeverUnmapped, NullUsed};
+use crate::{NeverStored, NeverUnmapped, NullUsed, StaleBytes};
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 use arenascope_event::{BlobId, Event, EventKind, ProcessFacts};
@@ -34,7 +34,7 @@ pub struct RuleFacts {
 }
 
 /// Every rule there is, in the order in which they are listed to users.
-pub const RULES: [RuleFacts; 3] = [
+pub const RULES: [RuleFacts; 4] = [
     RuleFacts {
         name: NeverStored::NAME,
         class: Class::Finding,
@@ -50,6 +50,7 @@ pub const RULES: [RuleFacts; 3] = [
         class: Class::Note,
         claims: "the arena's memory stood at exit: never destroyed, unmapped or freed",
     },
+    RuleFacts { name: StaleBytes::NAME, class: Class::Note, claims: "a new block shows bytes of a previous owner" },
 ];
 
 /// All rules at work.
@@ -71,6 +72,7 @@ impl Watch {
                 Box::new(NeverStored::new()) as Box<dyn Rule>,
                 Box::new(NullUsed::new()),
                 Box::new(NeverUnmapped::new()),
+                Box::new(StaleBytes::new()),
             ]),
         }
     }

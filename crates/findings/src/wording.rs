@@ -1,4 +1,4 @@
-//! How facts are put in words, the same in every rule.
+//! How facts are put in words and calls are told apart, the same in every rule.
 //!
 //! May be relied on: no addresses (they differ from run to run), no line breaks. Absent on purpose: escaping of what
 //! came from the program; views do that for everything they print.
@@ -7,13 +7,27 @@ use crate::finding::ArenaRef;
 use alloc::borrow::ToOwned;
 use alloc::format;
 use alloc::string::String;
-use arenascope_event::{ProcessFacts, SiteId};
+use arenascope_event::{Address, ProcessFacts, SiteId};
 use arenascope_replay::{ArenaId, State, default_name};
 
 /// The arena with the name that users see.
 pub(crate) fn arena_ref(state: &State, facts: &ProcessFacts, id: ArenaId) -> ArenaRef {
     let own = state.arena(id).map(|arena| arena.name.as_str()).filter(|name| !name.is_empty());
     ArenaRef { id, name: own.map_or_else(|| default_name(&facts.hooks), ToOwned::to_owned) }
+}
+
+/// What tells one call in the source from another: its return address, or where no backtrace is known only the site.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(crate) enum CallingLine {
+    Returns(Address),
+    Only(Option<SiteId>),
+}
+
+impl CallingLine {
+    pub(crate) fn of(facts: &ProcessFacts, site: Option<SiteId>) -> CallingLine {
+        let known = site.and_then(|site| facts.sites.get(usize::try_from(site.0).ok()?));
+        known.and_then(|known| known.addresses.first()).map_or(CallingLine::Only(site), |at| CallingLine::Returns(*at))
+    }
 }
 
 /// "1 byte", "256 bytes", "4 KiB", "1.5 MiB": whole units where they fit, one digit otherwise.
@@ -31,6 +45,16 @@ pub(crate) fn bytes(bytes: u64) -> String {
         }
     }
     format!("{bytes} bytes")
+}
+
+/// The longest text in `bytes`, of at least four characters, cut after 40.
+pub(crate) fn text(bytes: &[u8]) -> Option<String> {
+    let printable = |byte: &u8| (0x20..0x7f).contains(byte);
+    let runs = bytes.split(|byte| !printable(byte)).filter(|run| run.len() >= 4);
+    // Of several as long as the longest, the first.
+    let longest = runs.rev().max_by_key(|run| run.len())?;
+    let shown: String = longest.iter().take(40).map(|byte| char::from(*byte)).collect();
+    Some(if longest.len() > 40 { format!("{shown}…") } else { shown })
 }
 
 /// "parse.c:84", "main in prog", "prog" or nothing: the innermost frame of a site that says something.
@@ -52,6 +76,13 @@ pub(crate) fn place(facts: &ProcessFacts, site: SiteId) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_longest_text_is_shown_and_cut() {
+        assert_eq!(text(b"\x01abc\0user=ada\0passwd=x\0").as_deref(), Some("user=ada"));
+        assert_eq!(text(b"\x01abc\0"), None);
+        assert_eq!(text(&[b'x'; 60]).map(|text| text.chars().count()), Some(41));
+    }
 
     #[test]
     fn bytes_are_exact_where_that_is_short() {

@@ -40,7 +40,12 @@ pub struct Entry {
     current: AtomicU32,
     /// Extents that did not fit since the arena was last emptied.
     pub spilled: AtomicU32,
+    /// How many of the next blocks are to be looked at for bytes of earlier owners; 0 in an arena that never took memory
+    /// back.
+    pub looks: AtomicU32,
     extents: [Extent; EXTENTS],
+    /// From the lowest to the highest byte handed out before the arena was last emptied.
+    used: Extent,
 }
 
 // SAFETY: nothing but atomic integers.
@@ -102,13 +107,26 @@ impl Entry {
             .take_while(|(_, high)| *high != 0)
     }
 
-    /// Forgets all spans: the arena was emptied.
+    /// Forgets all spans: the arena was emptied. Where they lay is kept in rough for [`Entry::was_used`].
     pub fn clear_spans(&self) {
+        let low = self.spans().map(|(low, _)| low).min();
+        let high = self.spans().map(|(_, high)| high).max();
+        if let (Some(low), Some(high)) = (low, high) {
+            self.used.low.store(low, Relaxed);
+            self.used.high.store(high, Relaxed);
+        }
         for extent in &self.extents {
             extent.high.store(0, Relaxed);
         }
         self.current.store(0, Relaxed);
         self.spilled.store(0, Relaxed);
+    }
+
+    /// False when no block can have lain at `address` before: not in a span, and not where spans were when the arena was last
+    /// emptied.
+    pub fn was_used(&self, address: u64) -> bool {
+        let before = (self.used.low.load(Relaxed), self.used.high.load(Relaxed));
+        self.spans().chain([before]).any(|(low, high)| low <= address && address < high)
     }
 
     /// Forgets the spans that lie in `start..end`, which is going away. True when some did.
@@ -323,9 +341,13 @@ mod tests {
         assert_eq!(entry.spans().collect::<Vec<_>>(), [(0x10000, 0x10080), (0x8fff0, 0x90010)]);
         assert!(entry.drop_spans(0x10000, 0x11000));
         assert!(!entry.drop_spans(0x10000, 0x11000));
+        assert!(entry.was_used(0x90000) && !entry.was_used(0x10000));
         assert_eq!(entry.spans().collect::<Vec<_>>(), [(0x8fff0, 0x90010)]);
         entry.clear_spans();
         assert_eq!(entry.spans().count(), 0);
+        assert!(entry.was_used(0x8fff0) && entry.was_used(0x9000f) && !entry.was_used(0x90010));
+        entry.clear_spans();
+        assert!(entry.was_used(0x90000), "emptied twice");
     }
 
     #[test]

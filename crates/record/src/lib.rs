@@ -22,6 +22,7 @@ mod heap;
 pub mod quiet;
 mod recorder;
 mod reserve;
+mod reused;
 mod sites;
 mod space;
 mod system;

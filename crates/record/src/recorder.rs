@@ -11,6 +11,7 @@ use crate::deep;
 use crate::heap::{self, HeapSet};
 use crate::quiet;
 use crate::reserve::{Reserve, Zeroed, page_wiped_on_fork};
+use crate::reused::Budget;
 use crate::sites::{CACHE_SLOTS, CallFrame, CodeRanges, FRAMES_MAX, SITE_SLOTS, SiteTable, StubFrame, walk};
 use crate::space::{self, Space};
 use crate::system::{for_each_mapping, gettid, monotonic_ns, read_own_memory};
@@ -92,6 +93,7 @@ pub struct Recorder {
     heap: HeapSet,
     own: (u64, u64),
     pub(crate) captured_bytes: AtomicU64,
+    pub(crate) budget: Budget,
 }
 
 // SAFETY: `space` is written only while one thread exists (`new`, `renew` in a forked child, before `enabled` is set);
@@ -139,6 +141,7 @@ impl Recorder {
             heap: HeapSet::new(reserve.take(heap::SLOTS)?, reserve.take(heap::SLOTS)?),
             own,
             captured_bytes: AtomicU64::new(0),
+            budget: Budget::new(),
         });
         recorder.live.store(1, Relaxed);
         Some(recorder)
@@ -209,6 +212,7 @@ impl Recorder {
         self.thread_numbers.store(0, Relaxed);
         self.modules.store(0, Relaxed);
         self.captured_bytes.store(0, Relaxed);
+        self.budget.renew();
         let survivor = only.as_ref().map(|thread| thread.writer);
         for (index, row) in self.rows.iter().enumerate().take(self.rows_used.load(Relaxed) as usize) {
             if Some(index as u32) != survivor && row.state.swap(ROW_LEFT, Relaxed) != ROW_FRESH {
@@ -352,6 +356,9 @@ impl Recorder {
     pub fn alloc(&self, thread: &mut Thread, object: u64, block: u64, size: u64, align: u64, call: CallFrame) {
         let Some(entry) = self.arena(thread, object) else { return };
         if block != 0 {
+            if entry.looks.load(Relaxed) != 0 {
+                self.look_at_new(thread, entry, block, size);
+            }
             self.note_block(entry, block, size);
         }
         let site = self.site(thread, call);

@@ -124,6 +124,8 @@ impl Gatherer {
     pub fn observe(&mut self, event: &Event, effect: &Effect, state: &State) {
         self.events = self.events.max(event.number.0);
         match &event.kind {
+            // The bytes of one block would stand for the whole arena's.
+            EventKind::Capture { reason, .. } if reason.is_of_one_block() => {}
             EventKind::Capture { arena, reason, base, len, bytes } => {
                 let span = Span { base: *base, len: *len, bytes: *bytes, skipped: 0 };
                 for (id, part) in shares(*arena, span, state) {

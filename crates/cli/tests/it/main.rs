@@ -5,6 +5,7 @@
 //! tests can say about values.
 
 mod bad_input;
+mod captures;
 mod disk;
 mod findings;
 mod harness;

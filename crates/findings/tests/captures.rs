@@ -1,0 +1,209 @@
+//! Rules that read captured bytes: planted faults and their mended twins, one story each.
+
+use arenascope_event::{
+    Address, ArenaKey, Argument, BlobId, CaptureReason, EventKind, ProcessFacts, Result_, Role, ThreadNumber,
+};
+use arenascope_findings::{Certainty, Finding, RULES, findings};
+use arenascope_testkit::{Facts, Table, read};
+use expect_test::{Expect, expect};
+use std::fmt::Write;
+
+/// A story whose captures have bytes of their own.
+struct Story {
+    table: Table,
+    blobs: Vec<Vec<u8>>,
+}
+
+impl Story {
+    fn new(table: Table) -> Story {
+        Story { table, blobs: Vec::new() }
+    }
+
+    fn then(mut self, more: impl FnOnce(Table) -> Table) -> Story {
+        self.table = more(self.table);
+        self
+    }
+
+    fn capture(mut self, reason: CaptureReason, base: u64, bytes: &[u8]) -> Story {
+        let blob = BlobId(u32::try_from(self.blobs.len()).unwrap());
+        self.blobs.push(bytes.to_vec());
+        let len = bytes.len() as u64;
+        let kind = EventKind::Capture { arena: ArenaKey(0), reason, base: Address(base), len, bytes: blob };
+        self.table = self.table.event(kind);
+        self
+    }
+
+    fn judge(&self, facts: &ProcessFacts, rule: &str) -> Vec<Finding> {
+        let all = findings(facts, self.table.events(), |blob| self.blobs.get(blob.0 as usize));
+        all.into_iter().filter(|finding| finding.rule == rule).collect()
+    }
+}
+
+fn describe(findings: &[Finding]) -> String {
+    let mut text = String::new();
+    for finding in findings {
+        let (class, certainty) = (finding.class.word(), finding.certainty.word());
+        writeln!(text, "{class} {certainty} at #{}: {}", finding.moment.0, finding.message).unwrap();
+        let sites: Vec<String> =
+            finding.sites.iter().map(|(role, site)| format!("{} at site {}", role.word(), site.0)).collect();
+        writeln!(text, "  {}, {} times, {} bytes", sites.join(", "), finding.count, finding.bytes).unwrap();
+        writeln!(text, "  because {}", finding.because).unwrap();
+        for one in &finding.evidence {
+            writeln!(text, "  {} at {:+}, {} bytes: {:?}", one.label, one.offset, one.bytes.len(), one.damaged)
+                .unwrap();
+        }
+        assert!(!finding.disproof.is_empty() && !finding.next.is_empty());
+        assert!(RULES.iter().any(|rule| rule.name == finding.rule));
+    }
+    text
+}
+
+fn facts() -> Facts {
+    Facts::new()
+        .alloc("arena_alloc")
+        .site("main", "prog.c", 10, read())
+        .site("main", "prog.c", 20, read())
+        .site("main", "prog.c", 30, read())
+        .site("main", "prog.c", 40, read())
+        .site("main", "prog.c", 50, read())
+        .site("main", "prog.c", 60, read())
+        .waited(0)
+}
+
+/// `text` at the start of `size` zeros.
+fn holding(text: &str, size: usize) -> Vec<u8> {
+    let mut bytes = vec![0; size];
+    bytes[..text.len()].copy_from_slice(text.as_bytes());
+    bytes
+}
+
+fn check(story: &Story, rule: &str, expected: Expect) {
+    expected.assert_eq(&describe(&story.judge(&facts().build(), rule)));
+}
+
+// ---- stale-bytes ----
+
+const LOGIN: &str = "user=ada password=correct horse";
+
+/// Lab 15b: a login, a reset, a message in the same place. Sites: 0 the login, 1 the reset, 2 the message.
+fn reset_and_again(before: &[u8], after: &[u8]) -> Story {
+    Story::new(Table::new().map(0x1000, 4096).at(0).alloc(0, 0x1000, 64).at(1))
+        .capture(CaptureReason::Reset, 0x1000, before)
+        .then(|table| table.reset(0).at(2))
+        .capture(CaptureReason::Alloc, 0x1000, after)
+        .then(|table| table.alloc(0, 0x1000, 64).exit(0))
+}
+
+#[test]
+fn a_block_that_shows_what_lay_there_before_the_reset_is_noted() {
+    let bytes = holding(LOGIN, 64);
+    check(
+        &reset_and_again(&bytes, &bytes),
+        "stale-bytes",
+        expect![[r#"
+        note certain at #7: block 2 of arena 1 (at +0) shows 31 bytes of block 1, from before the reset
+          allocated at site 2, reset at site 1, allocated at site 0, 1 times, 31 bytes
+          because they held "user=ada password=correct horse", which stood at the same place before the reset at #5
+          block 2 when it was handed out at +0, 64 bytes: [0..31]
+    "#]],
+    );
+}
+
+#[test]
+fn cleared_filled_or_rewritten_blocks_show_nothing() {
+    let before = holding(LOGIN, 64);
+    let link = |at: usize| {
+        let mut bytes = vec![0; 64];
+        bytes[at..at + 8].copy_from_slice(&0x1800_u64.to_le_bytes());
+        bytes
+    };
+    let pattern: Vec<u8> = [0xde, 0xad, 0xbe, 0xef].iter().copied().cycle().take(64).collect();
+    for after in
+        [vec![0; 64], vec![0xcd; 64], holding("a header of 31 bytes, all of it", 64), link(0), link(40), pattern]
+    {
+        let found = reset_and_again(&before, &after).judge(&facts().build(), "stale-bytes");
+        assert_eq!(describe(&found), "", "{after:?}");
+        let found = reset_and_again(&after, &after).judge(&facts().build(), "stale-bytes");
+        let expected = usize::from(after.starts_with(b"a header"));
+        assert_eq!(found.len(), expected, "{after:?}");
+    }
+}
+
+#[test]
+fn only_what_is_equal_is_shown_as_stale() {
+    let mut after = holding(LOGIN, 64);
+    after[..8].copy_from_slice(b"\x40\0\0\0\0\0\0\0");
+    let found = reset_and_again(&holding(LOGIN, 64), &after).judge(&facts().build(), "stale-bytes");
+    assert_eq!((found.len(), found[0].bytes), (1, 23));
+    assert_eq!(found[0].evidence[0].damaged.as_slice(), std::slice::from_ref(&(8..31)));
+}
+
+#[test]
+fn after_a_rewind_or_a_free_it_is_likely() {
+    let rewound =
+        Story::new(Table::new().map(0x1000, 4096).mark(0, 0x1000).at(0).alloc(0, 0x1000, 64).at(1).rewind(0, 0x1000))
+            .then(|table| table.at(2))
+            .capture(CaptureReason::Alloc, 0x1000, &holding(LOGIN, 64))
+            .then(|table| table.alloc(0, 0x1000, 64));
+    check(
+        &rewound,
+        "stale-bytes",
+        expect![[r#"
+        note likely at #7: block 2 of arena 1 (at +0) shows 31 bytes of block 1, from before the rewind
+          allocated at site 2, rewound at site 1, allocated at site 0, 1 times, 31 bytes
+          because they held "user=ada password=correct horse", which lay there when the block was handed out, after the rewind at #5; the bytes before it were not captured
+          block 2 when it was handed out at +0, 64 bytes: [0..31]
+    "#]],
+    );
+    let freed = |bytes: &[u8]| {
+        Story::new(Table::new().map(0x1000, 4096).at(0).alloc(0, 0x1000, 64).at(1).free(0, 0x1000).at(2))
+            .capture(CaptureReason::Alloc, 0x1000, bytes)
+            .then(|table| table.alloc(0, 0x1000, 64))
+    };
+    let found = freed(&holding(LOGIN, 64)).judge(&facts().build(), "stale-bytes");
+    assert_eq!((found.len(), found[0].certainty, found[0].evidence[0].damaged[0].start), (1, Certainty::Likely, 16));
+    // Sixteen bytes at its start are the allocator's.
+    assert_eq!(describe(&freed(&holding("0123456789abcdef", 64)).judge(&facts().build(), "stale-bytes")), "");
+}
+
+#[test]
+fn an_alloc_function_that_may_copy_makes_it_only_possible() {
+    let copying = facts().hook(
+        Role::Alloc,
+        "arena_strndup",
+        &[Argument::Arena, Argument::Ignored, Argument::Size],
+        Result_::Block,
+    );
+    let bytes = holding(LOGIN, 64);
+    let found = reset_and_again(&bytes, &bytes).judge(&copying.build(), "stale-bytes");
+    assert_eq!((found.len(), found[0].certainty), (1, Certainty::Possible));
+}
+
+#[test]
+fn bytes_of_another_thread_or_another_block_are_not_mixed_up() {
+    let bytes = holding(LOGIN, 64);
+    let story = Story::new(Table::new().map(0x1000, 4096).at(0).alloc(0, 0x1000, 64).at(1))
+        .capture(CaptureReason::Reset, 0x1000, &bytes)
+        .then(|table| table.reset(0).at(2))
+        .capture(CaptureReason::Alloc, 0x1000, &bytes)
+        .then(|table| table.thread(2).alloc(0, 0x1000, 64).thread(1).alloc(0, 0x1040, 64));
+    assert_eq!(describe(&story.judge(&facts().build(), "stale-bytes")), "");
+}
+
+#[test]
+fn many_calls_are_few_notes() {
+    let bytes = holding(LOGIN, 64);
+    let mut story = Story::new(Table::new().map(0x1000, 4096).nowhere());
+    for site in [0, 1, 2, 3, 4, 5, 0, 1] {
+        story = story
+            .then(|table| table.at(site).alloc(0, 0x1000, 64).nowhere())
+            .capture(CaptureReason::Reset, 0x1000, &bytes)
+            .then(|table| table.reset(0).at(site))
+            .capture(CaptureReason::Alloc, 0x1000, &bytes);
+    }
+    let found = story.judge(&facts().build(), "stale-bytes");
+    assert_eq!(found.len(), 1, "{}", describe(&found));
+    assert!(found[0].message.ends_with("(2 times here); so do those of 5 more calls"), "{}", found[0].message);
+    assert_eq!((found[0].count, found[0].calls.len()), (2, 6));
+    assert!(found.iter().all(|one| one.threads == [ThreadNumber(1)]));
+}
