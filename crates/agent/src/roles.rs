@@ -10,7 +10,7 @@ use crate::state::Inside;
 use crate::stubs::Frame;
 use arenascope_event::CaptureReason;
 use arenascope_plan::{Hook, HookKind, Source, SourceKind};
-use arenascope_record::{Call, Record, Recorder, Thread, read_own_memory};
+use arenascope_record::{Call, Entered, Record, Recorder, Thread, read_own_memory};
 use core::sync::atomic::Ordering::Relaxed;
 use stash::*;
 
@@ -22,7 +22,7 @@ mod stash {
     pub const FIRST: usize = 2;
     /// Out parameter of the block (alloc, resize), name (create).
     pub const SECOND: usize = 3;
-    /// Out parameter of the arena (create).
+    /// Out parameter of the arena (create), the arena's next order (alloc, resize, mark).
     pub const THIRD: usize = 4;
     pub const EVENTS: usize = 5;
     pub const COOKIE: usize = 6;
@@ -103,11 +103,13 @@ pub fn enter(frame: &mut Frame, hook: &Hook) -> u32 {
             set(frame, SIZE, size(frame, hook));
             set(frame, FIRST, value(frame, sources.align));
             set(frame, SECOND, value(frame, sources.block_out));
+            set(frame, THIRD, recorder.entered(thread, object).order);
         }
         HookKind::Resize => {
             set(frame, SIZE, size(frame, hook));
             set(frame, FIRST, value(frame, sources.block));
             set(frame, SECOND, value(frame, sources.block_out));
+            set(frame, THIRD, recorder.entered(thread, object).order);
         }
         HookKind::Create => {
             set(frame, SIZE, size(frame, hook));
@@ -115,7 +117,10 @@ pub fn enter(frame: &mut Frame, hook: &Hook) -> u32 {
             set(frame, SECOND, value(frame, sources.name));
             set(frame, THIRD, value(frame, sources.arena_out));
         }
-        HookKind::Mark => set(frame, FIRST, value(frame, sources.mark_at)),
+        HookKind::Mark => {
+            set(frame, FIRST, value(frame, sources.mark_at));
+            set(frame, THIRD, recorder.entered(thread, object).order);
+        }
         kind => ending(recorder, thread, frame, hook, kind, object),
     }
     if hook.stack_arguments { CALL_WITH_STACK } else { CALL }
@@ -180,6 +185,12 @@ fn ending(recorder: &Recorder, thread: &mut Thread, frame: &Frame, hook: &Hook, 
     }
 }
 
+/// How things stood when the call of `frame` was entered.
+#[inline]
+fn entered(frame: &Frame) -> Entered {
+    Entered { order: get(frame, THIRD), events: get(frame, EVENTS) }
+}
+
 /// A role function has returned.
 #[inline]
 pub fn exit(frame: &mut Frame, hook: &Hook) {
@@ -189,12 +200,13 @@ pub fn exit(frame: &mut Frame, hook: &Hook) {
     thread.pop_call(frame.entry);
     match hook.kind {
         HookKind::Alloc if hook.takes_result => {
-            let call = frame.call();
-            recorder.alloc(thread, get(frame, OBJECT), frame.rax, get(frame, SIZE), get(frame, FIRST), call);
+            let (object, size, align) = (get(frame, OBJECT), get(frame, SIZE), get(frame, FIRST));
+            recorder.alloc(thread, object, frame.rax, size, align, frame.call(), entered(frame));
         }
         HookKind::Alloc => {
             let block = word_at(recorder, get(frame, SECOND));
-            recorder.alloc(thread, get(frame, OBJECT), block, get(frame, SIZE), get(frame, FIRST), frame.call());
+            let (object, size, align) = (get(frame, OBJECT), get(frame, SIZE), get(frame, FIRST));
+            recorder.alloc(thread, object, block, size, align, frame.call(), entered(frame));
         }
         HookKind::Create => arenascope_record::on_own_stack(|| created(recorder, thread, frame, hook)),
         HookKind::Resize | HookKind::Mark => made(recorder, thread, frame, hook),
@@ -256,6 +268,7 @@ fn made(recorder: &Recorder, thread: &mut Thread, frame: &Frame, hook: &Hook) {
             }
             let order = entry.order.fetch_add(1, Relaxed);
             let arena = entry.key.load(Relaxed);
+            recorder.note_overlap(thread, arena, order, entered(frame));
             recorder.note(thread, call, &Record::Resize { arena, order, old, new, size });
         }
         HookKind::Mark => {
@@ -263,6 +276,7 @@ fn made(recorder: &Recorder, thread: &mut Thread, frame: &Frame, hook: &Hook) {
             let mark = if hook.takes_result { frame.rax } else { word_at(recorder, get(frame, FIRST)) };
             let order = entry.order.fetch_add(1, Relaxed);
             let arena = entry.key.load(Relaxed);
+            recorder.note_overlap(thread, arena, order, entered(frame));
             recorder.note(thread, call, &Record::Mark { arena, order, mark });
         }
         _ => {}

@@ -1,4 +1,4 @@
-//! Machine code, read offline: where a detour may be laid, and what becomes of a result.
+//! Machine code, read offline: where a detour may be laid, what becomes of a result, whether threads are kept apart.
 //!
 //! Pure functions over bytes and numbers. Knows nothing of files, processes or traces.
 #![forbid(unsafe_code)]
@@ -12,7 +12,9 @@ mod fate_source;
 mod fate_walk;
 mod null_state;
 mod null_use;
+mod synchronises;
 
 pub use fate::{Verdict, fate, fate_along};
 pub use fate_source::CodeSource;
 pub use null_use::{NullFault, NullUse, null_use};
+pub use synchronises::synchronises;

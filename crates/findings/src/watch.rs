@@ -4,7 +4,7 @@
 //! the replay itself, which the caller owns and may use for other things in the same pass.
 
 use crate::finding::{Class, Finding};
-use crate::{NeverStored, NeverUnmapped, NullUsed, StaleBytes};
+use crate::{NeverStored, NeverUnmapped, NullUsed, StaleBytes, UnsynchronisedSharing};
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 use arenascope_event::{BlobId, Event, EventKind, ProcessFacts};
@@ -34,7 +34,7 @@ pub struct RuleFacts {
 }
 
 /// Every rule there is, in the order in which they are listed to users.
-pub const RULES: [RuleFacts; 4] = [
+pub const RULES: [RuleFacts; 5] = [
     RuleFacts {
         name: NeverStored::NAME,
         class: Class::Finding,
@@ -44,6 +44,11 @@ pub const RULES: [RuleFacts; 4] = [
         name: NullUsed::NAME,
         class: Class::Finding,
         claims: "the allocator said NULL and the program used it",
+    },
+    RuleFacts {
+        name: UnsynchronisedSharing::NAME,
+        class: Class::Finding,
+        claims: "two threads were inside one arena at once, and nothing keeps them apart",
     },
     RuleFacts {
         name: NeverUnmapped::NAME,
@@ -71,6 +76,7 @@ impl Watch {
             rules: Vec::from([
                 Box::new(NeverStored::new()) as Box<dyn Rule>,
                 Box::new(NullUsed::new()),
+                Box::new(UnsynchronisedSharing::new()),
                 Box::new(NeverUnmapped::new()),
                 Box::new(StaleBytes::new()),
             ]),

@@ -34,7 +34,7 @@ pub use arenas::{Entry, PageFilter};
 pub use clock::ticks;
 pub use deep::{DEEP_BYTES, only_this_thread, prepare as prepare_stacks, run as on_own_stack};
 pub use heap::{HeapSet, SMALL_BYTES};
-pub use recorder::{RESERVE_BYTES, Recorder, Start};
+pub use recorder::{Entered, RESERVE_BYTES, Recorder, Start};
 pub use reserve::{Reserve, Zeroed};
 pub use sites::{CallFrame, StubFrame};
 pub use space::Space;

@@ -54,6 +54,15 @@ pub struct Start {
     pub frames: usize,
 }
 
+/// How things stood when a call on an arena was entered.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Entered {
+    /// The arena's next order; `u64::MAX` where this thread did not know the arena.
+    pub order: u64,
+    /// Events that this thread had recorded.
+    pub events: u64,
+}
+
 const ROW_FRESH: u32 = 0;
 const ROW_USED: u32 = 1;
 const ROW_LEFT: u32 = 2;
@@ -351,9 +360,47 @@ impl Recorder {
 
     // ---- the hot path ----
 
-    /// An alloc function returned `block` (0: it refused) to `call`.
+    /// How things stand as this thread enters a call on the arena at `object`.
     #[inline]
-    pub fn alloc(&self, thread: &mut Thread, object: u64, block: u64, size: u64, align: u64, call: CallFrame) {
+    pub fn entered(&self, thread: &Thread, object: u64) -> Entered {
+        let order = match thread.cached_arena(object) {
+            Some(entry) if entry.epoch.load(Relaxed) == thread.epoch => entry.order.load(Relaxed),
+            _ => u64::MAX,
+        };
+        Entered { order, events: thread.events }
+    }
+
+    /// A call that was entered at `entered` has taken `order` for its event: tells when other threads' events took
+    /// numbers meanwhile. This thread's own, made inside the call, are taken to be all of this arena: rather too few
+    /// overlaps than one that was none.
+    #[inline]
+    pub fn note_overlap(&self, thread: &mut Thread, arena: u32, order: u64, entered: Entered) {
+        if order != entered.order {
+            self.note_overlap_slowly(thread, arena, order, entered);
+        }
+    }
+
+    #[cold]
+    fn note_overlap_slowly(&self, thread: &mut Thread, arena: u32, order: u64, entered: Entered) {
+        let Some(taken) = order.checked_sub(entered.order) else { return };
+        if taken > thread.events.wrapping_sub(entered.events) {
+            self.note(thread, None, &Record::Overlapped { arena, since: entered.order });
+        }
+    }
+
+    /// An alloc function, entered at `entered`, returned `block` (0: it refused) to `call`.
+    #[inline]
+    #[allow(clippy::too_many_arguments, reason = "the facts of one call, in registers")]
+    pub fn alloc(
+        &self,
+        thread: &mut Thread,
+        object: u64,
+        block: u64,
+        size: u64,
+        align: u64,
+        call: CallFrame,
+        entered: Entered,
+    ) {
         let Some(entry) = self.arena(thread, object) else { return };
         if block != 0 {
             if entry.looks.load(Relaxed) != 0 {
@@ -364,6 +411,7 @@ impl Recorder {
         let site = self.site(thread, call);
         let order = entry.order.fetch_add(1, Relaxed);
         let key = entry.key.load(Relaxed);
+        self.note_overlap(thread, key, order, entered);
         let tsc = ticks();
         if (thread.segment.used as usize + MAX_RECORD_BYTES > layout::SEGMENT_PAYLOAD || thread.segment.payload == 0)
             && !self.open_segment(thread, tsc)

@@ -7,7 +7,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use arenascope_event::{
     Address, Argument, Fate, FateKind, Frame, HookFact, HookStatus, Lost, Module, NullUse, ProcessFacts, Result_, Role,
-    RoleDecl, SiteFacts,
+    RoleDecl, SiteFacts, Synchronises, Watched,
 };
 
 /// Facts under construction.
@@ -58,6 +58,20 @@ impl Facts {
             status: HookStatus::Watched,
             synchronises: Default::default(),
         });
+        self
+    }
+
+    /// Every watched function so far keeps threads apart as said.
+    #[must_use]
+    pub fn synchronises(mut self, verdict: Synchronises) -> Facts {
+        self.facts.hooks.iter_mut().for_each(|hook| hook.synchronises = verdict);
+        self
+    }
+
+    /// How the functions were chosen.
+    #[must_use]
+    pub fn chosen(mut self, watched: Watched) -> Facts {
+        self.facts.watched = watched;
         self
     }
 

@@ -190,6 +190,12 @@ impl Table {
         self.own(key, |arena, order| EventKind::Destroy { arena, order })
     }
 
+    /// The thread's next own event of this key will have been entered when the key's next order was `since`.
+    #[must_use]
+    pub fn overlapped(self, key: u32, since: u64) -> Table {
+        self.event(EventKind::Overlapped { arena: ArenaKey(key), since })
+    }
+
     /// A capture before the next event.
     #[must_use]
     pub fn capture(self, key: u32, reason: CaptureReason, base: u64, len: u64) -> Table {

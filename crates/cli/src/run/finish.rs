@@ -6,7 +6,7 @@ use crate::mapped::Mapped;
 use crate::run::code_source::ModulesCode;
 use crate::run::serve::Seen;
 use crate::run::trace_file;
-use arenascope_code::{CodeSource, NullFault, NullUse as Use, fate_along, null_use};
+use arenascope_code::{CodeSource, NullFault, NullUse as Use, fate_along, null_use, synchronises};
 use arenascope_event::{Address, EventKind, NullUse, ProcessFacts, Registers, SiteFacts, SiteId, ThreadNumber};
 use arenascope_symbols::Symbolizer;
 use arenascope_trace::Trace;
@@ -57,6 +57,11 @@ fn complete(seen: &Seen, trace: &Trace<'_>, arguments: &[String], wait_status: O
             decode(site, &code);
         }
     }
+    if asked.overlapped {
+        for hook in facts.hooks.iter_mut().filter(|hook| !hook.address.is_null()) {
+            hook.synchronises = synchronises(&code, hook.address.0);
+        }
+    }
     if let Some(fault) = asked.fault {
         let (verdict, because) = fault.judge(&facts, &code);
         facts.null_use = verdict;
@@ -86,6 +91,8 @@ struct Asked {
     results: BTreeSet<u32>,
     /// Sites of faults.
     faults: BTreeSet<u32>,
+    /// Calls of different threads overlapped.
+    overlapped: bool,
     /// The last fault, when an alloc was refused before it on its thread.
     fault: Option<Fault>,
 }
@@ -122,6 +129,7 @@ impl Asked {
                         asked.results.insert(site.0);
                     }
                 }
+                EventKind::Overlapped { .. } => asked.overlapped = true,
                 EventKind::Fault { address, pc, synchronous, registers, .. } => {
                     asked.faults.extend(event.site.map(|site| site.0));
                     let refused_site = refused.get(&event.thread).copied().filter(|_| synchronous);

@@ -21,6 +21,7 @@ mod seed;
 mod shapes;
 mod sight;
 mod small_stacks;
+mod threads;
 mod traces;
 mod untouched;
 mod views;

@@ -11,3 +11,4 @@ mod packaged;
 mod random_programs;
 mod sites;
 mod snippets;
+mod synchronises;
