@@ -65,7 +65,7 @@ mod tests {
             count: 1,
             bytes: 0,
         };
-        FindingView { claim, sites: vec![] }
+        FindingView { claim, sites: vec![], process: None }
     }
 
     #[test]

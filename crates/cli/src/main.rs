@@ -6,6 +6,7 @@ mod args;
 mod commands;
 mod error;
 mod fail_on;
+mod family;
 mod lab;
 mod mapped;
 mod output;

@@ -6,7 +6,7 @@
 use crate::error::CliError;
 use crate::mapped::Mapped;
 use arenascope_event::{Event, EventKind, FateKind, ProcessFacts, SiteId};
-use arenascope_findings::{Finding, Watch, never_kept};
+use arenascope_findings::{Finding, Kin, Member, Watch, never_kept};
 use arenascope_replay::{Effect, Replay, State};
 use arenascope_report::gather::{Gatherer, Selection, Sources, finding_view};
 use arenascope_report::hindsight::Hindsight;
@@ -178,6 +178,8 @@ pub struct Reading {
     pub findings: Vec<FindingView>,
     /// What [`Reading::suppress`] took out of them.
     pub suppressed: Suppressed,
+    /// What the processes that it came from, or that came from it, must know.
+    pub member: Member,
     /// Sites whose blocks nobody kept.
     never_kept: BTreeSet<SiteId>,
     /// Damaged parts, each in a sentence.
@@ -190,11 +192,13 @@ pub fn read(file: &TraceFile, trace: &Trace<'_>, moment: Option<u64>) -> Reading
     let Start { mut replay, parent } = start(file.path(), &facts);
     let mut gatherer = Gatherer::new(moment.unwrap_or(u64::MAX));
     let mut watch = Watch::new();
+    let mut kin = Kin::new(&facts);
     let mut state = (moment == Some(0)).then(|| replay.state().clone());
     for event in trace.events() {
         let effect: Effect = replay.apply(&event);
         gatherer.observe(&event, &effect, replay.state());
         watch.observe(&event, &effect, replay.state(), &captured(trace, &event));
+        kin.observe(&event, &effect, replay.state());
         if moment == Some(event.number.0) {
             state = Some(replay.state().clone());
         }
@@ -202,6 +206,7 @@ pub fn read(file: &TraceFile, trace: &Trace<'_>, moment: Option<u64>) -> Reading
     let found = watch.finish(replay.state(), &facts);
     let never_kept = never_kept(&found);
     let findings = found.iter().map(|finding| finding_view(finding, &facts)).collect();
+    let member = kin.finish(replay.state(), &facts, trace.started_monotonic_ns());
     let damage = trace.check().iter().map(|damage| told(damage, file.bytes.len())).collect();
     Reading {
         state: state.unwrap_or_else(|| replay.state().clone()),
@@ -210,6 +215,7 @@ pub fn read(file: &TraceFile, trace: &Trace<'_>, moment: Option<u64>) -> Reading
         gatherer,
         findings,
         suppressed: Suppressed::default(),
+        member,
         never_kept,
         damage,
     }

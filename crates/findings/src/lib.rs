@@ -12,7 +12,10 @@
 extern crate alloc;
 
 mod contents;
+mod family;
 mod finding;
+mod fork_private_write;
+mod fork_same_block;
 mod never_stored;
 mod never_unmapped;
 mod null_used;
@@ -22,6 +25,7 @@ mod usage;
 mod watch;
 mod wording;
 
+pub use family::{FamilyFinding, Forked, Kin, Member, judge};
 pub use finding::{ArenaRef, BlockRef, Certainty, Class, Evidence, Finding, SiteRole};
 pub use never_stored::{NeverStored, never_kept};
 pub use never_unmapped::NeverUnmapped;

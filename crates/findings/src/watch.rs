@@ -4,7 +4,7 @@
 //! the replay itself, which the caller owns and may use for other things in the same pass.
 
 use crate::finding::{Class, Finding};
-use crate::{NeverStored, NeverUnmapped, NullUsed, StaleBytes, UnsynchronisedSharing};
+use crate::{NeverStored, NeverUnmapped, NullUsed, StaleBytes, UnsynchronisedSharing, fork_private_write, fork_same_block};
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 use arenascope_event::{BlobId, Event, EventKind, ProcessFacts};
@@ -34,7 +34,7 @@ pub struct RuleFacts {
 }
 
 /// Every rule there is, in the order in which they are listed to users.
-pub const RULES: [RuleFacts; 5] = [
+pub const RULES: [RuleFacts; 7] = [
     RuleFacts {
         name: NeverStored::NAME,
         class: Class::Finding,
@@ -51,11 +51,21 @@ pub const RULES: [RuleFacts; 5] = [
         claims: "two threads were inside one arena at once, and nothing keeps them apart",
     },
     RuleFacts {
+        name: fork_same_block::NAME,
+        class: Class::Finding,
+        claims: "both sides of a fork were given the same bytes of shared memory",
+    },
+    RuleFacts {
         name: NeverUnmapped::NAME,
         class: Class::Note,
         claims: "the arena's memory stood at exit: never destroyed, unmapped or freed",
     },
     RuleFacts { name: StaleBytes::NAME, class: Class::Note, claims: "a new block shows bytes of a previous owner" },
+    RuleFacts {
+        name: fork_private_write::NAME,
+        class: Class::Note,
+        claims: "a child used a private arena that it inherited, and its parent went on with it",
+    },
 ];
 
 /// All rules at work.

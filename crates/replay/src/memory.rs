@@ -24,17 +24,19 @@ pub(crate) const NEIGHBOUR_BYTES: u64 = 64 * 1024;
 const RECENT_REGIONS: usize = 8;
 
 impl Replay {
-    pub(crate) fn map(&mut self, call: Call, address: Address, len: u64, observed: bool) -> Effect {
+    pub(crate) fn map(&mut self, call: Call, address: Address, len: u64, flags: u32, observed: bool) -> Effect {
         let Some((start, end)) = pages(address.0, len) else { return Effect::nothing() };
         let mut effect = Effect::of(What::Memory);
         if observed {
             // The memory map shows what we may know better already.
             if self.state.regions.mappings_in(start, end).is_empty() {
-                self.state.regions.add(RegionKind::Observed, start, end - start, origin(call));
+                let origin = Origin { shared: is_shared(flags), ..origin(call) };
+                self.state.regions.add(RegionKind::Observed, start, end - start, origin);
             }
         } else {
             self.state.strike_mappings(call, start, end, &mut effect);
-            self.state.new_region(call, RegionKind::Mapping, start, end - start);
+            let region = self.state.new_region(call, RegionKind::Mapping, start, end - start);
+            self.state.mark_shared(region, is_shared(flags));
         }
         finish(effect)
     }
@@ -91,7 +93,8 @@ impl Replay {
         let Some((old_start, old_end)) = pages(old.0, old_len) else {
             // An old length of 0 makes a second view of a shared mapping: a new mapping like any other.
             state.strike_mappings(call, new_start, new_end, &mut effect);
-            state.new_region(call, RegionKind::Mapping, new_start, new_end - new_start);
+            let region = state.new_region(call, RegionKind::Mapping, new_start, new_end - new_start);
+            state.mark_shared(region, true);
             return finish(effect);
         };
         let (old_bytes, new_bytes) = (old_end - old_start, new_end - new_start);
@@ -131,7 +134,12 @@ impl Replay {
 }
 
 fn origin(call: Call) -> Origin {
-    Origin { born: call.moment, site: call.site, thread: call.thread, inherited: false }
+    Origin { born: call.moment, site: call.site, thread: call.thread, inherited: false, shared: false }
+}
+
+/// MAP_SHARED or MAP_SHARED_VALIDATE among the flags of mmap (include/uapi/linux/mman.h).
+fn is_shared(flags: u32) -> bool {
+    matches!(flags & 0xf, 1 | 3)
 }
 
 fn finish(mut effect: Effect) -> Effect {
@@ -140,6 +148,12 @@ fn finish(mut effect: Effect) -> Effect {
 }
 
 impl State {
+    fn mark_shared(&mut self, region: RegionId, shared: bool) {
+        if let Some(region) = self.regions.get_mut(region) {
+            region.shared = shared;
+        }
+    }
+
     fn new_region(&mut self, call: Call, kind: RegionKind, start: u64, len: u64) -> RegionId {
         let region = self.regions.add(kind, start, len, origin(call));
         let recent = &mut self.threads.entry(call.thread).or_default().recent;

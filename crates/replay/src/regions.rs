@@ -46,6 +46,10 @@ pub struct Region {
     pub thread: ThreadNumber,
     /// True when it was there before a fork made this process.
     pub inherited: bool,
+    /// The process whose trace `born` points into, when that is another one.
+    pub owner: Option<u32>,
+    /// True when a forked process and this one have the same bytes here (MAP_SHARED), not a copy each.
+    pub shared: bool,
     /// The arena that came last to use it.
     pub last_user: Option<ArenaId>,
     pub(crate) users: BTreeSet<ArenaId>,
@@ -84,6 +88,7 @@ pub(crate) struct Origin {
     pub(crate) site: Option<SiteId>,
     pub(crate) thread: ThreadNumber,
     pub(crate) inherited: bool,
+    pub(crate) shared: bool,
 }
 
 /// All standing regions.
@@ -129,9 +134,12 @@ impl Regions {
         })
     }
 
-    /// A fork: whatever stands came from the parent.
-    pub(crate) fn inherit(&mut self) {
-        self.all.values_mut().for_each(|region| region.inherited = true);
+    /// A fork: whatever stands came from the process `parent`, or through it from one of its own parents.
+    pub(crate) fn inherit(&mut self, parent: u32) {
+        for region in self.all.values_mut() {
+            region.inherited = true;
+            region.owner.get_or_insert(parent);
+        }
     }
 
     /// The mapping that holds the byte at `address`, and its range.
@@ -179,6 +187,8 @@ impl Regions {
             site: origin.site,
             thread: origin.thread,
             inherited: origin.inherited,
+            owner: None,
+            shared: origin.shared,
             last_user: None,
             users: BTreeSet::new(),
         };
@@ -253,7 +263,8 @@ impl Regions {
 mod tests {
     use super::*;
 
-    const ORIGIN: Origin = Origin { born: EventNumber(1), site: None, thread: ThreadNumber(1), inherited: false };
+    const ORIGIN: Origin =
+        Origin { born: EventNumber(1), site: None, thread: ThreadNumber(1), inherited: false, shared: false };
 
     fn ranges(regions: &Regions) -> Vec<(u64, u64, u64)> {
         regions.iter().map(|region| (region.id.0, region.start.0, region.len)).collect()

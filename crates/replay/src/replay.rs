@@ -127,7 +127,7 @@ impl Replay {
         state.missing = 0;
         state.end = None;
         state.threads.clear();
-        state.regions.inherit();
+        state.regions.inherit(facts.parent_pid);
         let mut unbound = BTreeMap::new();
         for arena in &mut state.arenas {
             let arena = Arc::make_mut(arena);
@@ -175,7 +175,7 @@ impl Replay {
                 self.state.keys.entry(arena).or_default().object = object;
                 Effect::nothing()
             }
-            EventKind::Map { address, len, observed, .. } => self.map(call, address, len, observed),
+            EventKind::Map { address, len, flags, observed, .. } => self.map(call, address, len, flags, observed),
             EventKind::Unmap { address, len } => self.unmap(call, address, len),
             EventKind::Remap { old, old_len, new, new_len } => self.remap(call, old, old_len, new, new_len),
             EventKind::HeapAlloc { address, size } => self.heap_alloc(call, address, size),

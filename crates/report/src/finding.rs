@@ -7,7 +7,7 @@ use crate::place::{self, FileNames};
 use crate::style::{Style, columns, cut, flow, wrap};
 use crate::view::{FindingView, RunView, Suppressed};
 use crate::{arena, escape, quantity, screen};
-use arenascope_findings::{Class, Evidence, Finding};
+use arenascope_findings::{Class, Evidence};
 use std::fmt::{self, Write};
 
 /// How much of a finding is told.
@@ -46,7 +46,8 @@ pub fn write(
     let role_width = finding.sites.iter().map(|(role, _)| role.word().len()).max().unwrap_or(0);
     for (role, site) in &finding.sites {
         let role = role.word();
-        let place = format!("    {role:<role_width$}  {}", names.site(site, style));
+        let whose = site.process.map_or_else(String::new, |pid| format!(" in process {pid}"));
+        let place = format!("    {role:<role_width$}  {}{whose}", names.site(site, style));
         let source = escape::source(&site.source, style.plain);
         let room = style.columns().saturating_sub(columns(&place) + 3);
         if source.is_empty() {
@@ -67,7 +68,7 @@ pub fn write(
             }
         }
     }
-    lines(out, "where", &flow(&whereabouts(claim, telling.events, style), style.dot(), room(style)))?;
+    lines(out, "where", &flow(&whereabouts(finding, telling.events, style), style.dot(), room(style)))?;
     paragraph(out, "because", &claim.because, style)?;
     for evidence in &claim.evidence {
         bytes(out, evidence, telling, style)?;
@@ -79,7 +80,8 @@ pub fn write(
 }
 
 /// The block and arena, the moment, the threads: each where one is concerned.
-fn whereabouts(claim: &Finding, events: u64, style: &Style) -> Vec<String> {
+fn whereabouts(finding: &FindingView, events: u64, style: &Style) -> Vec<String> {
+    let claim = &finding.claim;
     let mut items = Vec::new();
     let arena = claim.arena.as_ref().map(|arena| arena::title(u64::from(arena.id.0), &arena.name, style));
     let block = claim.block.map(|block| {
@@ -95,8 +97,13 @@ fn whereabouts(claim: &Finding, events: u64, style: &Style) -> Vec<String> {
         (None, None) => {}
     }
     if claim.moment.0 > 0 {
-        let of = if events > 0 { format!(" of {}", quantity::count(events)) } else { String::new() };
-        items.push(format!("event {}{of}", quantity::count(claim.moment.0)));
+        let of = if events > 0 && finding.process.is_none() {
+            format!(" of {}", quantity::count(events))
+        } else {
+            String::new()
+        };
+        let whose = finding.process.map_or_else(String::new, |pid| format!(" of process {pid}"));
+        items.push(format!("event {}{of}{whose}", quantity::count(claim.moment.0)));
     }
     match claim.threads.as_slice() {
         [] => {}

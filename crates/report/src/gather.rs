@@ -16,7 +16,7 @@ use arenascope_event::{
     Address, ArenaKey, Argument, BlobId, CaptureReason, Event, EventKind, HookStatus, ProcessFacts, Result_, RoleDecl,
     SiteId, Watched,
 };
-use arenascope_findings::Finding;
+use arenascope_findings::{FamilyFinding, Finding};
 use arenascope_replay::{Arena, ArenaId, Effect, Ending, Extent, ExtentKind, ProcessEnd, State, default_name};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -303,6 +303,21 @@ pub fn finding_view(finding: &Finding, facts: &ProcessFacts) -> FindingView {
     FindingView {
         sites: finding.sites.iter().map(|(role, site)| (*role, resolved(*site))).collect(),
         claim: finding.clone(),
+        process: None,
+    }
+}
+
+/// The same of a finding about several processes. `facts` gives those of a member.
+pub fn family_view<'f>(found: &FamilyFinding, facts: impl Fn(usize) -> Option<&'f ProcessFacts>) -> FindingView {
+    let resolved = |member: usize, site| {
+        let facts = facts(member);
+        let site = facts.and_then(|facts| site_view(facts, Some(site))).unwrap_or_default();
+        Arc::new(Site { process: facts.map(|facts| facts.pid), ..site })
+    };
+    FindingView {
+        sites: found.sites.iter().map(|(role, member, site)| (*role, resolved(*member, *site))).collect(),
+        claim: found.finding.clone(),
+        process: facts(found.member).map(|facts| facts.pid),
     }
 }
 

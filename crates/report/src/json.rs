@@ -203,6 +203,8 @@ struct FindingSiteJson<'a> {
     line: u32,
     #[serde(skip_serializing_if = "str::is_empty")]
     source: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    process: Option<PidJson>,
     frames: Vec<FrameJson<'a>>,
 }
 
@@ -213,7 +215,7 @@ fn finding_json(finding: &FindingView, pid: u32) -> FindingJson<'_> {
         class: claim.class.word(),
         certainty: claim.certainty.word(),
         message: &claim.message,
-        process: PidJson { pid },
+        process: PidJson { pid: finding.process.unwrap_or(pid) },
         arena: finding.arena().map(|(id, name)| ArenaRefJson { id, name }),
         block: claim.block.map(|block| BlockRefJson {
             number: block.number,
@@ -234,6 +236,7 @@ fn finding_json(finding: &FindingView, pid: u32) -> FindingJson<'_> {
                     file: told.map_or("", |frame| &frame.file),
                     line: told.map_or(0, |frame| frame.line),
                     source: &site.source,
+                    process: site.process.map(|pid| PidJson { pid }),
                     frames: frames(&site.frames),
                 }
             })

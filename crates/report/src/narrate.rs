@@ -46,11 +46,11 @@ pub fn site_facts(facts: &ProcessFacts, site: Option<SiteId>) -> Option<&SiteFac
 pub fn site_view(facts: &ProcessFacts, site: Option<SiteId>) -> Option<Site> {
     let known = site_facts(facts, site)?;
     if !known.frames.is_empty() {
-        return Some(Site { frames: known.frames.clone(), source: known.source.clone() });
+        return Some(Site { frames: known.frames.clone(), source: known.source.clone(), process: None });
     }
     // Not symbolised: the addresses are what there is.
     let bare = |&address| arenascope_event::Frame { address, ..Default::default() };
-    Some(Site { frames: known.addresses.iter().map(bare).collect(), source: String::new() })
+    Some(Site { frames: known.addresses.iter().map(bare).collect(), ..Site::default() })
 }
 
 /// The name that users see for an arena: its own, else the one its functions suggest.

@@ -116,12 +116,12 @@ mod tests {
         let names = FileNames::default();
         let style = Style::PIPE;
         let library = Frame { module: "/lib/libapr-1.so.0".into(), ..frame("apr_pstrdup", "", 0) };
-        let site = Site { frames: vec![library.clone(), frame("main", "/a/m.c", 7)], source: String::new() };
+        let site = Site { frames: vec![library.clone(), frame("main", "/a/m.c", 7)], ..Site::default() };
         assert_eq!(names.site(&site, &style), "main  m.c:7");
-        let bare = Site { frames: vec![library], source: String::new() };
+        let bare = Site { frames: vec![library], ..Site::default() };
         assert_eq!(names.site(&bare, &style), "apr_pstrdup  libapr-1.so.0 0x1234");
         assert_eq!(names.site(&Site::default(), &style), "at an unknown place");
-        let evil = Site { frames: vec![frame("a\x1b[1m", "b\n.c", 3)], source: String::new() };
+        let evil = Site { frames: vec![frame("a\x1b[1m", "b\n.c", 3)], ..Site::default() };
         assert_eq!(names.site(&evil, &style), "a\\x1b[1m  b\\n.c:3");
     }
 }

@@ -155,7 +155,7 @@ mod tests {
             module: (*module).into(),
             ..Frame::default()
         };
-        let site = Site { frames: frames.iter().map(frame).collect(), source: String::new() };
+        let site = Site { frames: frames.iter().map(frame).collect(), ..Site::default() };
         FindingView {
             claim: Finding {
                 rule,
@@ -176,6 +176,7 @@ mod tests {
                 bytes: 0,
             },
             sites: vec![(SiteRole::Allocated, Arc::new(site))],
+            process: None,
         }
     }
 

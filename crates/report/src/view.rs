@@ -14,6 +14,8 @@ pub struct Site {
     pub frames: Vec<Frame>,
     /// The source line of the first frame that has a file; empty when it could not be read.
     pub source: String,
+    /// The process it is a place of, where a view speaks of several.
+    pub process: Option<u32>,
 }
 
 /// A moment: the position after an event.
@@ -223,6 +225,8 @@ pub struct FindingView {
     pub claim: Finding,
     /// Its places, each with its part in the story.
     pub sites: Vec<(SiteRole, Arc<Site>)>,
+    /// The process whose events the claim counts, where it is not the one that the view is about.
+    pub process: Option<u32>,
 }
 
 impl FindingView {

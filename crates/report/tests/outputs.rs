@@ -20,7 +20,7 @@ fn site(function: &str, file: &str, line: u32, source: &str) -> Arc<Site> {
         module: "/bin/prog".into(),
         inlined: false,
     };
-    Arc::new(Site { frames: vec![frame], source: source.into() })
+    Arc::new(Site { frames: vec![frame], source: source.into(), process: None })
 }
 
 fn finding(rule: usize, certainty: Certainty, words: &str, sites: Vec<(SiteRole, Arc<Site>)>) -> FindingView {
@@ -49,7 +49,7 @@ fn finding(rule: usize, certainty: Certainty, words: &str, sites: Vec<(SiteRole,
         count: 2,
         bytes: 64,
     };
-    FindingView { claim, sites }
+    FindingView { claim, sites, process: None }
 }
 
 fn run(findings: Vec<FindingView>) -> RunView {

@@ -20,6 +20,7 @@ fn site(function: &str, line: u32, source: &str) -> Arc<Site> {
             inlined: false,
         }],
         source: source.into(),
+        process: None,
     })
 }
 
@@ -105,6 +106,7 @@ fn seed_09b() -> RunView {
             SiteRole::Allocated,
             site("main", 71, "arena_alloc(&arena, BLOCK_SIZE); // not assigned to any variable"),
         )],
+        process: None,
     };
     let watched = ["arena_init", "arena_alloc", "arena_free"].map(|function| WatchedFunction {
         function: function.into(),

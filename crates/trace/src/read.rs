@@ -88,6 +88,12 @@ impl<'a> Trace<'a> {
         self.clock.known
     }
 
+    /// CLOCK_MONOTONIC at the start, ns: what event times count from, comparable between processes of one machine. 0 when
+    /// it was not read.
+    pub fn started_monotonic_ns(&self) -> u64 {
+        self.header.start.ns
+    }
+
     /// Bytes of the file that hold data: header page, segments, and the tail; the rest of a sparse file is nothing.
     pub fn data_bytes(&self) -> u64 {
         let segments = crate::layout::segment_offset(self.slots.used);

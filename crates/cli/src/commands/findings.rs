@@ -3,11 +3,13 @@
 use crate::args::FindingsArgs;
 use crate::error::CliError;
 use crate::fail_on::FailOn;
+use crate::family::{self, Family};
 use crate::output::{self, Stdout};
 use crate::reading::{self, TraceFile};
 use crate::suppressions;
 use arenascope_report::gather::Selection;
 use arenascope_report::{finding, json, junit, sarif, screen};
+use std::io::Write as _;
 use std::process::ExitCode;
 
 /// Runs the verb.
@@ -17,6 +19,14 @@ pub fn findings(args: FindingsArgs) -> Result<ExitCode, CliError> {
     let file = TraceFile::open(&args.view.trace)?;
     let trace = file.trace()?;
     let mut reading = reading::read(&file, &trace, None);
+    let family = Family::around(&file, &reading);
+    for sentence in &family.missing {
+        // Where stderr is closed there is nobody to tell.
+        let _ = writeln!(std::io::stderr(), "arenascope: {sentence}");
+    }
+    // The first process of a run answers for all of them.
+    let only = (reading.facts.fork_id != 0).then_some(reading.facts.pid);
+    family::add_to(&mut reading.findings, family.findings(only));
     let known = reading::arena_names(&reading.state, &reading.facts);
     if let Some(pattern) = reading.pattern(args.view.arena.as_deref(), &known)? {
         reading.findings.retain(|finding| finding.arena().is_some_and(|(id, name)| pattern.matches(id, name)));

@@ -4,6 +4,7 @@
 use crate::args::{Mode, RunArgs};
 use crate::error::CliError;
 use crate::fail_on::FailOn;
+use crate::family::{self, Family};
 use crate::output;
 use crate::reading;
 use crate::run::compile::{self, Compiled};
@@ -370,6 +371,7 @@ fn finish_all(
         words.say(&nothing_watched(&seen, job, decided.notes, &remarks, &words.style));
     } else {
         let main = recorded.iter().position(|process| process.trace.as_deref() == Some(main_path)).unwrap_or(0);
+        let mut family = Family::default();
         // The main one last: its screen tells what was found in the others.
         let others = (0..recorded.len()).filter(|index| *index != main);
         for index in others.chain([main]) {
@@ -384,11 +386,16 @@ fn finish_all(
             read.suppress(&judging.suppressions);
             suppressed.add(&read.suppressed);
             findings.extend(read.findings.iter().cloned());
+            family.add(&read.facts, &read.member);
             if index != main {
                 tallies.push((process, arenascope_report::finding::tally(&read.findings)));
                 continue;
             }
             let mut view: RunView = read.view(&file, &trace, &selection(args));
+            let mut together = family.findings(None);
+            suppressed.add(&judging.suppressions.apply(&mut together));
+            findings.extend(together.iter().cloned());
+            family::add_to(&mut view.findings, together);
             // A line that matched nothing here may have matched in another program of the run.
             view.suppressed.clone_from(&suppressed);
             tell_others(&mut view, &seen, &kept, &tallies, &runs);
