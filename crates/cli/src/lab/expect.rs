@@ -132,19 +132,29 @@ fn unlike(source: &str, wanted: &Value, found: &Value) -> Vec<String> {
             }
         }
     }
-    for (role, site) in wanted["sites"].as_object().into_iter().flatten() {
-        let marker = text(&site["marker"]);
-        let line = source.lines().position(|line| line.contains(marker)).map(|at| at as u64 + 1);
-        let there = found["sites"].as_array().into_iter().flatten().any(|s| {
-            s["role"] == role.as_str()
-                && (site["function"].is_null() || s["function"] == site["function"])
-                && s["line"].as_u64() == line
-        });
-        if line.is_none() || !there {
-            different.push(format!("no site {role} at {marker:?} (line {line:?}): {}", found["sites"]));
+    for (role, sites) in wanted["sites"].as_object().into_iter().flatten() {
+        let sites = sites.as_array().map_or(std::slice::from_ref(sites), Vec::as_slice);
+        for site in sites {
+            let marker = text(&site["marker"]);
+            let line = only_line(source, marker);
+            let there = found["sites"].as_array().into_iter().flatten().any(|s| {
+                s["role"] == role.as_str()
+                    && (site["function"].is_null() || s["function"] == site["function"])
+                    && s["line"].as_u64() == line
+            });
+            if line.is_none() || !there {
+                different.push(format!("no site {role} at {marker:?} (line {line:?}): {}", found["sites"]));
+            }
         }
     }
     different
+}
+
+/// The number of the one line that holds `marker`: two of them name no place.
+fn only_line(source: &str, marker: &str) -> Option<u64> {
+    let mut numbers = (1u64..).zip(source.lines()).filter(|(_, line)| line.contains(marker)).map(|(number, _)| number);
+    let first = numbers.next()?;
+    numbers.next().is_none().then_some(first)
 }
 
 /// Each expected arena against the one in the same place of the list; every figure that the expectation names.
@@ -224,6 +234,7 @@ mod tests {
         assert_eq!(count(&wanted(), &seen(json!([])), SOURCE), (1, 0));
         assert_eq!(count(&wanted(), &seen(json!([finding(2, 64), finding(2, 64)])), SOURCE), (0, 1));
         assert_eq!(count(&wanted(), &good(), "no marker"), (1, 0));
+        assert_eq!(count(&wanted(), &good(), &SOURCE.repeat(2)), (1, 0));
         assert_eq!(count(&wanted(), &Seen { status: Some(139), ..good() }, SOURCE), (0, 1));
         assert_eq!(count(&wanted(), &Seen { status: None, ..good() }, SOURCE), (0, 1));
         assert_eq!(count(&wanted(), &Seen { stdout: Some("❌\n".into()), ..good() }, SOURCE), (0, 1));
@@ -247,7 +258,8 @@ mod tests {
         let mut other = finding(2, 64);
         other["rule"] = json!("overflow");
         let mut both = wanted();
-        let expected = json!({ "rule": "overflow", "sites": { "allocated": { "marker": "LAB: dropped" } } });
+        let twice = json!([{ "marker": "LAB: dropped" }, { "function": "main", "marker": "alloc();" }]);
+        let expected = json!({ "rule": "overflow", "sites": { "allocated": twice } });
         both["findings"].as_array_mut().expect("a list").push(expected);
         assert_eq!(count(&both, &seen(json!([other, finding(2, 64)])), SOURCE), (0, 0));
     }
