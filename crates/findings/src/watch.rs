@@ -4,7 +4,13 @@
 //! the replay itself, which the caller owns and may use for other things in the same pass.
 
 use crate::finding::{Class, Finding};
-use crate::{NeverStored, NeverUnmapped, NullUsed, StaleBytes, UnsynchronisedSharing, fork_private_write, fork_same_block};
+use crate::frees::Frees;
+use crate::scopes::Scopes;
+use crate::{
+    DoubleFree, InvalidFree, NeverStored, NeverUnmapped, NullUsed, OutOfOrderRewind, OverlappingArenas,
+    OverlappingBlocks, StaleBytes, UnbalancedScope, UnsynchronisedSharing, WrongArenaFree, fork_private_write,
+    fork_same_block,
+};
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 use arenascope_event::{BlobId, Event, EventKind, ProcessFacts};
@@ -34,7 +40,7 @@ pub struct RuleFacts {
 }
 
 /// Every rule there is, in the order in which they are listed to users.
-pub const RULES: [RuleFacts; 7] = [
+pub const RULES: [RuleFacts; 14] = [
     RuleFacts {
         name: NeverStored::NAME,
         class: Class::Finding,
@@ -46,6 +52,31 @@ pub const RULES: [RuleFacts; 7] = [
         claims: "the allocator said NULL and the program used it",
     },
     RuleFacts {
+        name: DoubleFree::NAME,
+        class: Class::Finding,
+        claims: "a block was given back, and given back again before anybody got it anew",
+    },
+    RuleFacts {
+        name: InvalidFree::NAME,
+        class: Class::Finding,
+        claims: "what was given back is no living block: inside one, or its arena had ended",
+    },
+    RuleFacts {
+        name: WrongArenaFree::NAME,
+        class: Class::Finding,
+        claims: "a block of one arena was given back to another",
+    },
+    RuleFacts {
+        name: OverlappingBlocks::NAME,
+        class: Class::Finding,
+        claims: "a new block begins in the middle of an older one that still lives",
+    },
+    RuleFacts {
+        name: OverlappingArenas::NAME,
+        class: Class::Finding,
+        claims: "two living arenas hand out the same bytes, or one was mapped over another",
+    },
+    RuleFacts {
         name: UnsynchronisedSharing::NAME,
         class: Class::Finding,
         claims: "two threads were inside one arena at once, and nothing keeps them apart",
@@ -54,6 +85,16 @@ pub const RULES: [RuleFacts; 7] = [
         name: fork_same_block::NAME,
         class: Class::Finding,
         claims: "both sides of a fork were given the same bytes of shared memory",
+    },
+    RuleFacts {
+        name: UnbalancedScope::NAME,
+        class: Class::Finding,
+        claims: "scopes of two threads in one arena cut across each other",
+    },
+    RuleFacts {
+        name: OutOfOrderRewind::NAME,
+        class: Class::Finding,
+        claims: "an arena was rewound to a mark whose scope had already ended",
     },
     RuleFacts {
         name: NeverUnmapped::NAME,
@@ -87,6 +128,10 @@ impl Watch {
                 Box::new(NeverStored::new()) as Box<dyn Rule>,
                 Box::new(NullUsed::new()),
                 Box::new(UnsynchronisedSharing::new()),
+                Box::new(Frees::new()),
+                Box::new(OverlappingBlocks::new()),
+                Box::new(OverlappingArenas::new()),
+                Box::new(Scopes::new()),
                 Box::new(NeverUnmapped::new()),
                 Box::new(StaleBytes::new()),
             ]),

@@ -3,7 +3,7 @@
 //! May be relied on: no addresses (they differ from run to run), no line breaks. Absent on purpose: escaping of what
 //! came from the program; views do that for everything they print.
 
-use crate::finding::ArenaRef;
+use crate::finding::{ArenaRef, BlockRef};
 use alloc::borrow::ToOwned;
 use alloc::format;
 use alloc::string::String;
@@ -28,6 +28,12 @@ impl CallingLine {
         let known = site.and_then(|site| facts.sites.get(usize::try_from(site.0).ok()?));
         known.and_then(|known| known.addresses.first()).map_or(CallingLine::Only(site), |at| CallingLine::Returns(*at))
     }
+}
+
+/// "32 bytes at +64, block 3 of arena 1".
+pub(crate) fn block(block: &BlockRef, arena: ArenaId) -> String {
+    let extent = if block.extent > 1 { format!(" of extent {}", block.extent) } else { String::new() };
+    format!("{} at +{}{extent}, block {} of arena {arena}", bytes(block.size), block.offset, block.number)
 }
 
 /// "1 byte", "256 bytes", "4 KiB", "1.5 MiB": whole units where they fit, one digit otherwise.

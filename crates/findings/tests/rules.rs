@@ -624,7 +624,7 @@ proptest! {
         let events = play(&story);
         let once = describe(&findings(&facts, events.clone(), |_| None::<Vec<u8>>));
         prop_assert_eq!(&once, &describe(&findings(&facts, events, |_| None::<Vec<u8>>)));
-        // Nothing was decoded, nothing faulted: there is nobody to accuse.
-        prop_assert!(!once.contains("finding "));
+        // Nothing was decoded, nothing faulted: these have nobody to accuse. (Senseless stories may well free twice.)
+        prop_assert!(!once.contains("finding never-stored") && !once.contains("finding null-used"));
     }
 }

@@ -347,6 +347,23 @@ impl Arena {
         self.living.get(self.living.starting_at(address)?)
     }
 
+    /// The living block that holds the byte at `address`.
+    pub fn block_over(&self, address: Address) -> Option<&Block> {
+        self.blocks_in(address, 1).into_iter().next()
+    }
+
+    /// The living blocks that share a byte with `size` bytes at `address`, in order of address.
+    pub fn blocks_in(&self, address: Address, size: u64) -> Vec<&Block> {
+        let end = address.plus(size);
+        let found = self.living.overlapping(address, size).into_iter();
+        found.filter_map(|placement| self.living.get(placement)).filter(|block| block.address < end).collect()
+    }
+
+    /// Blocks that memory events took since its last own event, while it lives on.
+    pub fn fallen(&self) -> &[Block] {
+        &self.fallen
+    }
+
     /// Blocks alive now; 0 after the end.
     pub fn live_blocks(&self) -> u64 {
         self.living.len()

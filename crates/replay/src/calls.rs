@@ -312,6 +312,8 @@ impl Replay {
                     && ground.encloses(last.site, call.site)
             });
             if outer {
+                // An inner one of the inner one follows this one.
+                arena.last_free = arena.last_free.map(|last| LastFree { told: call.told, ..last });
                 effect.what = What::Nothing;
             } else {
                 self.anomaly(call, Some(id), AnomalyKind::FreeOfUnknown { address });

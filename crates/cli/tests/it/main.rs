@@ -4,6 +4,7 @@
 //! (a missing one fails these tests, it does not skip them), util-linux. Deliberately absent: anything that a crate's own
 //! tests can say about values.
 
+mod accusations;
 mod bad_input;
 mod captures;
 mod disk;

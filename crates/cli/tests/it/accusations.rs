@@ -1,0 +1,62 @@
+//! Rules that judge by events alone, on real programs: each planted fault is told with its lines, each mended twin is silent.
+
+use crate::harness::{Place, accused, line_of, programs};
+use serde_json::Value;
+
+/// Compilers and flags that make different code of the same source.
+const BUILDS: [(&str, &[&str]); 3] = [("gcc", &["-O0"]), ("gcc", &["-O2"]), ("clang", &["-O2"])];
+
+/// A program, a macro that plants a fault, the rule that must tell it, and the lines that must be named.
+struct Planted {
+    source: &'static str,
+    fault: u32,
+    rule: &'static str,
+    sites: &'static [(&'static str, &'static str)],
+}
+
+fn findings_of(source: &str, fault: u32, compiler: &str, flags: &[&str], more: &[&str]) -> (Vec<Value>, String) {
+    let place = Place::new();
+    let define = format!("-DFAULT={fault}");
+    let all: Vec<&str> = flags.iter().copied().chain([define.as_str()]).collect();
+    let program = place.compile(compiler, source, &all);
+    let (outcome, screen) = place.watch(more, &program, &[]);
+    assert_eq!(outcome.status, 0, "{source} {fault}: {outcome:?}\n{screen}");
+    (accused(&place.findings(&place.trace())), screen)
+}
+
+/// The fault is the only finding, and names its lines, in every build.
+fn told(planted: &Planted, more: &[&str]) {
+    let Planted { source, fault, rule, sites } = *planted;
+    for (compiler, flags) in BUILDS {
+        let (found, screen) = findings_of(source, fault, compiler, flags, more);
+        let rules: Vec<&Value> = found.iter().map(|finding| &finding["rule"]).collect();
+        assert_eq!(rules, [rule], "{source} {fault} {compiler} {flags:?}\n{screen}");
+        for (role, marker) in sites {
+            let line = line_of(&programs().join(source), marker);
+            let sites = found[0]["sites"].as_array().cloned().unwrap_or_default();
+            let named = sites.iter().any(|site| site["role"] == *role && site["line"] == line);
+            assert!(named, "{source} {fault} {compiler} {flags:?}: no {role} at {line}\n{screen}");
+        }
+    }
+}
+
+/// No build of the program is accused.
+fn silent(source: &str, fault: u32, more: &[&str]) {
+    for (compiler, flags) in BUILDS {
+        let (found, screen) = findings_of(source, fault, compiler, flags, more);
+        assert!(found.is_empty(), "{source} {fault} {compiler} {flags:?}: {found:#?}\n{screen}");
+    }
+}
+
+#[test]
+fn wrong_frees_are_told_and_right_ones_are_not() {
+    let planted = [
+        (1, "double-free", &[("freed", "/* TWICE */"), ("freed", "/* FIRST */")][..]),
+        (2, "invalid-free", &[("freed", "/* INSIDE */"), ("allocated", "/* WORD */")]),
+        (3, "wrong-arena-free", &[("freed", "/* FOREIGN */"), ("allocated", "/* WORD */")]),
+    ];
+    for (fault, rule, sites) in planted {
+        told(&Planted { source: "free_wrong.c", fault, rule, sites }, &[]);
+    }
+    silent("free_wrong.c", 0, &[]);
+}

@@ -1,0 +1,87 @@
+//! `double-free`: a block was given back, and given back again before anybody got it anew.
+//!
+//! - **Claims**: the free function was called twice with the same block, and no call that was seen handed it out between.
+//! - **Needs**: events; every call of the functions that hand out blocks.
+//! - **Evidence**: both frees and the allocation. Certain when the same bytes were then handed out twice: the allocator had
+//!   the block in its list two times.
+//! - **Disproof**: a function that no role names handed the block out between the two frees.
+//! - **Silent**: for NULL; when an inner free function does the work of an outer one on the same block; when the block was
+//!   handed out again; for blocks that a rewind, a reset or a moving resize took; when blocks of this arena come from
+//!   calls that are not seen (inlined copies, frees of addresses never handed out); for the C library's `malloc`.
+//!   A note where events were lost, or where so many blocks are freed twice that the function may not be a free at all
+//!   (it may count references).
+//! - **Lab**: 12a, 12b.
+
+use crate::finding::{Certainty, Class, Finding, SiteRole};
+use crate::frees::Case;
+use crate::wording;
+use alloc::borrow::ToOwned;
+use alloc::format;
+use alloc::string::String;
+use alloc::vec::Vec;
+use arenascope_event::{EventNumber, SiteId};
+
+/// The rule. It observes with the other rules of frees; this is its name.
+#[derive(Clone, Copy, Debug)]
+pub struct DoubleFree {}
+
+impl DoubleFree {
+    /// Its name.
+    pub const NAME: &'static str = "double-free";
+}
+
+/// The verdict. `proof` is the second of two allocs that got the block's bytes after it was freed twice.
+pub(crate) fn judge(case: &Case<'_>, proof: Option<(EventNumber, Option<SiteId>)>) -> Option<Finding> {
+    let misfree = case.misfree;
+    let dead = misfree.dead;
+    if case.unseen || case.tally.strange > 0 {
+        return None;
+    }
+    let customary = case.tally.double >= 3 && case.tally.double >= case.arena.counts.frees;
+    let (class, certainty) = if case.lost > 0 || customary {
+        (Class::Note, Certainty::Possible)
+    } else if proof.is_some() {
+        (Class::Finding, Certainty::Certain)
+    } else {
+        (Class::Finding, Certainty::Likely)
+    };
+    let place = wording::block(&dead.block, misfree.arena);
+    let mut because =
+        format!("nothing that was seen handed the block out between #{} and #{}", dead.died.0, misfree.moment.0);
+    if let Some((moment, _)) = proof {
+        because.push_str(&format!("; afterwards the same bytes had two owners at once, as of #{}", moment.0));
+    }
+    if customary {
+        because.push_str(&format!(
+            "; it happened {} times, so this function may do something else than take a block back",
+            case.tally.double
+        ));
+    }
+    because.push_str(&case.doubt());
+    let mut sites = Vec::new();
+    sites.extend(misfree.site.map(|site| (SiteRole::Freed, site)));
+    sites.extend(dead.site.map(|site| (SiteRole::Freed, site)));
+    sites.extend(dead.allocated.map(|site| (SiteRole::Allocated, site)));
+    sites.extend(proof.and_then(|(_, site)| site).map(|site| (SiteRole::Touched, site)));
+    let times = if misfree.count > 1 { format!("; {} times", misfree.count) } else { String::new() };
+    Some(Finding {
+        rule: DoubleFree::NAME,
+        class,
+        certainty,
+        message: format!("{place}: freed at #{}, and again at #{}{times}", dead.died.0, misfree.moment.0),
+        arena: Some(wording::arena_ref(case.state, case.facts, misfree.arena)),
+        block: Some(dead.block),
+        moment: misfree.moment,
+        threads: misfree.threads.iter().copied().collect(),
+        sites,
+        calls: Vec::new(),
+        because,
+        evidence: Vec::new(),
+        disproof: "a function that no role names and that handed the block out between the two frees".to_owned(),
+        next:
+            "find out which of the two owns the block, and drop the other free; set the pointer to NULL after the first"
+                .to_owned(),
+        count: misfree.count,
+        bytes: misfree.bytes,
+    })
+}

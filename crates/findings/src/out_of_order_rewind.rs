@@ -1,0 +1,77 @@
+//! `out-of-order-rewind`: an arena was rewound to a mark whose scope had already ended.
+//!
+//! - **Claims**: after a rewind to an older mark, or a reset, the program rewound to a younger one: the cursor goes forward
+//!   over dead bytes, or into the middle of what was handed out since.
+//! - **Needs**: events; every call of the functions that mark, rewind and reset.
+//! - **Evidence**: where the mark was taken, which rewind or reset had passed it, and the rewind to it.
+//! - **Disproof**: a mark of the same value, taken by a function that no role names.
+//! - **Silent**: for rewinding to one mark again and again (it stands after a rewind); for marks that were never used; when a
+//!   standing mark has the same value; for marks taken while nothing lived (going back there is a reset); for saved
+//!   cursors that were never a mark; when mark, rewind or reset functions have calls that are not seen. A note where
+//!   events were lost. What threads do to each other's scopes is `unbalanced-scope`.
+//! - **Lab**: 18.
+
+use crate::finding::{Certainty, Class, Finding, SiteRole};
+use crate::scopes::Misfit;
+use crate::{trust, wording};
+use alloc::borrow::ToOwned;
+use alloc::format;
+use alloc::string::String;
+use alloc::vec::Vec;
+use arenascope_event::ProcessFacts;
+use arenascope_replay::State;
+
+/// The rule. It observes together with `unbalanced-scope`; this is its name.
+#[derive(Clone, Copy, Debug)]
+pub struct OutOfOrderRewind {}
+
+impl OutOfOrderRewind {
+    /// Its name.
+    pub const NAME: &'static str = "out-of-order-rewind";
+}
+
+/// The verdict.
+pub(crate) fn judge(misfit: &Misfit, state: &State, facts: &ProcessFacts) -> Finding {
+    let passed = misfit.passed;
+    let how = if passed.reset { "reset" } else { "rewind" };
+    let lost = trust::missing(state, facts);
+    let mut because = format!(
+        "the {how} at #{} had gone back behind it, and no mark of the same value was taken since",
+        passed.moment.0
+    );
+    let (class, certainty) = match lost {
+        0 => (Class::Finding, Certainty::Certain),
+        lost => {
+            because.push_str(&format!("; but {lost} events were lost, and what explains it may be among them"));
+            (Class::Note, Certainty::Possible)
+        }
+    };
+    let times = if misfit.count > 1 { format!("; {} times", misfit.count) } else { String::new() };
+    let mut sites = Vec::new();
+    sites.extend(misfit.site.map(|site| (SiteRole::Rewound, site)));
+    let role = if passed.reset { SiteRole::Reset } else { SiteRole::Rewound };
+    sites.extend(passed.site.map(|site| (role, site)));
+    sites.extend(passed.mark.site.map(|site| (SiteRole::Touched, site)));
+    Finding {
+        rule: OutOfOrderRewind::NAME,
+        class,
+        certainty,
+        message: format!(
+            "arena {}: rewound at #{} to the mark of #{}, whose scope had ended at #{}{times}",
+            misfit.arena, misfit.moment.0, passed.mark.moment.0, passed.moment.0
+        ),
+        arena: Some(wording::arena_ref(state, facts, misfit.arena)),
+        block: None,
+        moment: misfit.moment,
+        threads: misfit.threads.iter().copied().collect(),
+        sites,
+        calls: Vec::new(),
+        because,
+        evidence: Vec::new(),
+        disproof: "a mark of the same value, taken by a function that no role names".to_owned(),
+        next: "close scopes in the opposite order of opening them: the one that was opened last is closed first"
+            .to_owned(),
+        count: misfit.count,
+        bytes: 0,
+    }
+}
