@@ -48,6 +48,18 @@ fn silent(source: &str, fault: u32, more: &[&str]) {
     }
 }
 
+/// Roles of `free_wrong.h`: at -O2 its functions have no shape that would tell them.
+const POOL: [&str; 8] = [
+    "--create",
+    "pool_init(arena, size)",
+    "--alloc",
+    "pool_alloc(arena, size) -> block",
+    "--free",
+    "pool_free(arena, block)",
+    "--destroy",
+    "pool_destroy(arena)",
+];
+
 #[test]
 fn wrong_frees_are_told_and_right_ones_are_not() {
     let planted = [
@@ -56,7 +68,7 @@ fn wrong_frees_are_told_and_right_ones_are_not() {
         (3, "wrong-arena-free", &[("freed", "/* FOREIGN */"), ("allocated", "/* WORD */")]),
     ];
     for (fault, rule, sites) in planted {
-        told(&Planted { source: "free_wrong.c", fault, rule, sites }, &[]);
+        told(&Planted { source: "free_wrong.c", fault, rule, sites }, &POOL);
     }
-    silent("free_wrong.c", 0, &[]);
+    silent("free_wrong.c", 0, &POOL);
 }

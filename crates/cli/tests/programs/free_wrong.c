@@ -6,12 +6,13 @@
 int main(void)
 {
 	pool words, numbers;
+	volatile size_t size = POOL, slot_size = SLOT, small = 8; /* no clones for constants */
 
-	pool_init(&words, POOL);
-	pool_init(&numbers, POOL);
-	char *a = pool_alloc(&words, SLOT); /* WORD */
-	char *b = pool_alloc(&words, SLOT);
-	char *n = pool_alloc(&numbers, SLOT);
+	pool_init(&words, size);
+	pool_init(&numbers, size);
+	char *a = pool_alloc(&words, slot_size); /* WORD */
+	char *b = pool_alloc(&words, slot_size);
+	char *n = pool_alloc(&numbers, slot_size);
 	strcpy(a, "first");
 	strcpy(b, "second");
 	strcpy(n, "42");
@@ -25,13 +26,13 @@ int main(void)
 	pool_free(&numbers, a); /* FOREIGN */
 #else
 	pool_free(&words, NULL);
-	b = pool_alloc(&words, SLOT);
+	b = pool_alloc(&words, slot_size);
 	pool_free(&words, b);
 	pool_free(&words, a);
 	pool_free(&numbers, n);
 #endif
-	char *c = pool_alloc(&words, 8);
-	char *d = pool_alloc(&words, 8);
+	char *c = pool_alloc(&words, small);
+	char *d = pool_alloc(&words, small);
 	strcpy(c, "third");
 	strcpy(d, "fourth");
 	printf("%s\n", d);
