@@ -15,7 +15,6 @@ mod contents;
 mod double_free;
 mod family;
 mod finding;
-mod finding;
 mod fork_private_write;
 mod fork_same_block;
 mod frees;
