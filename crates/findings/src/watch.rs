@@ -7,9 +7,9 @@ use crate::finding::{Class, Finding};
 use crate::frees::Frees;
 use crate::scopes::Scopes;
 use crate::{
-    DoubleFree, InvalidFree, NeverStored, NeverUnmapped, NullUsed, OutOfOrderRewind, OverlappingArenas,
-    OverlappingBlocks, StaleBytes, UnbalancedScope, UnsynchronisedSharing, WrongArenaFree, fork_private_write,
-    fork_same_block,
+    DoubleFree, GrowthWaste, InvalidFree, NeverStored, NeverUnmapped, NullUsed, OffsetNotReset, OnlyGrows,
+    OutOfOrderRewind, OverlappingArenas, OverlappingBlocks, PaddingWaste, StaleBytes, StalePointerAfterResize,
+    UnbalancedScope, UnsynchronisedSharing, WrongArenaFree, fork_private_write, fork_same_block,
 };
 use alloc::boxed::Box;
 use alloc::vec::Vec;
@@ -40,7 +40,7 @@ pub struct RuleFacts {
 }
 
 /// Every rule there is, in the order in which they are listed to users.
-pub const RULES: [RuleFacts; 14] = [
+pub const RULES: [RuleFacts; 19] = [
     RuleFacts {
         name: NeverStored::NAME,
         class: Class::Finding,
@@ -97,11 +97,32 @@ pub const RULES: [RuleFacts; 14] = [
         claims: "an arena was rewound to a mark whose scope had already ended",
     },
     RuleFacts {
+        name: StalePointerAfterResize::NAME,
+        class: Class::Finding,
+        claims: "a resize moved the block, and an old pointer to it was used",
+    },
+    RuleFacts {
         name: NeverUnmapped::NAME,
         class: Class::Note,
         claims: "the arena's memory stood at exit: never destroyed, unmapped or freed",
     },
+    RuleFacts {
+        name: OnlyGrows::NAME,
+        class: Class::Note,
+        claims: "an arena took blocks through the whole run and never gave any back",
+    },
+    RuleFacts {
+        name: OffsetNotReset::NAME,
+        class: Class::Note,
+        claims: "an arena was emptied, and its cursor stayed where it was",
+    },
     RuleFacts { name: StaleBytes::NAME, class: Class::Note, claims: "a new block shows bytes of a previous owner" },
+    RuleFacts { name: PaddingWaste::NAME, class: Class::Note, claims: "bytes between blocks, lost to alignment" },
+    RuleFacts {
+        name: GrowthWaste::NAME,
+        class: Class::Note,
+        claims: "bytes lost to copies that growing blocks left behind",
+    },
     RuleFacts {
         name: fork_private_write::NAME,
         class: Class::Note,
@@ -132,8 +153,13 @@ impl Watch {
                 Box::new(OverlappingBlocks::new()),
                 Box::new(OverlappingArenas::new()),
                 Box::new(Scopes::new()),
+                Box::new(StalePointerAfterResize::new()),
                 Box::new(NeverUnmapped::new()),
+                Box::new(OnlyGrows::new()),
+                Box::new(OffsetNotReset::new()),
                 Box::new(StaleBytes::new()),
+                Box::new(PaddingWaste::new()),
+                Box::new(GrowthWaste::new()),
             ]),
         }
     }

@@ -207,3 +207,83 @@ fn many_calls_are_few_notes() {
     assert_eq!((found[0].count, found[0].calls.len()), (2, 6));
     assert!(found.iter().all(|one| one.threads == [ThreadNumber(1)]));
 }
+
+// ---- stale-pointer-after-resize ----
+
+const STALE: &str = "stale-pointer-after-resize";
+
+/// Lab 13b: block 1 at +0 moves to +64; what lies at +0 just after the move, and at the end.
+fn moved(left: &[u8], between: impl FnOnce(Table) -> Table, end: &[u8]) -> Story {
+    let whole: Vec<u8> = end.iter().copied().chain(std::iter::repeat_n(0, 128 - end.len())).collect();
+    Story::new(Table::new().map(0x1000, 4096).at(0).alloc(0, 0x1000, 32).at(1).alloc(0, 0x1020, 32).at(2))
+        .capture(CaptureReason::Resize, 0x1000, left)
+        .then(|table| between(table.resize(0, 0x1000, 0x1040, 64)))
+        .capture(CaptureReason::Destroy, 0x1000, &whole)
+        .then(|table| table.destroy(0).exit(0))
+}
+
+fn stale(story: &Story) -> usize {
+    story.judge(&facts().build(), STALE).len()
+}
+
+#[test]
+fn a_write_to_where_the_block_was_is_found() {
+    // As many bytes as the new block has were saved: those past the old one are its neighbour's.
+    let left = [holding("one, two", 32), holding("another block", 32)].concat();
+    check(
+        &moved(&left, |table| table, &holding("ONE\0 two", 32)),
+        STALE,
+        expect![[r#"
+        finding certain at #6: block 1 of arena 1 was resized and moved from +0 to +64, and 4 bytes of its old place were written afterwards
+          allocated at site 2, allocated at site 0, 1 times, 4 bytes
+          because between the resize at #6 and #7 these bytes changed; nobody was handed them, and nothing of this arena was freed meanwhile
+          the old place just after the move at -64, 32 bytes: []
+          the same at #7 at -64, 32 bytes: [0..4]
+    "#]],
+    );
+}
+
+#[test]
+fn what_nobody_wrote_is_silent() {
+    let left = holding("one, two", 32);
+    assert_eq!(stale(&moved(&left, |table| table, &left)), 0);
+    // The neighbour goes on using its own bytes.
+    let end = [left.clone(), holding("changed", 32)].concat();
+    assert_eq!(stale(&moved(&[left, holding("another", 32)].concat(), |table| table, &end)), 0);
+}
+
+#[test]
+fn a_place_handed_out_freed_or_gone_back_over_is_no_longer_anybodys_fault() {
+    let left = holding("one, two", 32);
+    let end = holding("ONE", 32);
+    assert_eq!(stale(&moved(&left, |table| table, &end)), 1);
+    let between: [fn(Table) -> Table; 6] = [
+        |table| table.alloc(0, 0x1000, 16),
+        |table| table.alloc(0, 0x1008, 8),
+        |table| table.free(0, 0x1020),
+        |table| table.rewind(0, 0x1020),
+        |table| table.reset(0),
+        |table| table.alloc(1, 0x1010, 8),
+    ];
+    for (index, between) in between.into_iter().enumerate() {
+        assert_eq!(stale(&moved(&left, between, &end)), 0, "{index}");
+    }
+}
+
+#[test]
+fn what_an_allocator_may_write_is_no_use_of_the_old_place() {
+    let left = holding("one, two", 32);
+    let mut link = left.clone();
+    link[..8].copy_from_slice(&0x1040_u64.to_le_bytes());
+    let mut head = left.clone();
+    head[8..16].copy_from_slice(&0x40_0010_u64.to_le_bytes());
+    for end in [link, vec![0; 32], vec![0xdd; 32]] {
+        assert_eq!(stale(&moved(&left, |table| table, &end)), 0, "{end:?}");
+    }
+    let story = moved(&left, |table| table, &head);
+    assert_eq!(story.judge(&facts().module(0x40_0000, 0x41_0000).build(), STALE).len(), 0);
+    let end = moved(&left, |table| table, &holding("ONE", 32));
+    let frees = facts().hook(Role::Free, "arena_give", &[Argument::Arena, Argument::Block], Result_::Ignored);
+    assert_eq!(end.judge(&frees.build(), STALE).len(), 0);
+    assert_eq!(end.judge(&facts().lost(1).build(), STALE).len(), 0);
+}

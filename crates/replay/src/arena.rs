@@ -332,6 +332,11 @@ impl Arena {
         blocks
     }
 
+    /// Blocks of the portrait, in no order that may be relied on; none before the end.
+    pub fn portrait(&self) -> impl Iterator<Item = &Block> {
+        self.portrait.iter()
+    }
+
     /// The block with this number among [`Arena::blocks`]. O(n), but O(log n) in an arena that never moved a block.
     pub fn block(&self, number: u64) -> Option<&Block> {
         if let Some(block) = self.living.get(number)

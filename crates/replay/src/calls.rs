@@ -277,6 +277,7 @@ impl Replay {
             return effect;
         };
         let moved = block.address != new;
+        effect.before = Some(block.clone());
         state.overwrite(call, id, new, size, block.number, &mut effect);
         block.extent = state.settle(&self.ground, id, new, size);
         let Some(arena) = state.arena_mut(id) else { return effect };

@@ -68,7 +68,9 @@ pub struct Effect {
     pub born: bool,
     /// The block concerned, as it is after the event (after a free: as it was).
     pub block: Option<Block>,
-    /// Where that block lies (after a free: lay).
+    /// The block as it was before a resize.
+    pub before: Option<Block>,
+    /// Where [`Effect::block`] lies (after a free: lay).
     pub place: Option<Place>,
     /// Blocks of that arena killed by this event (for memory events: of all arenas).
     pub died: Died,
@@ -93,6 +95,7 @@ impl Effect {
             arena: None,
             born: false,
             block: None,
+            before: None,
             place: None,
             died: Died::default(),
             dead: Vec::new(),
