@@ -31,6 +31,8 @@ pub enum Verb {
     Findings(FindingsArgs),
     /// Small programs with planted faults, carried inside: lists them, shows one, tries all
     Lab(LabArgs),
+    /// Compares two moments of a trace, or two traces: blocks that appeared, died, moved, changed; which bytes
+    Diff(DiffArgs),
 }
 
 /// What `run` watches.
@@ -231,6 +233,41 @@ pub struct LabArgs {
     pub plain: bool,
 }
 
+/// Flags of `diff`.
+#[derive(Args, Debug, Clone)]
+#[command(
+    after_help = "Questions of --rule: active at A; growth, decline, short-lived, long-lived between A and B; leak A-B-C: allocated \
+                  between A and B, and still there at C. A is --from, B is --to, C is --and.",
+    override_usage = "arenascope diff TRACE [--from MOMENT] [--to MOMENT]\n       arenascope diff TRACE --rule QUESTION [--from A] [--to B] \
+                      [--and C]\n       arenascope diff TRACE_A TRACE_B"
+)]
+pub struct DiffArgs {
+    /// The trace, or two to be compared
+    #[arg(required = true, num_args = 1..=2, value_name = "TRACE")]
+    pub traces: Vec<PathBuf>,
+    /// The earlier moment, or that of the first trace [default: the start; of two traces the end]
+    #[arg(long, value_name = "MOMENT", visible_alias = "at", allow_hyphen_values = true)]
+    pub from: Option<String>,
+    /// The later moment, or that of the second trace [default: the end]
+    #[arg(long, value_name = "MOMENT", allow_hyphen_values = true)]
+    pub to: Option<String>,
+    /// The third moment, for `--rule leak` [default: the end]
+    #[arg(long, value_name = "MOMENT", allow_hyphen_values = true)]
+    pub and: Option<String>,
+    /// A question: active, growth, decline, short-lived, long-lived, leak
+    #[arg(long, value_name = "QUESTION")]
+    pub rule: Option<String>,
+    /// JSON, as docs/json.md describes it
+    #[arg(long)]
+    pub json: bool,
+    /// ASCII only, no colour
+    #[arg(long)]
+    pub plain: bool,
+    /// Only arenas whose name matches (`*` and `?` as in file names), or the arena of this number
+    #[arg(long, value_name = "PATTERN")]
+    pub arena: Option<String>,
+}
+
 /// Parses a command line, the program's name first. Errors print and exit by clap's rules: 2 for usage, 0 for help.
 pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Verb, clap::Error> {
     let matches = Cli::command().try_get_matches_from(arguments)?;
@@ -242,9 +279,9 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Verb, clap
 }
 
 /// Verbs that the interface names for a later version.
-const LATER_VERBS: [&str; 9] = ["diff", "ps", "attach", "view", "report", "live", "export", "summary", "query"];
+const LATER_VERBS: [&str; 8] = ["ps", "attach", "view", "report", "live", "export", "summary", "query"];
 /// Flags likewise.
-const LATER_FLAGS: [&str; 7] = ["--check", "--precise", "--pid", "--core", "--exe", "--from", "--to"];
+const LATER_FLAGS: [&str; 5] = ["--check", "--precise", "--pid", "--core", "--exe"];
 /// Values likewise; `sample:BYTES` begins with the last one.
 const LATER_VALUES: [&str; 3] = ["malloc", "check", "sample"];
 
@@ -259,7 +296,6 @@ pub fn complaint(error: &clap::Error, arguments: &[OsString]) -> Option<CliError
         ErrorKind::InvalidSubcommand => {
             let verb = word(ContextKind::InvalidSubcommand).filter(|verb| LATER_VERBS.contains(verb))?;
             let instead = match verb {
-                "diff" => "arenascope show TRACE --at MOMENT, twice",
                 "summary" | "report" | "view" => "arenascope show TRACE",
                 "export" | "query" => "arenascope log TRACE --json",
                 _ => "arenascope run -- PROGRAM: programs are watched from their start",

@@ -38,6 +38,7 @@ fn main() -> ExitCode {
         Verb::Log(args) => commands::log::log(args),
         Verb::Findings(args) => commands::findings::findings(args),
         Verb::Lab(args) => commands::lab::lab(args),
+        Verb::Diff(args) => commands::diff::diff(args),
     };
     match outcome {
         Ok(code) => code,

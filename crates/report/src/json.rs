@@ -20,7 +20,7 @@ fn hex(value: u64) -> String {
 }
 
 #[derive(Serialize)]
-struct FrameJson<'a> {
+pub(crate) struct FrameJson<'a> {
     #[serde(skip_serializing_if = "str::is_empty")]
     function: &'a str,
     #[serde(skip_serializing_if = "str::is_empty")]
@@ -56,7 +56,7 @@ fn frames(frames: &[Frame]) -> Vec<FrameJson<'_>> {
     frames.iter().map(FrameJson::from).collect()
 }
 
-fn site_frames(site: Option<&Arc<Site>>) -> Vec<FrameJson<'_>> {
+pub(crate) fn site_frames(site: Option<&Arc<Site>>) -> Vec<FrameJson<'_>> {
     site.map(|site| frames(&site.frames)).unwrap_or_default()
 }
 
@@ -279,7 +279,7 @@ pub fn findings(run: &RunView) -> String {
 }
 
 /// One line: a snapshot may list a million blocks, and indentation would be most of it.
-fn to_line(document: &impl Serialize) -> String {
+pub(crate) fn to_line(document: &impl Serialize) -> String {
     // These documents hold strings, numbers and lists of them: nothing that serde_json refuses.
     let mut text = serde_json::to_string(document).unwrap_or_else(|_| "{\"format\":1}".to_owned());
     text.push('\n');

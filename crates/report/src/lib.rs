@@ -6,12 +6,15 @@
 #![forbid(unsafe_code)]
 
 pub mod arena;
+pub mod diff;
+pub mod diff_text;
 pub mod escape;
 pub mod finding;
 pub mod gather;
 pub mod hex;
 pub mod hindsight;
 pub mod json;
+pub mod json_diff;
 pub mod json_log;
 pub mod junit;
 pub mod map;
@@ -19,7 +22,9 @@ pub mod moment;
 pub mod narrate;
 pub mod pattern;
 pub mod place;
+pub mod points;
 pub mod quantity;
+pub mod questions;
 pub mod sarif;
 pub mod screen;
 pub mod snapshot;

@@ -6,12 +6,12 @@
 //! 40%          after that share of the events
 //! start, end
 //! parse.c:84@3 after the third event of that line; without @3 the first
-//! NAME         a mark of that name
+//! NAME         a mark of that name, the first; NAME@3 the third
 //! ```
 //! A moment is a position in the event order: the state *after* that event. Both functions are pure; one pass over the
-//! events resolves any spec. Marks have no names in traces of version 1, so a name never resolves yet, and says so.
+//! events resolves any spec. A mark whose own name ends in `@3` is found by that name first.
 
-use arenascope_event::{Event, SiteFacts};
+use arenascope_event::{Event, EventKind, SiteFacts};
 use std::fmt;
 
 /// A moment as the user wrote it.
@@ -63,8 +63,8 @@ pub enum OutOfRange {
     Time(u64, u64),
     /// The line has fewer events: file, line, asked for, there are.
     Line(String, u32, u64, u64),
-    /// No mark of this name.
-    Mark(String),
+    /// No mark of this name; some that there are.
+    Mark(String, Vec<String>),
 }
 
 impl fmt::Display for OutOfRange {
@@ -85,10 +85,13 @@ impl fmt::Display for OutOfRange {
             OutOfRange::Line(file, line, asked, there) => {
                 write!(f, "{file}:{line} has no event @{asked}; it has @1 to @{there}")
             }
-            OutOfRange::Mark(name) => write!(
+            OutOfRange::Mark(name, known) if known.is_empty() => write!(
                 f,
-                "no mark is named '{name}' (marks in this trace have no names); try #N, 12.5ms, 40%, start, end or file.c:84@3"
+                "no mark is named '{name}': nobody set one while this trace was made; try #N, 12.5ms, 40%, start, end or file.c:84@3"
             ),
+            OutOfRange::Mark(name, known) => {
+                write!(f, "no mark is named '{name}'; there are {}", known.join(", "))
+            }
         }
     }
 }
@@ -166,6 +169,7 @@ fn fixed_point(digits: &str, scale: u64) -> Option<u64> {
 /// The number of the event after which the moment lies; 0 is the start. One pass, constant memory.
 pub fn resolve(spec: &MomentSpec, events: impl Iterator<Item = Event>, sites: &[SiteFacts]) -> Result<u64, OutOfRange> {
     let (mut total, mut last_ns, mut in_time, mut hits, mut hit) = (0u64, 0u64, 0u64, 0u64, None);
+    let mut marks = Marks::default();
     for event in events {
         total = total.max(event.number.0);
         // Clocks of several threads are merged: the last time is the latest, not that of the last event.
@@ -179,6 +183,11 @@ pub fn resolve(spec: &MomentSpec, events: impl Iterator<Item = Event>, sites: &[
                     if hits == *nth {
                         hit = Some(event.number.0);
                     }
+                }
+            }
+            MomentSpec::Mark(wanted) => {
+                if let EventKind::UserMark { name } = &event.kind {
+                    marks.see(wanted, name, event.number.0);
                 }
             }
             _ => {}
@@ -196,7 +205,41 @@ pub fn resolve(spec: &MomentSpec, events: impl Iterator<Item = Event>, sites: &[
             Ok(u64::try_from(event).unwrap_or(total))
         }
         MomentSpec::Line { file, line, nth } => hit.ok_or_else(|| OutOfRange::Line(file.clone(), *line, *nth, hits)),
-        MomentSpec::Mark(name) => Err(OutOfRange::Mark(name.clone())),
+        MomentSpec::Mark(name) => marks.exact.or(marks.nth).ok_or(OutOfRange::Mark(name.clone(), marks.names)),
+    }
+}
+
+/// Most names of marks that an error lists.
+const MOST_NAMES: usize = 8;
+
+/// The marks of a trace, as far as one name asks for them.
+#[derive(Default)]
+struct Marks {
+    /// The first of exactly this name.
+    exact: Option<u64>,
+    /// The one that `NAME@N` means.
+    nth: Option<u64>,
+    seen: u64,
+    names: Vec<String>,
+}
+
+impl Marks {
+    fn see(&mut self, wanted: &str, name: &str, event: u64) {
+        if name == wanted && self.exact.is_none() {
+            self.exact = Some(event);
+        }
+        if let Some((of, nth)) = wanted.rsplit_once('@')
+            && let Ok(nth) = nth.parse::<u64>()
+            && of == name
+        {
+            self.seen += 1;
+            if self.seen == nth {
+                self.nth = Some(event);
+            }
+        }
+        if self.names.len() < MOST_NAMES && !self.names.iter().any(|known| known == name) {
+            self.names.push(name.to_owned());
+        }
     }
 }
 

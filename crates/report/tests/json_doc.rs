@@ -10,8 +10,8 @@ fn field_names() -> Vec<String> {
     };
     let mut names = Vec::new();
     let mut inside = false;
-    for line in source("json.rs").lines() {
-        if line.starts_with("struct ") {
+    for line in (source("json.rs") + &source("json_diff.rs")).lines() {
+        if line.starts_with("struct ") || line.starts_with("pub(crate) struct ") {
             inside = true;
         } else if line.starts_with('}') {
             inside = false;

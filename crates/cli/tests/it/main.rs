@@ -7,6 +7,7 @@
 mod accusations;
 mod bad_input;
 mod captures;
+mod diff;
 mod disk;
 mod findings;
 mod forks;
