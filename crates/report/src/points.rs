@@ -166,7 +166,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn span(event: u64, base: u64, len: u64) -> SavedSpan {
-        SavedSpan { event, reason: CaptureReason::Reset, base, len, bytes: BlobId(event) }
+        SavedSpan { event, reason: CaptureReason::Reset, base, len, bytes: BlobId(u32::try_from(event).expect("few")) }
     }
 
     proptest! {
