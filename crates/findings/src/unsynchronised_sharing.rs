@@ -8,13 +8,14 @@
 //!
 //! Evidence: the recorder saw other threads' events of the arena between entry and return of a call. The event is
 //! recorded before its function returns, so a caller's lock held around both calls would have kept the windows apart.
-//! Besides, one cursor must be seen to serve both threads: their blocks share bytes, or follow each other without a gap in
-//! one mapping, malloc block or static range.
+//! Besides, one cursor must be seen to serve both calls: their blocks share bytes, or follow each other without a gap in
+//! one mapping, malloc block or static range; or the later call's block shares bytes with a living one of the other thread.
 //!
 //! Disproof: a lock held by both callers; an allocator that gives each thread a part of its own.
 //!
 //! Correct programs that look alike, and why they are silent: an outer lock (no overlap); a lock, an atomic or a
-//! thread-local cursor inside (not `No`); a cursor per thread in one object, chosen by an argument (no common cursor);
+//! thread-local cursor inside (not `No`); a cursor per thread in one object, chosen by an argument (overlapping calls then
+//! get blocks of different parts);
 //! one malloc or mmap a block (no common extent); a free that does nothing, a call that gave NULL or no byte (not
 //! counted); frees and resizes that are not watched (same bytes then prove nothing by themselves).
 //!
@@ -38,12 +39,14 @@ use arenascope_replay::{ArenaId, Effect, ExtentKind, State, What};
 /// Blocks of one cursor lie this close: alignment and headers between them, bytes.
 const GAP: u64 = 64;
 
-/// So many blocks of different threads one behind the other, and one cursor serves them all.
+/// So many overlapping calls with blocks one behind the other, and it is no chance that parts of two threads meet there.
 const SURE: u64 = 2;
 
-/// The rule. Remembers the last two callers of every arena that has several.
+/// The rule. In a process with several threads it remembers the last two callers of every arena.
 #[derive(Clone, Debug, Default)]
 pub struct UnsynchronisedSharing {
+    /// The process has several threads.
+    several: bool,
     /// By thread: its next own event in this arena overlapped others from this order on.
     pending: BTreeMap<ThreadNumber, (ArenaKey, u64)>,
     arenas: BTreeMap<ArenaId, Shared>,
@@ -82,14 +85,19 @@ struct Shared {
     last: Option<Call>,
     /// The latest of another thread than that of `last`.
     before: Option<Call>,
-    /// How often a thread's block directly followed one of another thread.
-    neighbours: u64,
     overlaps: u64,
     first: Option<Pair>,
     /// Overlapping calls whose blocks are neighbours.
     close: u64,
+    /// Overlapping calls whose blocks share bytes.
     doubled: u64,
     first_doubled: Option<Pair>,
+    /// Overlapping calls of which the later was given bytes of a living block of the other thread.
+    taken: u64,
+    /// The first of them, with that block in place of the overlapping call's.
+    first_taken: Option<Pair>,
+    /// The same with the overlapping call.
+    taken_during: Option<Pair>,
     threads: BTreeSet<ThreadNumber>,
     roles: BTreeSet<Role>,
 }
@@ -120,12 +128,13 @@ impl Rule for UnsynchronisedSharing {
             _ => None,
         };
         let Some(id) = effect.arena else { return };
-        if state.arena(id).is_none_or(|arena| arena.threads.len() < 2) {
+        self.several = self.several || state.threads().nth(1).is_some();
+        if !self.several {
             return;
         }
         let shared = self.arenas.entry(id).or_default();
         if let Some(call) = changes(event, order, effect, state) {
-            shared.take(call, since);
+            shared.take(call, since, state, effect);
         } else if effect.what == What::Freed {
             shared.forget(|given| effect.block.as_ref().is_some_and(|block| block.address.0 == given.address));
         }
@@ -192,16 +201,10 @@ impl Given {
 }
 
 impl Shared {
-    fn take(&mut self, call: Call, since: Option<u64>) {
-        let blocks = |earlier: &Call| Some((call.block?, earlier.block?));
-        if let Some(last) = self.last.filter(|last| last.thread != call.thread)
-            && blocks(&last).is_some_and(|(new, old)| new.follows(&old))
-        {
-            self.neighbours = self.neighbours.saturating_add(1);
-        }
+    fn take(&mut self, call: Call, since: Option<u64>, state: &State, effect: &Effect) {
         let other = [self.last, self.before].into_iter().flatten().find(|earlier| earlier.thread != call.thread);
         if let Some(first) = other.filter(|first| since.is_some_and(|since| since <= first.order)) {
-            self.overlap(Pair { first, second: call });
+            self.overlap(Pair { first, second: call }, state, effect);
         }
         if matches!(call.role, Role::Rewind | Role::Reset | Role::Destroy) {
             self.forget(|_| true);
@@ -212,12 +215,26 @@ impl Shared {
         self.last = Some(call);
     }
 
-    fn overlap(&mut self, pair: Pair) {
+    fn overlap(&mut self, pair: Pair, state: &State, effect: &Effect) {
         let Pair { first, second } = pair;
         self.overlaps = self.overlaps.saturating_add(1);
         self.first.get_or_insert(pair);
         self.threads.extend([first.thread, second.thread]);
         self.roles.extend([first.role, second.role]);
+        let overwritten = effect.dead.iter().filter(|block| block.thread == first.thread);
+        if let (Role::Alloc | Role::Resize, Some(block)) = (second.role, overwritten.last()) {
+            self.taken = self.taken.saturating_add(1);
+            let arena = effect.arena.and_then(|id| state.arena(id));
+            if let (None, Some(place)) = (self.first_taken, arena.map(|arena| arena.place(block))) {
+                let at =
+                    BlockRef { number: block.number, extent: place.extent, offset: place.offset, size: block.size };
+                let given = Given { at, address: block.address.0, firm: false };
+                let first =
+                    Call { moment: block.born, site: block.site, role: Role::Alloc, block: Some(given), ..first };
+                self.first_taken = Some(Pair { first, second });
+                self.taken_during = Some(pair);
+            }
+        }
         let (Some(new), Some(old)) = (second.block, first.block) else { return };
         if new.shares_bytes(&old) {
             self.doubled = self.doubled.saturating_add(1);
@@ -243,7 +260,7 @@ fn watched(facts: &ProcessFacts) -> impl Iterator<Item = &HookFact> {
 fn judge(facts: &ProcessFacts, shared: &Shared) -> Option<(Class, Certainty)> {
     let mut concerned = watched(facts).filter(|hook| shared.roles.contains(&hook.decl.role)).peekable();
     if concerned.peek().is_some() && concerned.all(|hook| hook.synchronises == Synchronises::No) {
-        if shared.doubled > 0 || shared.neighbours >= SURE {
+        if shared.doubled > 0 || shared.taken > 0 || shared.close >= SURE {
             return Some((Class::Finding, Certainty::Certain));
         }
         return (shared.close > 0).then_some((Class::Finding, Certainty::Likely));
@@ -260,8 +277,7 @@ fn judge(facts: &ProcessFacts, shared: &Shared) -> Option<(Class, Certainty)> {
 
 fn accuse(state: &State, facts: &ProcessFacts, id: ArenaId, shared: &Shared) -> Option<Finding> {
     let (class, certainty) = judge(facts, shared)?;
-    let pair = shared.first_doubled.or(shared.first)?;
-    let Pair { first, second } = pair;
+    let Pair { first, second } = shared.first_doubled.or(shared.first_taken).or(shared.first)?;
     let arena = wording::arena_ref(state, facts, id);
     let inside = format!("threads {} and {} were inside arena {} at once", first.thread.0, second.thread.0, arena.id);
     let what = match (first.block, second.block) {
@@ -274,7 +290,7 @@ fn accuse(state: &State, facts: &ProcessFacts, id: ArenaId, shared: &Shared) -> 
     };
     let more = match shared.overlaps {
         0 | 1 => String::new(),
-        count if shared.doubled > 1 => format!(" ({count} times, {} of them with the same memory)", shared.doubled),
+        count if shared.taken > 1 => format!(" ({count} times, {} of them with the same memory)", shared.taken),
         count => format!(" ({count} times)"),
     };
     let functions = functions(facts, &shared.roles);
@@ -288,9 +304,11 @@ fn accuse(state: &State, facts: &ProcessFacts, id: ArenaId, shared: &Shared) -> 
             "whatever {functions} does to keep threads apart, two living blocks share bytes, and nothing that was seen gave the first one back"
         )
     };
+    // A block taken over may be older than the call that overlapped.
+    let overlap = shared.first_doubled.or(shared.first_taken.and(shared.taken_during)).or(shared.first)?;
     let because = format!(
         "thread {} entered its call before #{} of thread {} was recorded, and left it at #{}; {by_themselves}",
-        second.thread.0, first.moment.0, first.thread.0, second.moment.0
+        overlap.second.thread.0, overlap.first.moment.0, overlap.first.thread.0, overlap.second.moment.0
     );
     let disproof = if certainty == Certainty::Certain {
         "a lock held by both callers: one call would then have ended before the other began"

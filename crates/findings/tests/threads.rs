@@ -1,6 +1,6 @@
 //! Threads in one arena: calls that overlapped and nothing between them, and everything that only looks so.
 
-use arenascope_event::{Argument, ProcessFacts, Result_, Role, Synchronises, Watched};
+use arenascope_event::{Argument, EventKind, ProcessFacts, Result_, Role, Synchronises, Watched};
 use arenascope_findings::{Certainty, Class, Finding, findings};
 use arenascope_testkit::{Facts, Table, read};
 
@@ -42,14 +42,16 @@ fn taking_turns_is_no_finding() {
 
 #[test]
 fn two_calls_at_once_on_a_plain_bump_are_found() {
-    let story = || turns().thread(1).at(0).alloc(0, 0x1080, 16).thread(2).at(1).overlapped(0, 8).alloc(0, 0x1090, 16);
+    let once = || turns().thread(1).at(0).alloc(0, 0x1080, 16).thread(2).at(1).overlapped(0, 8).alloc(0, 0x1090, 16);
+    assert_eq!(said(&facts(Synchronises::No).build(), once()), LIKELY, "parts of two threads may meet there");
+    let story = || once().thread(1).at(0).overlapped(0, 9).alloc(0, 0x10a0, 16);
     let found = judge(&facts(Synchronises::No).build(), story());
     let [finding] = found.as_slice() else { panic!("{found:?}") };
     assert_eq!(finding.certainty, Certainty::Certain);
     assert_eq!(
         finding.message,
         "threads 1 and 2 were inside arena 1 at once: while one was given block 9, 16 bytes at +128, the other got block 10, \
-         16 bytes at +144"
+         16 bytes at +144 (2 times)"
     );
     let sites: Vec<(&str, u32)> = finding.sites.iter().map(|(role, site)| (role.word(), site.0)).collect();
     assert_eq!(sites, [("allocated", 0), ("allocated", 1)]);
@@ -95,6 +97,48 @@ fn the_same_memory_given_to_two_overlapping_calls() {
         .hook(Role::Free, "free", &[Argument::Block], Result_::Ignored)
         .synchronises(Synchronises::Perhaps);
     assert_eq!(said(&freed.build(), story()), SILENT);
+}
+
+#[test]
+fn a_first_call_that_slept_while_another_thread_filled_the_arena() {
+    let started = EventKind::ThreadStart { tid: 2, parent: None };
+    let mut story = Table::new().map(0x1000, 0x1000).thread(2).event(started).thread(1).at(0);
+    for step in 0..20 {
+        story = story.alloc(0, 0x1000 + step * 16, 16);
+    }
+    // It had read the cursor before all of them.
+    let story = story.thread(2).at(1).overlapped(0, 0).alloc(0, 0x1000, 16);
+    let found = judge(&facts(Synchronises::No).build(), story.clone());
+    let [finding] = found.as_slice() else { panic!("{found:?}") };
+    assert_eq!((finding.class, finding.certainty), (Class::Finding, Certainty::Certain));
+    assert_eq!(
+        finding.message,
+        "threads 1 and 2 were inside arena 1 at once, and both were given the same memory: block 1, 16 bytes at +0 and \
+         block 21, 16 bytes at +0"
+    );
+    assert!(
+        finding
+            .because
+            .starts_with("thread 2 entered its call before #23 of thread 1 was recorded, and left it at #25;")
+    );
+    assert_eq!(said(&facts(Synchronises::Perhaps).build(), story), SILENT, "a reset may lie between");
+}
+
+#[test]
+fn a_part_that_goes_from_one_thread_to_another_is_no_race() {
+    // Parts of 0x4000 bytes; threads 1 and 3 use the first by turns and begin it anew, thread 2 has the second.
+    let mut story = Table::new().map(0x1000, 0x10_000);
+    let mut order = 0;
+    for round in 0..6u64 {
+        for step in 0..4 {
+            let since = if order > 0 { order - 1 } else { 0 };
+            story = story.thread(if round % 2 == 0 { 1 } else { 3 }).at(0).overlapped(0, since);
+            story = story.alloc(0, 0x1000 + step * 16, 16).thread(2).at(1).overlapped(0, order);
+            story = story.alloc(0, 0x5000 + (round * 4 + step) * 16, 16);
+            order += 2;
+        }
+    }
+    assert_eq!(said(&facts(Synchronises::No).build(), story), SILENT);
 }
 
 #[test]
@@ -149,12 +193,16 @@ fn refusals_and_blocks_of_no_bytes_change_nothing() {
 #[test]
 fn a_reset_during_another_thread_s_call_is_found() {
     let story = turns().thread(1).at(0).reset(0).thread(2).at(1).overlapped(0, 8).alloc(0, 0x1080, 16);
+    assert_eq!(said(&facts(Synchronises::No).build(), story.clone()), SILENT, "it may be a part of its own");
+    let story = story.thread(1).at(0).overlapped(0, 9).alloc(0, 0x1090, 16);
+    let story = story.thread(2).at(1).overlapped(0, 10).alloc(0, 0x10a0, 16);
     let found = judge(&facts(Synchronises::No).build(), story);
     let [finding] = found.as_slice() else { panic!("{found:?}") };
     assert_eq!(finding.certainty, Certainty::Certain);
     assert_eq!(
         finding.message,
-        "threads 1 and 2 were inside arena 1 at once: one got block 9, 16 bytes at +128 while the other reset it"
+        "threads 1 and 2 were inside arena 1 at once: one got block 9, 16 bytes at +128 while the other reset it \
+         (3 times)"
     );
     assert_eq!(finding.sites.iter().map(|(role, _)| role.word()).collect::<Vec<_>>(), ["reset", "allocated"]);
 }

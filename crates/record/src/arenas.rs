@@ -229,6 +229,27 @@ impl ArenaTable {
         None
     }
 
+    /// The entry of the arena object at `object`, if one was made.
+    pub fn find(&self, object: u64) -> Option<&'static Entry> {
+        if object == 0 {
+            return self.entries.first();
+        }
+        let start = (object.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 40) as usize;
+        for probe in 0..PROBES {
+            let index = start.wrapping_add(probe) & (ARENA_SLOTS - 1);
+            match self.objects.get(index)?.load(Relaxed) {
+                0 => return None,
+                // Acquire: as in `entry`. Key 0: its maker is still at it.
+                known if known == object => match self.keys.get(index)?.load(Acquire) {
+                    0 => return None,
+                    key => return self.entries.get(key as usize),
+                },
+                _ => {}
+            }
+        }
+        None
+    }
+
     /// Every entry made so far.
     pub fn all(&self) -> impl Iterator<Item = &'static Entry> {
         self.entries.iter().take(self.used.load(Relaxed) as usize)

@@ -57,7 +57,7 @@ pub struct Start {
 /// How things stood when a call on an arena was entered.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Entered {
-    /// The arena's next order; `u64::MAX` where this thread did not know the arena.
+    /// The arena's next order.
     pub order: u64,
     /// Events that this thread had recorded.
     pub events: u64,
@@ -364,10 +364,15 @@ impl Recorder {
     #[inline]
     pub fn entered(&self, thread: &Thread, object: u64) -> Entered {
         let order = match thread.cached_arena(object) {
-            Some(entry) if entry.epoch.load(Relaxed) == thread.epoch => entry.order.load(Relaxed),
-            _ => u64::MAX,
+            Some(entry) => entry.order.load(Relaxed),
+            None => self.order_slowly(object),
         };
         Entered { order, events: thread.events }
+    }
+
+    #[cold]
+    fn order_slowly(&self, object: u64) -> u64 {
+        self.arenas.find(object).map_or(0, |entry| entry.order.load(Relaxed))
     }
 
     /// A call that was entered at `entered` has taken `order` for its event: tells when other threads' events took

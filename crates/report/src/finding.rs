@@ -5,18 +5,20 @@
 use crate::hex::{self, Bytes};
 use crate::place::{self, FileNames};
 use crate::style::{Style, columns, cut, flow, wrap};
-use crate::view::{FindingView, RunView, Suppressed};
+use crate::view::{FindingView, RunView, Suppressed, ThreadView};
 use crate::{arena, escape, quantity, screen};
-use arenascope_findings::{Class, Evidence};
+use arenascope_findings::{Class, Evidence, Finding};
 use std::fmt::{self, Write};
 
 /// How much of a finding is told.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Telling {
+pub struct Telling<'r> {
     /// Also the deeper frames of each place, and what would disprove the claim.
     pub full: bool,
     /// Events in the trace.
     pub events: u64,
+    /// The threads known by more than a number.
+    pub threads: &'r [ThreadView],
 }
 
 /// Rows of bytes shown of one piece of evidence, on the first screen and in full.
@@ -28,7 +30,7 @@ pub fn write(
     out: &mut dyn Write,
     finding: &FindingView,
     number: u64,
-    telling: Telling,
+    telling: Telling<'_>,
     names: &FileNames,
     style: &Style,
 ) -> fmt::Result {
@@ -69,6 +71,9 @@ pub fn write(
         }
     }
     lines(out, "where", &flow(&whereabouts(finding, telling.events, style), style.dot(), room(style)))?;
+    if telling.full && claim.threads.len() > 1 && finding.process.is_none() {
+        paragraph(out, "threads", &who(claim, telling.threads), style)?;
+    }
     paragraph(out, "because", &claim.because, style)?;
     for evidence in &claim.evidence {
         bytes(out, evidence, telling, style)?;
@@ -117,8 +122,22 @@ fn whereabouts(finding: &FindingView, events: u64, style: &Style) -> Vec<String>
     items
 }
 
+/// "2 is tid 4712, started by thread 1; 3 is tid 4713, started by thread 1": as far as it is known.
+fn who(claim: &Finding, threads: &[ThreadView]) -> String {
+    let known = threads.iter().filter(|thread| claim.threads.iter().any(|number| number.0 == thread.number));
+    let told = known.take(MOST_THREADS).map(|thread| {
+        let tid = if thread.tid == 0 { "of unknown tid".to_owned() } else { format!("tid {}", thread.tid) };
+        let creator = thread.creator.map_or_else(String::new, |creator| format!(", started by thread {creator}"));
+        format!("{} is {tid}{creator}", thread.number)
+    });
+    told.collect::<Vec<_>>().join("; ")
+}
+
+/// Most threads told one by one.
+const MOST_THREADS: usize = 8;
+
 /// The label with the operation's offset and the address beside it, then the bytes.
-fn bytes(out: &mut dyn Write, evidence: &Evidence, telling: Telling, style: &Style) -> fmt::Result {
+fn bytes(out: &mut dyn Write, evidence: &Evidence, telling: Telling<'_>, style: &Style) -> fmt::Result {
     let label = format!("{} ({} at {:#x})", evidence.label, hex::offset(evidence.offset), evidence.address.0);
     paragraph(out, "bytes", &label, style)?;
     let shown = Bytes { bytes: &evidence.bytes, first: evidence.offset, marked: &evidence.damaged };
@@ -195,7 +214,7 @@ pub fn list(out: &mut dyn Write, run: &RunView, names: &FileNames, style: &Style
             Class::Note => &mut notes,
         };
         *number += 1;
-        write(out, finding, *number, Telling { full: true, events: run.events }, names, style)?;
+        write(out, finding, *number, Telling { full: true, events: run.events, threads: &run.threads }, names, style)?;
         writeln!(out)?;
     }
     suppressed(out, &run.suppressed, style)?;

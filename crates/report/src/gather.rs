@@ -10,7 +10,7 @@ use crate::pattern::ArenaPattern;
 use crate::place;
 use crate::view::{
     ArenaGroup, ArenaView, Birth, BlockView, BytesView, ChildFate, ChildView, ChosenBy, End, ExtentView, FindingView,
-    Outcome, Refusals, RunView, Sight, Site, Suppressed, WatchedFunction,
+    Outcome, Refusals, RunView, Sight, Site, Suppressed, ThreadView, WatchedFunction,
 };
 use arenascope_event::{
     Address, ArenaKey, Argument, BlobId, CaptureReason, Event, EventKind, HookStatus, ProcessFacts, Result_, RoleDecl,
@@ -205,9 +205,11 @@ impl Gatherer {
         let mut maker = Maker { sources, default_name: &default_name, sites: BTreeMap::new() };
         let moment = state.moment.0;
         let shown = shown.iter().map(|arena| maker.arena(arena, moment, self.captures.get(&arena.id))).collect();
+        let threads = threads(state, &findings);
         RunView {
             trace: sources.trace.to_owned(),
             program: facts.program.clone(),
+            threads,
             pid: facts.pid,
             outcome: outcome(facts, state),
             watched: facts
@@ -295,6 +297,19 @@ fn outcome(facts: &ProcessFacts, state: &State) -> Outcome {
         (None, Some(ProcessEnd::Fault { signal, .. })) => Outcome::Killed(*signal),
         (None, _) => Outcome::Unknown,
     }
+}
+
+/// The threads of this process that findings name.
+fn threads(state: &State, findings: &[FindingView]) -> Vec<ThreadView> {
+    let own = findings.iter().filter(|finding| finding.process.is_none());
+    let named: BTreeSet<_> = own.flat_map(|finding| finding.claim.threads.iter().copied()).collect();
+    let known = named.into_iter().filter_map(|number| Some((number.0, state.thread(number)?)));
+    let view = |(number, thread): (u32, &arenascope_replay::Thread)| ThreadView {
+        number,
+        tid: thread.tid,
+        creator: thread.parent.map(|parent| parent.0),
+    };
+    known.map(view).collect()
 }
 
 /// A finding with its sites resolved.

@@ -131,9 +131,19 @@ struct FindingsJson<'a> {
     trace: &'a str,
     events: u64,
     findings: Vec<FindingJson<'a>>,
+    threads: Vec<ThreadJson>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     suppressed: Vec<SuppressionJson<'a>>,
     lost: LostJson,
+}
+
+#[derive(Serialize)]
+struct ThreadJson {
+    number: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tid: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    creator: Option<u32>,
 }
 
 #[derive(Serialize)]
@@ -267,6 +277,15 @@ pub fn findings(run: &RunView) -> String {
         trace: &run.trace,
         events: run.events,
         findings: run.findings.iter().map(|finding| finding_json(finding, run.pid)).collect(),
+        threads: run
+            .threads
+            .iter()
+            .map(|thread| ThreadJson {
+                number: thread.number,
+                tid: Some(thread.tid).filter(|tid| *tid != 0),
+                creator: thread.creator,
+            })
+            .collect(),
         suppressed: run
             .suppressed
             .by

@@ -112,7 +112,14 @@ fn unique(seen: &mut BTreeMap<String, u64>, name: &str) -> String {
 fn told_in_full(finding: &FindingView, run: &RunView, names: &FileNames) -> String {
     let mut text = String::new();
     // Writing to a String cannot fail.
-    let _ = finding::write(&mut text, finding, 1, Telling { full: true, events: run.events }, names, &Style::PIPE);
+    let _ = finding::write(
+        &mut text,
+        finding,
+        1,
+        Telling { full: true, events: run.events, threads: &run.threads },
+        names,
+        &Style::PIPE,
+    );
     text
 }
 

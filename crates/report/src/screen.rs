@@ -155,7 +155,7 @@ fn no_arena(out: &mut dyn Write, run: &RunView, style: &Style) -> fmt::Result {
 
 fn findings(out: &mut dyn Write, run: &RunView, names: &FileNames, style: &Style) -> fmt::Result {
     let (mut bugs, mut notes) = (0, 0);
-    let telling = Telling { full: false, events: run.events };
+    let telling = Telling { full: false, events: run.events, threads: &run.threads };
     for told in run.findings.iter().take(MOST_FINDINGS) {
         let number = match told.claim.class {
             Class::Finding => &mut bugs,

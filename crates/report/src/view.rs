@@ -255,6 +255,17 @@ impl Suppressed {
     }
 }
 
+/// One thread.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct ThreadView {
+    /// Its number in the trace.
+    pub number: u32,
+    /// The kernel's number; 0 when not known.
+    pub tid: u32,
+    /// The thread that started it, if that was seen.
+    pub creator: Option<u32>,
+}
+
 /// One line of a file of suppressions, and what it held back.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct SuppressionView {
@@ -354,6 +365,8 @@ pub struct RunView {
     pub unmatched: Vec<(u64, String)>,
     /// Findings, then notes, without those that are suppressed.
     pub findings: Vec<FindingView>,
+    /// The threads that they name.
+    pub threads: Vec<ThreadView>,
     /// What was suppressed.
     pub suppressed: Suppressed,
     /// Events in the trace.

@@ -50,6 +50,12 @@ fn a_race_for_the_cursor_is_found_with_both_places() {
         // At -O2 the call may be the last thing that its function does, and then its caller's line is told.
         assert_eq!(sites.len(), 2, "{finding}");
         assert!(flags[0] == "-O2" || lines == [line, line], "{finding}");
+        let trace = place.file("t.ascope");
+        let json = place.findings(&trace);
+        let threads = json["threads"].as_array().expect("threads");
+        assert!(threads.iter().all(|thread| thread["tid"].is_u64() && thread["creator"] == 1), "{threads:?}");
+        let words = place.arenascope(&["findings".as_ref(), trace.as_os_str()]).stdout;
+        assert!(words.contains("started by thread 1"), "{words}");
     }
 }
 
