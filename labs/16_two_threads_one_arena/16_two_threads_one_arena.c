@@ -39,7 +39,7 @@ void	*arena_alloc(t_arena *a, size_t size)
 	if (size > a->capacity - offset)
 		return (NULL);
 	// The gap in which the other thread reads the same offset. It is always there; this makes it wide enough to see.
-	for (volatile int i = 0; i < 30000; i++)
+	for (volatile int i = 0; i < 300000; i++)
 		;
 	a->offset = offset + size;
 	return (a->base + offset);

@@ -39,7 +39,7 @@ void	*arena_alloc(t_arena *a, size_t size)
 	if (size > a->capacity - offset)
 		return (NULL);
 	// The gap is as wide as before. With the lock nobody else is here.
-	for (volatile int i = 0; i < 30000; i++)
+	for (volatile int i = 0; i < 300000; i++)
 		;
 	a->offset = offset + size;
 	return (a->base + offset);
