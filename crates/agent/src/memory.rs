@@ -24,6 +24,7 @@ pub fn enter(frame: &mut Frame, kind: HookKind) -> u32 {
         HookKind::Munmap => {
             if let Some(mut inside) = Inside::enter(frame.entry, false) {
                 let recorder = inside.recorder;
+                recorder.memory_went();
                 recorder.capture_before_unmap(inside.thread(), first, first.saturating_add(pages(second)));
             }
             // From here on another thread may be given the range: the end is told as of this moment.
@@ -32,6 +33,7 @@ pub fn enter(frame: &mut Frame, kind: HookKind) -> u32 {
         HookKind::Mmap if frame.rcx & MAP_FIXED != 0 => {
             if let Some(mut inside) = Inside::enter(frame.entry, false) {
                 let recorder = inside.recorder;
+                recorder.memory_went();
                 recorder.capture_before_unmap(inside.thread(), first, first.saturating_add(pages(second)));
             }
         }
@@ -82,6 +84,7 @@ pub fn exit(frame: &mut Frame, kind: HookKind) {
         HookKind::Mremap if succeeded(result) => {
             let Some(mut inside) = Inside::enter(frame.entry, false) else { return };
             let recorder = inside.recorder;
+            recorder.memory_went();
             let record = Record::Remap { old: first, old_len: pages(second), new: result, new_len: pages(third) };
             recorder.note(inside.thread(), Some(frame.call()), &record);
             if result != first {

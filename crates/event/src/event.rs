@@ -348,16 +348,17 @@ pub enum EventKind {
         /// The arena's next order when the call was entered.
         since: u64,
     },
-    /// The bytes of an arena object were not as the last recorded event of the arena had left them. Belongs to the event
-    /// that follows on this thread.
+    /// The alloc that the next own event of this thread tells handed out a block that does not follow the arena's last one,
+    /// and a word of the arena object moved as the ends of the two blocks did: its cursor moved without an event, or by
+    /// more or less than the size.
     ObjectChanged {
         /// The arena.
         arena: ArenaKey,
         /// Where the bytes lie: the start of the object.
         address: Address,
-        /// As the last event left them.
+        /// As the alloc of the last block left them.
         before: Vec<u8>,
-        /// As they are now; as many.
+        /// As this alloc left them; as many.
         after: Vec<u8>,
     },
     /// A range that the C library's allocator carves blocks from, as its own records have it now.

@@ -12,6 +12,8 @@
 extern crate alloc;
 
 mod contents;
+mod cursor;
+mod cursor_corrupted;
 mod double_free;
 mod family;
 mod finding;
@@ -41,6 +43,7 @@ mod watch;
 mod wording;
 mod wrong_arena_free;
 
+pub use cursor_corrupted::CursorCorrupted;
 pub use double_free::DoubleFree;
 pub use family::{FamilyFinding, Forked, Kin, Member, judge};
 pub use finding::{ArenaRef, BlockRef, Certainty, Class, Evidence, Finding, SiteRole};

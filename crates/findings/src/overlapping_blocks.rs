@@ -1,20 +1,21 @@
 //! `overlapping-blocks`: a new block begins in the middle of an older one that still lives.
 //!
 //! - **Claims**: the allocator handed out bytes that it had handed out before and not taken back.
-//! - **Needs**: events, every call of the functions that hand out blocks or take them back, and the arena object's bytes
-//!   (`ObjectChanged`) for a cursor that the program moves by hand.
+//! - **Needs**: events, every call of the functions that hand out blocks or take them back; for certainty the arena object's
+//!   bytes around such a block (`ObjectChanged`).
 //! - **Evidence**: both blocks and their allocations. A cursor that goes back by hand goes back to where it stood once: to the
 //!   start or the end of a block. So a new block at such a place proves nothing and is passed over, however many blocks it
-//!   covers: a reset or rewind that no role names looks just like that. One that begins inside a block was put there by the
-//!   allocator itself, when nobody else changed the arena object since the older block was placed.
-//! - **Disproof**: a function that no role names and that gave back the end of the older block, or all of it.
-//! - **Silent**: for the one arena of functions without an arena argument (nobody can tell who moved its cursor); when the
-//!   arena object was changed by hand (`cursor-corrupted` asks what was done to it); when several arenas use the memory
-//!   (`overlapping-arenas`, or copies of one arena object); when blocks went down before (free lists); when resizes of
-//!   several threads may stand in the wrong order; where watched functions have calls that are not seen; for `malloc`.
-//!   A note where the arena keeps a header of its own in that memory (the cursor may stand there, and be moved unseen),
-//!   where blocks are freed one by one, where every other block overlaps (the size argument may be misread), and where
-//!   events were lost.
+//!   covers: a reset or rewind that no role names looks just like that. When one begins inside a block, and the word of
+//!   the arena object that is the cursor already stood there when the older block was handed out, the allocator itself moved on
+//!   by too little: certain.
+//! - **Disproof**: sizes that mean something else than bytes; a function that no role names and that gave back the end of the
+//!   older block, or all of it.
+//! - **Silent**: for the one arena of functions without an arena argument; when the cursor stood right after the older block (it
+//!   was moved by hand: `cursor-corrupted` asks where to); when several arenas use the memory (`overlapping-arenas`, or copies
+//!   of one arena object); when blocks went down before (free lists); in arenas of several threads, whose events may stand in
+//!   another order than the object's bytes; where watched functions have calls that are not seen; for `malloc`.
+//!   A note where the cursor was not seen in the arena object (it may be moved unseen), where every other block overlaps (the
+//!   size argument may be misread), and where events were lost.
 //! - **Lab**: 10c.
 
 use crate::finding::{BlockRef, Certainty, Class, Finding, SiteRole};
@@ -56,9 +57,8 @@ struct Pair {
     threads: BTreeSet<ThreadNumber>,
     /// Bytes from the older block's start to the newer one's.
     at: u64,
-    /// The arena has its own data in front of its blocks.
-    header: bool,
-    frees: bool,
+    /// Bytes from the older block's start to where its own alloc had left the cursor, where that was seen.
+    left: Option<u64>,
     count: u64,
     shared: u64,
 }
@@ -72,18 +72,22 @@ impl OverlappingBlocks {
         OverlappingBlocks::default()
     }
 
-    fn placed(&mut self, event: &Event, state: &State, arena: &Arena, newer: &Block, place: Place, dead: &[Block]) {
+    fn placed(&mut self, event: &Event, effect: &Effect, state: &State, arena: &Arena, newer: &Block, place: Place) {
         let inside = |older: &&Block| older.address < newer.address && newer.address < older.end();
-        let Some(older) =
-            dead.iter().filter(|block| block.died.is_some_and(|death| death.how == How::Overwritten)).find(inside)
-        else {
-            return;
-        };
+        let overwritten = |block: &&Block| block.died.is_some_and(|death| death.how == How::Overwritten);
+        let Some(older) = effect.dead.iter().filter(overwritten).find(inside) else { return };
         let track = self.tracks.of(arena.id);
-        let since = older.resized.unwrap_or(older.born);
-        if arena.object.is_null() || track.went_down || track.changed > since || older.inherited {
+        if arena.object.is_null() || track.went_down || arena.threads.len() > 1 || older.inherited {
             return;
         }
+        let was_last = track.last.is_some_and(|last| last.number == older.number);
+        let left = match self.tracks.cursor(event, effect, arena, newer) {
+            Some((cursor, _)) if was_last && older.address.0 < cursor.stood && cursor.stood < older.end().0 => {
+                Some(cursor.stood.saturating_sub(older.address.0))
+            }
+            Some(_) => return,
+            None => None,
+        };
         let Some(extent) = arena.extent(newer.extent) else { return };
         let users =
             extent.region.and_then(|region| state.region(region)).map_or(1, |region| region.users().take(2).count());
@@ -108,10 +112,7 @@ impl OverlappingBlocks {
                     older_born: older.born,
                     threads: [event.thread, older.thread].into(),
                     at: newer.address.0.saturating_sub(older.address.0),
-                    // The object itself in front of the blocks is one whose changes are seen.
-                    header: extent.bottom != extent.start
-                        && !(extent.start <= arena.object && arena.object < extent.bottom),
-                    frees: arena.counts.frees > 0,
+                    left,
                     count: 1,
                     shared,
                 },
@@ -130,7 +131,7 @@ impl Rule for OverlappingBlocks {
             && let (Some(block), Some(place)) = (&effect.block, effect.place)
             && let Some(arena) = effect.arena.and_then(|id| state.arena(id))
         {
-            self.placed(event, state, arena, block, place, &effect.dead);
+            self.placed(event, effect, state, arena, block, place);
         }
         self.tracks.observe(event, effect, state);
     }
@@ -143,7 +144,7 @@ impl Rule for OverlappingBlocks {
         let judged = self.pairs.iter().filter_map(|(key, pair)| {
             let (id, newer_site, older_site) = *key;
             let arena = state.arena(id)?;
-            if trust::is_library(facts, arena) || self.library.contains(&arena.key) || trust::resizes_race(arena) {
+            if trust::is_library(facts, arena) || self.library.contains(&arena.key) {
                 return None;
             }
             let count = self.counts.get(&id).copied().unwrap_or_default();
@@ -164,27 +165,28 @@ fn finding(
 ) -> Finding {
     let lost = trust::missing(state, facts);
     let mut because = format!(
-        "block {} was given {} at #{}, and nothing that was seen took them back before #{}; nor did the program change the arena's own object between",
+        "block {} was given {} at #{}, and nothing that was seen took them back before #{}",
         pair.older.number,
         wording::bytes(pair.older.size),
         pair.older_born.0,
         pair.moment.0
     );
-    for (applies, doubt) in [
-        (pair.header, "the arena keeps data of its own beside its blocks, and a cursor there may be moved unseen"),
-        (pair.frees, "blocks of this arena are freed one by one, and not every way to do so may be known"),
-        (custom, "every other block overlaps, so the size argument may mean something else"),
-    ] {
-        if applies {
-            because.push_str(&format!("; but {doubt}"));
-        }
+    match pair.left {
+        Some(left) => because.push_str(&format!(
+            "; the call that handed it out left the cursor {} behind its start",
+            wording::bytes(left)
+        )),
+        None => because.push_str("; but the cursor was not seen in the arena object, and may have been moved by hand"),
+    }
+    if custom {
+        because.push_str("; but every other block overlaps, so the size argument may mean something else");
     }
     if lost > 0 {
         because.push_str(&format!("; but {lost} events were lost, and what explains it may be among them"));
     }
-    let doubted = pair.header || pair.frees || custom || lost > 0;
+    let doubted = pair.left.is_none() || custom || lost > 0;
     let (class, certainty) =
-        if doubted { (Class::Note, Certainty::Possible) } else { (Class::Finding, Certainty::Likely) };
+        if doubted { (Class::Note, Certainty::Possible) } else { (Class::Finding, Certainty::Certain) };
     let times = if pair.count > 1 { format!("; {} times", pair.count) } else { String::new() };
     let mut sites = Vec::new();
     sites.extend(newer_site.map(|site| (SiteRole::Allocated, site)));

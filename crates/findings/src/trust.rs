@@ -69,12 +69,6 @@ pub(crate) fn missing(state: &State, facts: &ProcessFacts) -> u64 {
     facts.lost.events().saturating_add(state.missing)
 }
 
-/// True when a resize of one thread may stand in the trace after the alloc of another that got the old block's bytes:
-/// what a resize gives back is free before it returns.
-pub(crate) fn resizes_race(arena: &Arena) -> bool {
-    arena.threads.len() > 1 && arena.counts.resizes > 0
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

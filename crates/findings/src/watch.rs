@@ -7,9 +7,10 @@ use crate::finding::{Class, Finding};
 use crate::frees::Frees;
 use crate::scopes::Scopes;
 use crate::{
-    DoubleFree, GrowthWaste, InvalidFree, NeverStored, NeverUnmapped, NullUsed, OffsetNotReset, OnlyGrows,
-    OutOfOrderRewind, OverlappingArenas, OverlappingBlocks, PaddingWaste, StaleBytes, StalePointerAfterResize,
-    UnbalancedScope, UnsynchronisedSharing, WrongArenaFree, fork_private_write, fork_same_block,
+    CursorCorrupted, DoubleFree, GrowthWaste, InvalidFree, NeverStored, NeverUnmapped, NullUsed, OffsetNotReset,
+    OnlyGrows, OutOfOrderRewind, OverlappingArenas, OverlappingBlocks, PaddingWaste, StaleBytes,
+    StalePointerAfterResize, UnbalancedScope, UnsynchronisedSharing, WrongArenaFree, fork_private_write,
+    fork_same_block,
 };
 use alloc::boxed::Box;
 use alloc::vec::Vec;
@@ -40,7 +41,7 @@ pub struct RuleFacts {
 }
 
 /// Every rule there is, in the order in which they are listed to users.
-pub const RULES: [RuleFacts; 19] = [
+pub const RULES: [RuleFacts; 20] = [
     RuleFacts {
         name: NeverStored::NAME,
         class: Class::Finding,
@@ -75,6 +76,11 @@ pub const RULES: [RuleFacts; 19] = [
         name: OverlappingArenas::NAME,
         class: Class::Finding,
         claims: "two living arenas hand out the same bytes, or one was mapped over another",
+    },
+    RuleFacts {
+        name: CursorCorrupted::NAME,
+        class: Class::Finding,
+        claims: "the arena's cursor left its place without a call, or a block lies outside the arena's memory",
     },
     RuleFacts {
         name: UnsynchronisedSharing::NAME,
@@ -152,6 +158,7 @@ impl Watch {
                 Box::new(Frees::new()),
                 Box::new(OverlappingBlocks::new()),
                 Box::new(OverlappingArenas::new()),
+                Box::new(CursorCorrupted::new()),
                 Box::new(Scopes::new()),
                 Box::new(StalePointerAfterResize::new()),
                 Box::new(NeverUnmapped::new()),

@@ -19,6 +19,7 @@ mod checksum;
 mod clock;
 mod deep;
 mod heap;
+mod objects;
 pub mod quiet;
 mod recorder;
 mod reserve;

@@ -9,6 +9,7 @@ use crate::checksum::{self, crc32c};
 use crate::clock::ticks;
 use crate::deep;
 use crate::heap::{self, HeapSet};
+use crate::objects::{self, Look, Objects};
 use crate::quiet;
 use crate::reserve::{Reserve, Zeroed, page_wiped_on_fork};
 use crate::reused::Budget;
@@ -38,6 +39,7 @@ pub const RESERVE_BYTES: usize = SITE_SLOTS * (size_of::<AtomicU64>() + size_of:
     + PageFilter::WORDS * size_of::<AtomicU64>()
     + THREADS * (size_of::<Row>() + CACHE_SLOTS * size_of::<crate::sites::CachedSite>() + SCRATCH_BYTES)
     + heap::SLOTS * 2 * size_of::<AtomicU64>()
+    + objects::SLOTS * size_of::<objects::Seen>()
     + size_of::<Recorder>()
     // What aligning each of them may take.
     + 4096;
@@ -100,6 +102,7 @@ pub struct Recorder {
     sites: SiteTable,
     arenas: ArenaTable,
     heap: HeapSet,
+    objects: Objects,
     own: (u64, u64),
     pub(crate) captured_bytes: AtomicU64,
     pub(crate) budget: Budget,
@@ -148,6 +151,7 @@ impl Recorder {
             sites,
             arenas,
             heap: HeapSet::new(reserve.take(heap::SLOTS)?, reserve.take(heap::SLOTS)?),
+            objects: Objects::new(reserve.take(objects::SLOTS)?),
             own,
             captured_bytes: AtomicU64::new(0),
             budget: Budget::new(),
@@ -417,6 +421,9 @@ impl Recorder {
         let order = entry.order.fetch_add(1, Relaxed);
         let key = entry.key.load(Relaxed);
         self.note_overlap(thread, key, order, entered);
+        if object != 0 {
+            self.look_at_object(thread, (key, object), order, block, size);
+        }
         let tsc = ticks();
         if (thread.segment.used as usize + MAX_RECORD_BYTES > layout::SEGMENT_PAYLOAD || thread.segment.payload == 0)
             && !self.open_segment(thread, tsc)
@@ -432,6 +439,49 @@ impl Recorder {
         thread.segment.used = thread.segment.used.wrapping_add(used as u32);
         thread.events = thread.events.wrapping_add(1);
         space::commit(thread.segment.payload, thread.segment.used, crc);
+    }
+
+    /// Keeps what the arena object holds after an alloc, and tells when its cursor had moved without an event.
+    #[inline]
+    fn look_at_object(&self, thread: &mut Thread, arena: (u32, u64), order: u64, block: u64, size: u64) {
+        let (key, object) = arena;
+        if block == 0 {
+            return self.objects.refused(key, object, order);
+        }
+        match self.objects.look(key, object, order, block, block.wrapping_add(size)) {
+            Look::Same => {}
+            _ => deep::run(|| self.look_closer(thread, arena, order, block, size)),
+        }
+    }
+
+    #[cold]
+    fn look_closer(&self, thread: &mut Thread, arena: (u32, u64), order: u64, block: u64, size: u64) {
+        let (key, object) = arena;
+        let end = block.wrapping_add(size);
+        let mut look = self.objects.look(key, object, order, block, end);
+        if matches!(look, Look::Ask) {
+            let mut bytes = [0u8; objects::WORDS * 8];
+            self.objects.readable(key, object, read_own_memory(self.pid(), object, &mut bytes));
+            look = self.objects.look(key, object, order, block, end);
+        }
+        if matches!(look, Look::Jumped)
+            && let Some(change) = self.objects.jumped(key, object, order, end)
+        {
+            let (mut before, mut after) = ([0u8; objects::WORDS * 8], [0u8; objects::WORDS * 8]);
+            for (bytes, words) in [(&mut before, change.before), (&mut after, change.after)] {
+                for (to, word) in bytes.chunks_exact_mut(8).zip(words) {
+                    to.copy_from_slice(&word.to_le_bytes());
+                }
+            }
+            let len = change.words.wrapping_mul(8);
+            let (before, after) = (before.get(..len).unwrap_or(&[]), after.get(..len).unwrap_or(&[]));
+            self.note(thread, None, &Record::ObjectChanged { arena: key, address: object, before, after });
+        }
+    }
+
+    /// Memory of the host went: arena objects in it may have gone with it.
+    pub fn memory_went(&self) {
+        self.objects.memory_went();
     }
 
     /// Takes note of where a block of `entry` lies, so that its bytes can be captured.

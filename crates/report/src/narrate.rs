@@ -317,7 +317,7 @@ impl<'a> Narrator<'a> {
             }
             EventKind::ObjectChanged { address, before, after, .. } => {
                 let first = before.iter().zip(after).position(|(before, after)| before != after).unwrap_or(0);
-                write!(out, "the arena object at {address} was changed by hand, first at its byte {first}")
+                write!(out, "the cursor in the arena object at {address} did not stand where the last block ended; first changed byte {first}")
             }
             EventKind::HeapSegment { start, len, .. } => {
                 write!(out, "a heap of {} at {start}", quantity::bytes(*len))

@@ -1,6 +1,6 @@
 //! Rules that judge by events alone, on real programs: each planted fault is told with its lines, each mended twin is silent.
 
-use crate::harness::{Place, accused, line_of, programs};
+use crate::harness::{Place, accused, line_of, programs, root};
 use serde_json::Value;
 
 /// Compilers and flags that make different code of the same source.
@@ -71,4 +71,30 @@ fn wrong_frees_are_told_and_right_ones_are_not() {
         told(&Planted { source: "free_wrong.c", fault, rule, sites }, &POOL);
     }
     silent("free_wrong.c", 0, &POOL);
+}
+
+/// Labs with one fault each, that rules over events tell, and their mended twins.
+const LABS: [(&str, &str); 6] = [
+    ("09_arena_allocator_scope_test/09b3_arena_scope_corrupted_offset", "cursor-corrupted"),
+    ("10_overlapping_allocations_demo/10a_two_arenas_one_mapping", "overlapping-arenas"),
+    ("10_overlapping_allocations_demo/10b_map_fixed_over_an_arena", "overlapping-arenas"),
+    ("10_overlapping_allocations_demo/10c_broken_offset", "overlapping-blocks"),
+    ("12_double_free/12a_double_free", "double-free"),
+    ("18_marks_out_of_order/18_marks_out_of_order", "out-of-order-rewind"),
+];
+
+#[test]
+fn labs_tell_their_fault_in_every_build_and_their_twins_nothing() {
+    for (lab, rule) in LABS {
+        for (compiler, flags) in
+            [("gcc", &["-O0"][..]), ("gcc", &["-O2", "-fno-inline"]), ("clang", &["-O2", "-fno-inline"])]
+        {
+            for (ending, expected) in [(".c", &[rule][..]), ("_mended.c", &[])] {
+                let source = root().join("labs").join(format!("{lab}{ending}"));
+                let (found, screen) = findings_of(&source.to_string_lossy(), 0, compiler, flags, &[]);
+                let rules: Vec<&Value> = found.iter().map(|finding| &finding["rule"]).collect();
+                assert_eq!(rules, expected, "{lab}{ending} {compiler} {flags:?}\n{screen}");
+            }
+        }
+    }
 }

@@ -1,10 +1,11 @@
 //! Rules that judge by events alone: planted faults, their mended twins, and correct programs that look alike.
 
+mod cursors;
 mod frees;
 mod overlaps;
 mod scopes;
 
-use arenascope_event::ProcessFacts;
+use arenascope_event::{Address, ArenaKey, EventKind, ProcessFacts};
 use arenascope_findings::{Finding, findings};
 use arenascope_testkit::Table;
 use expect_test::Expect;
@@ -48,4 +49,11 @@ fn check(facts: &ProcessFacts, story: Table, rules: &[&str], expected: Expect) {
 
 fn silent(facts: &ProcessFacts, story: Table, rules: &[&str]) {
     assert_eq!(describe(&judged(facts, story, rules)), "");
+}
+
+/// The object of `key` held `before` after its last block, and holds `after` now.
+fn object(story: Table, key: u32, before: &[u64], after: &[u64]) -> Table {
+    let bytes = |words: &[u64]| words.iter().flat_map(|word| word.to_le_bytes()).collect();
+    let address = Address(0x7000_0000 + 0x100 * u64::from(key));
+    story.event(EventKind::ObjectChanged { arena: ArenaKey(key), address, before: bytes(before), after: bytes(after) })
 }
