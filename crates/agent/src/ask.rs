@@ -228,6 +228,13 @@ fn program_path(room: &mut [u8; 1024]) -> &[u8] {
     }
 }
 
+/// Where a function of the C library is; 0: it has none.
+pub fn libc_address(function: LibcFunction) -> u64 {
+    let name = LibcFunction::ALL.into_iter().find(|(candidate, _)| *candidate == function);
+    // SAFETY: dlsym with a NUL-terminated name; it only looks up.
+    name.map_or(0, |(_, name)| unsafe { libc::dlsym(libc::RTLD_DEFAULT, name.as_ptr()) } as u64)
+}
+
 fn libc_addresses() -> [u64; LibcFunction::COUNT] {
     let mut addresses = [0u64; LibcFunction::COUNT];
     for (place, (_, name)) in addresses.iter_mut().zip(LibcFunction::ALL) {

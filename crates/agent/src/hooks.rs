@@ -1,7 +1,7 @@
 //! Which handler serves which hook. Called by the stubs.
 
 use crate::stubs::Frame;
-use crate::{memory, process, roles, seccomp, signals, state};
+use crate::{malloc, memory, process, roles, seccomp, signals, state};
 use arenascope_plan::HookKind;
 
 /// The function is called with a copy of its stack arguments, and its return is seen.
@@ -19,6 +19,7 @@ pub extern "C" fn on_enter(frame: &mut Frame) -> u32 {
         kind if kind.is_role() => roles::enter(frame, hook),
         HookKind::Fork => process::fork_enter(frame),
         HookKind::Prctl => seccomp::prctl_enter(frame),
+        kind if malloc::is_watched() && malloc::serves(kind) => malloc::enter(frame, kind),
         _ => memory::enter(frame, hook.kind),
     }
 }
@@ -33,6 +34,7 @@ pub extern "C" fn on_exit(frame: &mut Frame) {
         HookKind::Sigaction => signals::sigaction_exit(frame),
         HookKind::Signal => signals::signal_exit(frame),
         HookKind::Prctl => seccomp::prctl_exit(frame),
+        kind if malloc::is_watched() && malloc::serves(kind) => malloc::exit(frame, kind),
         kind => memory::exit(frame, kind),
     }
 }
@@ -41,6 +43,7 @@ pub extern "C" fn on_exit(frame: &mut Frame) {
 pub extern "C" fn on_before(frame: &mut Frame) {
     let Some(hook) = state::hook(frame.hook) else { return };
     match hook.kind {
+        HookKind::HeapFree if malloc::is_watched() => malloc::free(frame),
         HookKind::HeapFree => memory::heap_free(frame),
         HookKind::PthreadCreate => process::pthread_create(frame),
         HookKind::Vfork | HookKind::Spawn => process::vfork(frame),

@@ -140,6 +140,7 @@ pub fn exit_now(frame: &Frame) {
         return;
     }
     let thread = inside.thread();
+    crate::malloc::tell_all(recorder, thread);
     recorder.capture_all(thread, arenascope_event::CaptureReason::Exit);
     recorder.note(thread, Some(frame.call()), &Record::Exit { status: frame.rdi as u32 as i32 });
 }

@@ -12,6 +12,7 @@ use arenascope_event::CaptureReason;
 use arenascope_plan::{Hook, HookKind, Source, SourceKind};
 use arenascope_record::{Call, Entered, Record, Recorder, Thread, read_own_memory};
 use core::sync::atomic::Ordering::Relaxed;
+pub use stash::COOKIE;
 use stash::*;
 
 /// Names of the stash words.
@@ -53,7 +54,7 @@ fn word_at(recorder: &Recorder, address: u64) -> u64 {
 }
 
 /// True when the stub's frame of an open call still stands: calls left by longjmp or an exception leave stale entries.
-fn stands(call: &Call) -> bool {
+pub fn stands(call: &Call) -> bool {
     let place = call.stack_pointer.wrapping_sub(8).wrapping_sub(size_of::<Frame>() as u64);
     let cookie = place.wrapping_add(core::mem::offset_of!(Frame, stash) as u64).wrapping_add(8 * COOKIE as u64);
     // SAFETY: the word lies between the present stack pointer and `call.stack_pointer` (open calls lie above the

@@ -39,6 +39,7 @@ pub fn start(environment: *mut *mut c_char) {
     if let Some(recorder) = Recorder::new(&mut reserve, settings) {
         state::set_recorder(recorder);
         if space.is_some() {
+            crate::malloc::watch(plan.malloc);
             signals::install();
             state::make_thread_key();
             first_facts(recorder, &answer);

@@ -81,9 +81,25 @@ pub fn make_thread_key() {
     }
 }
 
+/// Rounds of destructors that a thread's end is put off for: one less than there are at least (POSIX,
+/// PTHREAD_DESTRUCTOR_ITERATIONS), so that what other destructors free is still seen.
+const ROUNDS_PUT_OFF: u32 = 3;
+
 /// Runs in a dying thread.
 unsafe extern "C" fn thread_ends(_: *mut core::ffi::c_void) {
     let thread = thread_word();
+    if crate::malloc::is_watched() {
+        // SAFETY: null, or this thread's own state.
+        if let Some(state) = unsafe { thread.as_mut() }
+            && state.put_off < ROUNDS_PUT_OFF
+        {
+            state.put_off = state.put_off.wrapping_add(1);
+            // SAFETY: the key exists: this is its destructor.
+            unsafe { libc::pthread_setspecific(THREAD_KEY.load(Relaxed), thread.cast()) };
+            return;
+        }
+        crate::stubs::set_thread_over();
+    }
     set_thread_word(core::ptr::null_mut());
     if let Some(recorder) = recorder()
         && recorder.alive()

@@ -108,6 +108,12 @@ core::arch::global_asm!(
     .size ascope_thread, 8
 ascope_thread:
     .zero 8
+    .globl ascope_thread_over
+    .hidden ascope_thread_over
+    .type ascope_thread_over, @object
+    .size ascope_thread_over, 8
+ascope_thread_over:
+    .zero 8
 
     .text
     .macro ascope_save
@@ -337,6 +343,36 @@ pub fn set_thread_word(thread: *mut Thread) {
             "mov {1}, qword ptr [rip + ascope_thread@GOTTPOFF]",
             "mov qword ptr fs:[{1}], {0}",
             in(reg) thread,
+            out(reg) _,
+            options(nostack, preserves_flags),
+        );
+    }
+}
+
+/// True when this thread's end was told: what is left is the C library's own tidying up.
+#[inline(always)]
+pub fn thread_over() -> bool {
+    let over: u64;
+    // SAFETY: reads one word of this thread's static TLS block; the offset is the loader's.
+    unsafe {
+        core::arch::asm!(
+            "mov {0}, qword ptr [rip + ascope_thread_over@GOTTPOFF]",
+            "mov {0}, qword ptr fs:[{0}]",
+            out(reg) over,
+            options(nostack, readonly, preserves_flags),
+        );
+    }
+    over != 0
+}
+
+/// From now on [`thread_over`] is true in this thread.
+pub fn set_thread_over() {
+    // SAFETY: writes one word of this thread's static TLS block, which nothing else uses.
+    unsafe {
+        core::arch::asm!(
+            "mov {1}, qword ptr [rip + ascope_thread_over@GOTTPOFF]",
+            "mov qword ptr fs:[{1}], {0}",
+            in(reg) 1u64,
             out(reg) _,
             options(nostack, preserves_flags),
         );

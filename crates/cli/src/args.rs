@@ -41,6 +41,8 @@ pub enum Watch {
     /// Own and foreign arenas, mappings
     #[default]
     Arenas,
+    /// Besides, every block of malloc, and the arenas of the C library that they come from
+    Malloc,
 }
 
 /// How `run` watches.
@@ -283,7 +285,7 @@ const LATER_VERBS: [&str; 8] = ["ps", "attach", "view", "report", "live", "expor
 /// Flags likewise.
 const LATER_FLAGS: [&str; 5] = ["--check", "--precise", "--pid", "--core", "--exe"];
 /// Values likewise; `sample:BYTES` begins with the last one.
-const LATER_VALUES: [&str; 3] = ["malloc", "check", "sample"];
+const LATER_VALUES: [&str; 2] = ["check", "sample"];
 
 /// A better sentence for some of clap's errors: words that only a later version knows, and texts that are not UTF-8.
 pub fn complaint(error: &clap::Error, arguments: &[OsString]) -> Option<CliError> {
@@ -311,13 +313,10 @@ pub fn complaint(error: &clap::Error, arguments: &[OsString]) -> Option<CliError
             let value = word(ContextKind::InvalidValue)?;
             value.split(':').next().filter(|value| LATER_VALUES.contains(value))?;
             let flag = word(ContextKind::InvalidArg)?.split(' ').next()?;
-            if !["--watch", "--mode"].contains(&flag) {
+            if flag != "--mode" {
                 return None;
             }
-            later(
-                &format!("{flag} {value}"),
-                if flag == "--mode" { "--mode record, --mode off" } else { "--watch arenas" },
-            )
+            later(&format!("{flag} {value}"), "--mode record, --mode off")
         }
         ErrorKind::InvalidUtf8 => {
             let is_one = |index: usize| {
@@ -421,7 +420,6 @@ mod tests {
         for (words, said) in [
             (&["ps", "x"][..], "ps: not in this version"),
             (&["run", "--check", "a.c"], "--check: not in this version"),
-            (&["run", "--watch", "malloc", "a.c"], "--watch malloc: not in this version"),
             (&["run", "--mode", "sample:512", "a.c"], "--mode sample:512: not in this version"),
             (&["show", "--pid=7"], "--pid: not in this version"),
         ] {

@@ -118,6 +118,50 @@ impl Zone {
 /// General-purpose registers at a fault, in the order rax rbx rcx rdx rsi rdi rbp rsp r8 … r15.
 pub type Registers = [u64; 16];
 
+/// Which of the C library's arenas a key is that a [`EventKind::HeapSegment`] told of. Its object is the address of
+/// glibc's own record of the arena (`malloc_state`) or one of the stand-ins here, which are no addresses.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum MallocKind {
+    /// The one that begins with the break.
+    Main,
+    /// One made for threads, in heaps of its own.
+    Thread,
+    /// Blocks that have a mapping each.
+    Mapped,
+    /// Blocks of an allocator that is not glibc's: of unknown bounds, and as one arena.
+    Foreign,
+}
+
+impl MallocKind {
+    /// Object of the main arena while the address of its record is not known.
+    pub const MAIN: Address = Address(1);
+    /// Object of the blocks that have a mapping each.
+    pub const MAPPED: Address = Address(2);
+    /// Object of another allocator than glibc's.
+    pub const FOREIGN: Address = Address(3);
+
+    /// Which one it is, by its object and the first range told of: a thread's arena has its record in its first heap.
+    pub fn of(object: Address, start: Address, len: u64) -> MallocKind {
+        match object {
+            MallocKind::MAIN => MallocKind::Main,
+            MallocKind::MAPPED => MallocKind::Mapped,
+            MallocKind::FOREIGN => MallocKind::Foreign,
+            _ if start <= object && object < start.plus(len) => MallocKind::Thread,
+            _ => MallocKind::Main,
+        }
+    }
+
+    /// A plain word for texts and JSON.
+    pub const fn word(self) -> &'static str {
+        match self {
+            MallocKind::Main => "main",
+            MallocKind::Thread => "thread",
+            MallocKind::Mapped => "mapped",
+            MallocKind::Foreign => "foreign",
+        }
+    }
+}
+
 /// What happened.
 ///
 /// `order` is the position among the events of the same arena key, from 0 without gaps (unless events were lost):
@@ -361,7 +405,9 @@ pub enum EventKind {
         /// As this alloc left them; as many.
         after: Vec<u8>,
     },
-    /// A range that the C library's allocator carves blocks from, as its own records have it now.
+    /// A range that the C library's allocator carves blocks from, as its own records have it now. The first one of a key
+    /// says that the key is an arena of that allocator; null and 0 when there are no bounds to be told (see
+    /// [`MallocKind`]).
     HeapSegment {
         /// The C library's arena.
         arena: ArenaKey,

@@ -12,7 +12,7 @@ mod facts;
 mod ids;
 mod role;
 
-pub use event::{CaptureReason, Event, EventKind, MarkValue, Registers, Zone};
+pub use event::{CaptureReason, Event, EventKind, MallocKind, MarkValue, Registers, Zone};
 pub use facts::{
     Fate, FateKind, Frame, HookFact, HookStatus, Lost, Mode, Module, NullUse, ProcessFacts, SiteFacts, Synchronises,
     Watched,

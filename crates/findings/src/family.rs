@@ -159,7 +159,9 @@ impl Kin {
         if !self.open.is_empty() && (effect.died.blocks > 0 || !effect.ended.is_empty()) {
             self.bury(state, event.time_ns);
         }
-        let Some(arena) = effect.arena.and_then(|id| state.arena(id)) else { return };
+        // A child has a copy of malloc's memory by design.
+        let arena = effect.arena.and_then(|id| state.arena(id)).filter(|arena| arena.malloc.is_none());
+        let Some(arena) = arena else { return };
         match (effect.what, &effect.block, effect.place) {
             (What::Allocated, Some(block), Some(place)) => self.handed_out(event, arena, block, place, state),
             (What::Rewound | What::Reset, ..) if arena.inherited => self.gone_back(event, arena, effect.what, state),

@@ -40,6 +40,10 @@ impl NullUsed {
 impl Rule for NullUsed {
     fn observe(&mut self, _: &Event, _: &Effect, _: &State, _: &[u8]) {}
 
+    fn judges_malloc(&self) -> bool {
+        true
+    }
+
     fn finish(self: Box<Self>, state: &State, facts: &ProcessFacts) -> Vec<Finding> {
         accuse(state, facts).into_iter().collect()
     }

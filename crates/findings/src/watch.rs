@@ -3,7 +3,7 @@
 //! May be relied on: [`Watch::finish`] sorts findings before notes, then by moment, then by rule. Absent on purpose:
 //! the replay itself, which the caller owns and may use for other things in the same pass.
 
-use crate::finding::{Class, Finding};
+use crate::finding::{Certainty, Class, Finding};
 use crate::frees::Frees;
 use crate::scopes::Scopes;
 use crate::{
@@ -15,7 +15,7 @@ use crate::{
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 use arenascope_event::{BlobId, Event, EventKind, ProcessFacts};
-use arenascope_replay::{Effect, Replay, State};
+use arenascope_replay::{ArenaId, Effect, Replay, State};
 
 /// A rule: observes every event with what it did and the state after it; concludes at the end.
 ///
@@ -25,6 +25,12 @@ pub trait Rule {
     /// One event, its effect, and the state after it. `captured` are the bytes of a capture, as many as were kept; empty
     /// for every other event.
     fn observe(&mut self, event: &Event, effect: &Effect, state: &State, captured: &[u8]);
+    /// True for a rule that may judge malloc's own arenas, too, where it is certain. Most may not: malloc's users are
+    /// others' business (memcheck, the sanitizers), its arenas live as long as the process by design, and backtraces through
+    /// libraries without frame pointers leave callers out.
+    fn judges_malloc(&self) -> bool {
+        false
+    }
     /// The verdict.
     fn finish(self: Box<Self>, state: &State, facts: &ProcessFacts) -> Vec<Finding>;
 }
@@ -174,18 +180,34 @@ impl Watch {
     /// One event, the effect that `Replay::apply` returned for it, the state after it, and for a capture its bytes
     /// (what could not be read is an empty slice, for any event).
     pub fn observe(&mut self, event: &Event, effect: &Effect, state: &State, captured: &[u8]) {
+        let own = event.kind.arena_order().is_some() && effect.ended.is_empty();
+        let of_malloc = own && effect.arena.is_some_and(|id| is_malloc(state, id));
         for rule in &mut self.rules {
-            rule.observe(event, effect, state, captured);
+            if !of_malloc || rule.judges_malloc() {
+                rule.observe(event, effect, state, captured);
+            }
         }
     }
 
     /// The verdicts, in order.
     pub fn finish(self, state: &State, facts: &ProcessFacts) -> Vec<Finding> {
-        let mut all: Vec<Finding> = self.rules.into_iter().flat_map(|rule| rule.finish(state, facts)).collect();
+        let mut all: Vec<Finding> = Vec::new();
+        for rule in self.rules {
+            let judges_malloc = rule.judges_malloc();
+            let may_say = |finding: &Finding| {
+                let of_malloc = finding.arena.as_ref().is_some_and(|arena| is_malloc(state, arena.id));
+                !of_malloc || (judges_malloc && finding.certainty == Certainty::Certain)
+            };
+            all.extend(rule.finish(state, facts).into_iter().filter(may_say));
+        }
         // A stable sort: what a rule put in order stays so.
         all.sort_by(|left, right| (left.class, left.moment, left.rule).cmp(&(right.class, right.moment, right.rule)));
         all
     }
+}
+
+fn is_malloc(state: &State, id: ArenaId) -> bool {
+    state.arena(id).is_some_and(|arena| arena.malloc.is_some())
 }
 
 /// Replays `events` from the start of a process and returns what all rules say. `captured` gives the bytes of a

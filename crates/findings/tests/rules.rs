@@ -628,3 +628,30 @@ proptest! {
         prop_assert!(!once.contains("finding never-stored") && !once.contains("finding null-used"));
     }
 }
+
+// ---- malloc's own arenas ----
+
+/// A block of malloc's main arena that nobody keeps, and one that stands at exit.
+fn of_malloc() -> Table {
+    let segment = EventKind::HeapSegment {
+        arena: arenascope_event::ArenaKey(1),
+        start: arenascope_event::Address(0x10_0000),
+        len: 0x2_1000,
+        top: arenascope_event::Address(0x10_2000),
+    };
+    Table::new().seen(1, 0x6000_0000).event(segment).at(0).alloc(1, 0x10_0010, 64).at(1).alloc(1, 0x10_0100, 64)
+}
+
+#[test]
+fn malloc_s_own_arenas_are_not_judged() {
+    let facts = Facts::new()
+        .site("main", "a.c", 10, dropped("main prints"))
+        .site("main", "a.c", 11, dropped("main prints"))
+        .build();
+    silent(&facts, of_malloc().exit(0));
+    // A hand-made arena of the same story is.
+    let judged = judge(&facts, of_malloc().map(0x90_0000, 4096).at(0).alloc(5, 0x90_0000, 32).exit(0));
+    assert!(
+        !judged.is_empty() && judged.iter().all(|finding| finding.arena.as_ref().is_some_and(|arena| arena.id.0 == 2))
+    );
+}

@@ -14,9 +14,9 @@ mod wire;
 pub use hook::{Hook, HookKind, Shape, Source, SourceKind, Sources};
 pub use message::{
     Done, Failure, Hello, HelloReader, LibcFunction, MESSAGE_LIMIT, ModuleEntry, Patch, Placed, Plan, PlanItem,
-    PlanReader, PlanWriter, Preload, Purpose, write_done, write_hello_head, write_module,
+    PlanReader, PlanWriter, Preload, Purpose, WatchMalloc, write_done, write_hello_head, write_module,
 };
 pub use wire::{Reader, Writer};
 
 /// Both ends must agree on this number. Changed whenever a message changes.
-pub const PROTOCOL: u32 = 3;
+pub const PROTOCOL: u32 = 4;

@@ -33,11 +33,13 @@ pub enum LibcFunction {
     PosixSpawnp,
     Prctl,
     Syscall,
+    Valloc,
+    Pvalloc,
 }
 
 impl LibcFunction {
     /// How many there are.
-    pub const COUNT: usize = 23;
+    pub const COUNT: usize = 25;
 
     /// In message order, with the dynamic symbol's name.
     pub const ALL: [(LibcFunction, &'static core::ffi::CStr); LibcFunction::COUNT] = [
@@ -64,6 +66,8 @@ impl LibcFunction {
         (LibcFunction::PosixSpawnp, c"posix_spawnp"),
         (LibcFunction::Prctl, c"prctl"),
         (LibcFunction::Syscall, c"syscall"),
+        (LibcFunction::Valloc, c"valloc"),
+        (LibcFunction::Pvalloc, c"pvalloc"),
     ];
 }
 
@@ -220,6 +224,30 @@ impl<'a> Preload<'a> {
     }
 }
 
+/// How the malloc family is recorded.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[repr(u8)]
+pub enum WatchMalloc {
+    /// Its blocks are memory that arenas may live in.
+    #[default]
+    No = 0,
+    /// They are blocks of glibc's arenas.
+    Glibc = 1,
+    /// They are blocks of an allocator that is not glibc's.
+    Foreign = 2,
+}
+
+impl WatchMalloc {
+    fn from_code(code: u8) -> Option<WatchMalloc> {
+        match code {
+            0 => Some(WatchMalloc::No),
+            1 => Some(WatchMalloc::Glibc),
+            2 => Some(WatchMalloc::Foreign),
+            _ => None,
+        }
+    }
+}
+
 /// The head of the launcher's answer.
 #[derive(Clone, Copy, Debug)]
 pub struct Plan {
@@ -229,6 +257,8 @@ pub struct Plan {
     pub frames: u32,
     /// Record malloc blocks (arenas may live in them).
     pub heap: bool,
+    /// Record them as blocks of the C library's arenas.
+    pub malloc: WatchMalloc,
     /// Bytes of the trace file, whose descriptor travels with this message; 0: there is none.
     pub trace_bytes: u64,
     /// True when all its space is allocated already (kernels without MADV_POPULATE_WRITE).
@@ -275,6 +305,7 @@ impl<'a> PlanWriter<'a> {
         out.u8(plan.record as u8);
         out.u32(plan.frames);
         out.u8(plan.heap as u8);
+        out.u8(plan.malloc as u8);
         out.u64(plan.trace_bytes);
         out.u8(plan.allocated as u8);
         PlanWriter { out }
@@ -346,6 +377,7 @@ impl<'a> PlanReader<'a> {
             record: from.u8()? != 0,
             frames: from.u32()?,
             heap: from.u8()? != 0,
+            malloc: WatchMalloc::from_code(from.u8()?)?,
             trace_bytes: from.u64()?,
             allocated: from.u8()? != 0,
         };

@@ -43,6 +43,8 @@ pub struct Entry {
     /// How many of the next blocks are to be looked at for bytes of earlier owners; 0 in an arena that never took memory
     /// back.
     pub looks: AtomicU32,
+    /// The process epoch whose trace knows the bounds of this arena of the C library.
+    pub told: AtomicU32,
     extents: [Extent; EXTENTS],
     /// From the lowest to the highest byte handed out before the arena was last emptied.
     used: Extent,

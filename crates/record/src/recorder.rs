@@ -424,6 +424,19 @@ impl Recorder {
         if object != 0 {
             self.look_at_object(thread, (key, object), order, block, size);
         }
+        self.alloc_here(thread, key, order, site, [block, size, align]);
+    }
+
+    /// As [`Recorder::alloc`], of an arena whose bytes are not captured and whose calls may overlap.
+    #[inline]
+    pub fn alloc_of(&self, thread: &mut Thread, entry: &Entry, block: u64, size: u64, align: u64, call: CallFrame) {
+        let site = self.site(thread, call);
+        let order = entry.order.fetch_add(1, Relaxed);
+        self.alloc_here(thread, entry.key.load(Relaxed), order, site, [block, size, align]);
+    }
+
+    #[inline]
+    fn alloc_here(&self, thread: &mut Thread, key: u32, order: u64, site: u32, [block, size, align]: [u64; 3]) {
         let tsc = ticks();
         if (thread.segment.used as usize + MAX_RECORD_BYTES > layout::SEGMENT_PAYLOAD || thread.segment.payload == 0)
             && !self.open_segment(thread, tsc)

@@ -55,6 +55,8 @@ pub struct Thread {
     pub(crate) writer: u32,
     /// Events recorded.
     pub events: u64,
+    /// Rounds of destructors that its end has put off.
+    pub put_off: u32,
     pub(crate) segment: Segment,
     pub(crate) encoder: SegmentEncoder,
     pub(crate) stack_low: u64,
@@ -81,6 +83,7 @@ impl Thread {
             epoch: 0,
             writer,
             events: 0,
+            put_off: 0,
             segment: Segment::default(),
             encoder: SegmentEncoder::new(0),
             stack_low: 0,
@@ -112,6 +115,7 @@ impl Thread {
     pub(crate) fn renew(&mut self, keep_segment: bool) {
         self.busy = 0;
         self.events = 0;
+        self.put_off = 0;
         self.stack_low = 0;
         self.stack_high = 0;
         self.stack_looks = 0;

@@ -9,7 +9,7 @@ use crate::regions::RegionId;
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::string::String;
 use alloc::vec::Vec;
-use arenascope_event::{Address, ArenaKey, EventNumber, MarkValue, SiteId, ThreadNumber};
+use arenascope_event::{Address, ArenaKey, EventNumber, MallocKind, MarkValue, SiteId, ThreadNumber};
 use core::fmt;
 
 /// What users see as "arena 1": dense from 1, in order of birth, never used twice.
@@ -100,6 +100,8 @@ pub enum ExtentKind {
     Observed,
     /// One malloc block.
     HeapBlock,
+    /// A range that malloc carves blocks from, with the bounds that the C library's own records tell.
+    HeapSegment,
     /// Static memory of a module; bounds are those of the blocks seen.
     Static,
     /// Memory of unknown origin (a stack, an unrecorded malloc block); bounds are those of the blocks seen.
@@ -109,7 +111,7 @@ pub enum ExtentKind {
 impl ExtentKind {
     /// True when the bounds come from the memory itself and not from the blocks seen.
     pub fn is_bounded(self) -> bool {
-        matches!(self, ExtentKind::Mapping | ExtentKind::Observed | ExtentKind::HeapBlock)
+        matches!(self, ExtentKind::Mapping | ExtentKind::Observed | ExtentKind::HeapBlock | ExtentKind::HeapSegment)
     }
 
     /// A plain word for texts and JSON.
@@ -118,6 +120,7 @@ impl ExtentKind {
             ExtentKind::Mapping => "mapping",
             ExtentKind::Observed => "observed",
             ExtentKind::HeapBlock => "heap-block",
+            ExtentKind::HeapSegment => "heap-segment",
             ExtentKind::Static => "static",
             ExtentKind::Unknown => "unknown",
         }
@@ -145,6 +148,8 @@ pub struct Extent {
     pub top: Address,
     /// True while no block lies here: taken from what the create call mapped.
     pub presumed: bool,
+    /// Where malloc's top chunk begins, when it lies here: from there on nothing is handed out.
+    pub top_chunk: Option<Address>,
     /// The event that took it, for the extents of a portrait that went before the arena's end or with it.
     pub gone: Option<EventNumber>,
 }
@@ -264,6 +269,8 @@ pub struct Arena {
     pub object: Address,
     /// The name argument of its create call; empty when there was none (see [`crate::default_name`]).
     pub name: String,
+    /// Which one of the C library's arenas it is, if it is one: its blocks are what malloc hands out.
+    pub malloc: Option<MallocKind>,
     /// Its birth.
     pub born: Born,
     /// Site of its birth event: the create call, else the first own event.
@@ -420,7 +427,10 @@ impl Arena {
         for extent in self.extents.values() {
             match extent.kind {
                 ExtentKind::Mapping | ExtentKind::HeapBlock => sum = sum.saturating_add(extent.len),
-                ExtentKind::Observed | ExtentKind::Static | ExtentKind::Unknown => return None,
+                // What malloc has now is no bound: it gets more.
+                ExtentKind::HeapSegment | ExtentKind::Observed | ExtentKind::Static | ExtentKind::Unknown => {
+                    return None;
+                }
             }
         }
         Some(sum)
@@ -433,8 +443,11 @@ impl Arena {
     }
 
     /// True when this is an allocator like malloc, which gives memory back once the blocks in it were freed one by one,
-    /// and gets new memory later: the one global arena, never created or reset, emptied by its own free function.
+    /// and gets new memory later: malloc itself, or the one global arena, never created or reset, emptied by its own free function.
     pub(crate) fn outlives_memory(&self) -> bool {
+        if self.malloc.is_some() {
+            return true;
+        }
         let global = self.object.is_null() && self.created.is_none();
         global && self.counts.frees > 0 && self.generation == 0 && self.living.len() == 0
     }

@@ -101,6 +101,15 @@ impl Replay {
             effect.what = What::Refused;
             return effect;
         }
+        if self.state.is_malloc(id) {
+            self.state.malloc_block_begins(call, address, size, &mut effect);
+            if born || self.state.arena(id).is_some_and(|arena| arena.counts.allocs == 0) {
+                self.state.first_block(call, id);
+            }
+            let mut effect = self.place_block(call, id, address, size, align, effect);
+            effect.ended.sort_unstable();
+            return effect;
+        }
         if let Some((from, block)) = self.hand_on(call, id, address, size, align) {
             effect.what = What::HandedOn { from };
             return self.with_block(effect, block);
@@ -325,6 +334,13 @@ impl Replay {
         effect.block = bury(&mut effect.died, Vec::from([block]), call.moment, How::Freed).pop();
         arena.counts.frees = arena.counts.frees.saturating_add(1);
         arena.last_free = Some(LastFree { address, thread: call.thread, told: call.told, site: call.site });
+        if arena.malloc.is_some()
+            && let Some(block) = effect.block.take()
+        {
+            self.state.malloc_block_ends(call, &block, &mut effect);
+            effect.ended.sort_unstable();
+            effect.block = Some(block);
+        }
         effect
     }
 
@@ -437,7 +453,7 @@ impl Replay {
 
     /// An arena without a key (its object moved, or it came from the parent process) is this key's when it has this
     /// key's object.
-    fn rebind(&mut self, key: ArenaKey) -> Option<ArenaId> {
+    pub(crate) fn rebind(&mut self, key: ArenaKey) -> Option<ArenaId> {
         let known = self.state.keys.entry(key).or_default();
         let id = self.state.unbound.remove(&known.object.0)?;
         known.living = Some(id);
@@ -526,6 +542,13 @@ impl State {
 
     /// Finds or makes the extent that a block lies in; returns its number.
     fn settle(&mut self, ground: &Ground, id: ArenaId, address: Address, size: u64) -> u32 {
+        if self.is_malloc(id) {
+            if let Some(number) = self.settle_segment(id, address, size) {
+                return number;
+            }
+        } else {
+            self.look_into_malloc(id, address);
+        }
         let Some(region) = self.region_for(ground, id, address, size) else {
             return self.settle_loose(ground, id, address, size);
         };
@@ -558,6 +581,7 @@ impl State {
             bottom: address,
             top: end,
             presumed: false,
+            top_chunk: None,
             gone: None,
         });
         self.use_region(region, id);
@@ -565,7 +589,11 @@ impl State {
     }
 
     fn region_for(&self, ground: &Ground, id: ArenaId, address: Address, size: u64) -> Option<RegionId> {
-        if let Some(region) = self.regions.holding(address.0) {
+        let holding = match self.is_malloc(id) {
+            true => self.regions.holding_mapping(address.0).and_then(|(region, ..)| self.regions.get(region)),
+            false => self.regions.holding(address.0),
+        };
+        if let Some(region) = holding {
             // The memory map knows a module's static memory as one of its mappings; the arena has only a part of it.
             let is_static = region.kind == RegionKind::Observed && ground.in_module(address.0);
             return if is_static { None } else { Some(region.id) };
@@ -600,6 +628,7 @@ impl State {
                 bottom: address,
                 top: end,
                 presumed: false,
+                top_chunk: None,
                 gone: None,
             });
         };
@@ -633,6 +662,7 @@ impl State {
     /// says otherwise: the first that can hold `size` bytes, and where no size is known the largest. (Later ones may
     /// be anything, such as the buffer of stdout when the create function prints.)
     fn presume_extent(&mut self, call: Call, id: ArenaId, size: u64, inside: impl Fn(u64) -> bool) {
+        self.look_into_recent(call, size, &inside);
         let Some(thread) = self.threads.get(&call.thread) else { return };
         let recent = thread.recent.iter().filter(|(index, _)| inside(*index));
         let standing = recent.filter_map(|(_, region)| self.regions.get(*region)).filter(|region| region.len >= size);
@@ -649,6 +679,7 @@ impl State {
             bottom: region.start,
             top: region.start,
             presumed: true,
+            top_chunk: None,
             gone: None,
         });
         self.use_region(region.id, id);
@@ -699,7 +730,7 @@ fn extent_kind(kind: RegionKind) -> ExtentKind {
 
 impl Arena {
     /// Adds an extent under the next number.
-    fn add_extent(&mut self, mut extent: Extent) -> u32 {
+    pub(crate) fn add_extent(&mut self, mut extent: Extent) -> u32 {
         extent.number = self.next_extent;
         self.next_extent = self.next_extent.saturating_add(1);
         if let Some(region) = extent.region {

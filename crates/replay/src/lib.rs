@@ -15,6 +15,7 @@ mod blocks;
 mod calls;
 mod cursor;
 mod effect;
+mod malloc;
 mod memory;
 mod naming;
 mod realloc;

@@ -244,7 +244,15 @@ impl State {
     }
 
     /// Arenas whose object lay in the memory that went.
-    fn strike_objects(&mut self, call: Call, start: u64, end: u64, ending: Ending, how: How, effect: &mut Effect) {
+    pub(crate) fn strike_objects(
+        &mut self,
+        call: Call,
+        start: u64,
+        end: u64,
+        ending: Ending,
+        how: How,
+        effect: &mut Effect,
+    ) {
         let first = (start, ArenaId(0));
         let last = (end, ArenaId(0));
         let lost: Vec<ArenaId> = self.objects.range(first..last).map(|(_, id)| *id).collect();

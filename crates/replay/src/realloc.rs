@@ -1,7 +1,7 @@
 //! A malloc block that grows: the recorder sees `realloc` as a free and an alloc, and the arena in it must not end.
 //!
 //! Rule: a free of a malloc block, directly followed on the same thread by an alloc from the very same call site, is a
-//! realloc (no call can be to both functions). What the free took comes back, and moves with the block. May be relied
+//! realloc (no call can be to both functions). Where malloc itself is watched, its own mappings may come in between. What the free took comes back, and moves with the block. May be relied
 //! on: when anything else happened in between, the free stays a free. Absent on purpose: looking ahead; between
 //! the two events the state says "freed".
 
@@ -24,6 +24,13 @@ pub(crate) struct Freed {
     moment: EventNumber,
     region: Region,
     arenas: Vec<ArenaId>,
+}
+
+impl Freed {
+    /// Malloc got or gave back memory of its own inside the realloc: that is no event in between.
+    pub(crate) fn pass_over(&mut self) {
+        self.thread_event = self.thread_event.saturating_add(1);
+    }
 }
 
 impl State {

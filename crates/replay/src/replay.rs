@@ -178,6 +178,7 @@ impl Replay {
             EventKind::Map { address, len, flags, observed, .. } => self.map(call, address, len, flags, observed),
             EventKind::Unmap { address, len } => self.unmap(call, address, len),
             EventKind::Remap { old, old_len, new, new_len } => self.remap(call, old, old_len, new, new_len),
+            EventKind::HeapSegment { arena, start, len, top } => self.heap_segment(call, arena, start, len, top),
             EventKind::HeapAlloc { address, size } => self.heap_alloc(call, address, size),
             EventKind::HeapFree { address } => self.heap_free(call, address),
             EventKind::ThreadStart { tid, parent } => {
@@ -211,8 +212,7 @@ impl Replay {
             | EventKind::UserMark { .. }
             | EventKind::Damage { .. }
             | EventKind::Overlapped { .. }
-            | EventKind::ObjectChanged { .. }
-            | EventKind::HeapSegment { .. } => Effect::nothing(),
+            | EventKind::ObjectChanged { .. } => Effect::nothing(),
         }
     }
 
@@ -221,6 +221,7 @@ impl Replay {
         let state = &mut self.state;
         state.moment = event.number;
         state.time_ns = event.time_ns;
+        let watches_malloc = !state.malloc_arenas.is_empty();
         let thread = state.threads.entry(event.thread).or_default();
         if thread.events == 0 {
             thread.first = event.number;
@@ -229,6 +230,12 @@ impl Replay {
         let thread_event = thread.events;
         thread.told = thread.told.saturating_add(u64::from(!is_aside(&event.kind)));
         let told = thread.told;
+        if let Some(freed) = thread.freed.as_mut()
+            && watches_malloc
+            && is_malloc_s_own(&event.kind)
+        {
+            freed.pass_over();
+        }
         let announced = thread.announced;
         let announces = matches!(event.kind, EventKind::ArenaSeen { .. });
         thread.announced = if announces { announced.saturating_add(1) } else { 0 };
@@ -263,6 +270,7 @@ impl Replay {
             key,
             object,
             name: String::new(),
+            malloc: None,
             born: if explicit { Born::Explicit(call.moment) } else { Born::Implicit(call.moment) },
             born_site: call.site,
             born_by: call.thread,
@@ -361,6 +369,18 @@ impl State {
             }
         }
     }
+}
+
+/// True for what malloc does, or has told of it, inside a call of the family.
+fn is_malloc_s_own(kind: &EventKind) -> bool {
+    matches!(
+        kind,
+        EventKind::Map { .. }
+            | EventKind::Unmap { .. }
+            | EventKind::Remap { .. }
+            | EventKind::HeapSegment { .. }
+            | EventKind::ArenaSeen { .. }
+    )
 }
 
 /// True for what belongs to the event that follows on its thread: nothing the program did.

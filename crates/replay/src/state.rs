@@ -58,6 +58,8 @@ pub struct Thread {
     pub last_refusal: Option<LastRefusal>,
     /// Regions it got lately, each with the thread's own event count then: where a create call's memory is found.
     pub(crate) recent: VecDeque<(u64, RegionId)>,
+    /// The same for blocks of malloc, where those are watched.
+    pub(crate) recent_blocks: VecDeque<(u64, Address)>,
 }
 
 /// How the trace says the process ended.
@@ -129,6 +131,8 @@ pub struct State {
     pub(crate) unbound: BTreeMap<u64, ArenaId>,
     /// Living arenas with an extent whose bounds are only the blocks seen.
     pub(crate) loose: BTreeSet<ArenaId>,
+    /// Arenas of malloc's.
+    pub(crate) malloc_arenas: Vec<ArenaId>,
     pub(crate) portraits: VecDeque<ArenaId>,
     pub(crate) portrait_blocks: u64,
 }

@@ -8,7 +8,7 @@ use crate::place::FileNames;
 use crate::style::{Style, cut, flow, wrap};
 use crate::view::{ArenaView, BlockView, BytesView, ExtentView, Site};
 use crate::{escape, quantity};
-use arenascope_event::CaptureReason;
+use arenascope_event::{CaptureReason, MallocKind};
 use std::collections::BTreeMap;
 use std::fmt::{self, Write};
 use std::sync::Arc;
@@ -135,7 +135,13 @@ fn life(out: &mut dyn Write, arena: &ArenaView, names: &FileNames, style: &Style
         Some(site) => names.site(site, style),
         None => "at an unknown place".to_owned(),
     };
-    if arena.birth.inherited {
+    if let Some(malloc) = arena.malloc {
+        let first = format!("by thread {}   {}", malloc.first_thread, place(&arena.birth.site));
+        told(out, "first used", &first, style)?;
+        if malloc.kind == MallocKind::Foreign {
+            told(out, "bounds", "unknown: this malloc is not glibc's", style)?;
+        }
+    } else if arena.birth.inherited {
         told(out, "inherited", &format!("{}   (in the parent process)", place(&arena.birth.site)), style)?;
     } else if arena.birth.created {
         told(out, "created", &place(&arena.birth.site), style)?;
@@ -179,6 +185,10 @@ fn extents(out: &mut dyn Write, arena: &ArenaView, caps: Caps, style: &Style) ->
             if open { map::draw_open(&pieces, columns, style) } else { map::draw(&pieces, extent.len, columns, style) };
         sizes_unseen |= !drawn.sizes_shown && !pieces.is_empty();
         writeln!(out, "{lead}{}", drawn.line)?;
+        if let Some(top) = extent.top_chunk {
+            let bytes = quantity::bytes(extent.len.saturating_sub(top));
+            writeln!(out, "{}top chunk at +{top}: {bytes}", " ".repeat(lead.len()))?;
+        }
     }
     if arena.extents.len() > caps.extents {
         let rest = &arena.extents[caps.extents..];
@@ -196,12 +206,27 @@ fn extents(out: &mut dyn Write, arena: &ArenaView, caps: Caps, style: &Style) ->
     if sizes_unseen {
         writeln!(out, "  {}", sizes(arena, style))?;
     }
+    holding(out, arena, style)?;
     if arena.forgotten_blocks > 0 {
         let blocks = quantity::counted(arena.forgotten_blocks, "block");
         writeln!(out, "  {blocks} are not drawn: too many arenas ended to keep all their blocks")?;
     } else if arena.blocks.is_empty() && arena.blocks_ever > 0 {
         let when = if arena.end.is_some() { "when it ended" } else { "now" };
         writeln!(out, "  no living block {when}; fullest at #{}", arena.peak_event)?;
+    }
+    Ok(())
+}
+
+/// Blocks that are other arenas' memory.
+fn holding(out: &mut dyn Write, arena: &ArenaView, style: &Style) -> fmt::Result {
+    const SHOWN: usize = 8;
+    let held = || arena.blocks.iter().flat_map(|block| block.holds.iter().map(move |(id, name)| (block, *id, name)));
+    for (block, id, name) in held().take(SHOWN) {
+        writeln!(out, "  block {} holds {}", block.number, title(id, name, style))?;
+    }
+    let rest = held().count().saturating_sub(SHOWN) as u64;
+    if rest > 0 {
+        writeln!(out, "  {} and {}", style.ellipsis(), quantity::counted(rest, "more arena"))?;
     }
     Ok(())
 }

@@ -10,11 +10,11 @@ use crate::pattern::ArenaPattern;
 use crate::place;
 use crate::view::{
     ArenaGroup, ArenaView, Birth, BlockView, BytesView, ChildFate, ChildView, ChosenBy, End, ExtentView, FindingView,
-    Outcome, Refusals, RunView, Sight, Site, Suppressed, ThreadView, WatchedFunction,
+    MallocView, Outcome, Refusals, RunView, Sight, Site, Suppressed, ThreadView, WatchedFunction,
 };
 use arenascope_event::{
-    Address, ArenaKey, Argument, BlobId, CaptureReason, Event, EventKind, HookStatus, ProcessFacts, Result_, RoleDecl,
-    SiteId, Watched,
+    Address, ArenaKey, Argument, BlobId, CaptureReason, Event, EventKind, HookStatus, ProcessFacts, Result_, Role,
+    RoleDecl, SiteId, Watched,
 };
 use arenascope_findings::{FamilyFinding, Finding};
 use arenascope_replay::{Arena, ArenaId, Effect, Ending, Extent, ExtentKind, ProcessEnd, State, default_name};
@@ -111,6 +111,13 @@ impl Selection {
 const EXAMPLES: usize = 2;
 /// Groups of arenas that are listed; the rest is one group more.
 const MOST_GROUPS: usize = 8;
+/// What `--watch malloc` watches: every function of the family comes down to these.
+const MALLOC: [(Role, &str); 4] = [
+    (Role::Alloc, "malloc(size) -> block"),
+    (Role::Alloc, "calloc(count, size) -> block"),
+    (Role::Resize, "realloc(block, size) -> block"),
+    (Role::Free, "free(block)"),
+];
 /// Most bytes of one capture that a view takes.
 const MOST_BYTES: u64 = 1 << 26;
 
@@ -184,12 +191,16 @@ impl Gatherer {
         if selection.ranked {
             let accused: BTreeSet<u64> = findings.iter().filter_map(|finding| Some(finding.arena()?.0)).collect();
             arenas.sort_by_key(|arena| {
-                (!accused.contains(&u64::from(arena.id.0)), std::cmp::Reverse(arena.peak.bytes), arena.id)
+                let accused = accused.contains(&u64::from(arena.id.0));
+                (!accused, arena.malloc.is_some(), std::cmp::Reverse(arena.peak.bytes), arena.id)
             });
             if arenas.len() > selection.most {
                 // Ten thousand arenas of one line are all alike: two of them are example enough.
                 let mut shown_of: BTreeMap<Option<(&str, u32)>, usize> = BTreeMap::new();
                 let (told, alike): (Vec<&Arena>, Vec<&Arena>) = arenas.into_iter().partition(|arena| {
+                    if arena.malloc.is_some() {
+                        return true;
+                    }
                     let site = site_facts(facts, arena.created.map_or(arena.born_site, |created| created.site));
                     let line = site.and_then(|site| place::telling(&site.frames));
                     let seen = shown_of.entry(line.map(|frame| (frame.file.as_str(), frame.line))).or_default();
@@ -202,7 +213,8 @@ impl Gatherer {
             }
         }
         let (shown, rest) = arenas.split_at(arenas.len().min(most));
-        let mut maker = Maker { sources, default_name: &default_name, sites: BTreeMap::new() };
+        let held = held(state, &default_name);
+        let mut maker = Maker { sources, default_name: &default_name, sites: BTreeMap::new(), held };
         let moment = state.moment.0;
         let shown = shown.iter().map(|arena| maker.arena(arena, moment, self.captures.get(&arena.id))).collect();
         let threads = threads(state, &findings);
@@ -225,6 +237,12 @@ impl Gatherer {
                         HookStatus::NotWatched(why) => Sight::None(why.clone()),
                     },
                 })
+                .chain(MALLOC.into_iter().filter(|_| facts.watches_malloc).map(|(role, declaration)| WatchedFunction {
+                    function: declaration.split_once('(').map_or(declaration, |(name, _)| name).to_owned(),
+                    role: role.word(),
+                    declaration: format!("{}:{declaration}", role.word()),
+                    sight: Sight::Full,
+                }))
                 .collect(),
             chosen_by: match facts.watched {
                 Watched::Nothing => ChosenBy::Nobody,
@@ -351,6 +369,20 @@ struct Maker<'a> {
     default_name: &'a str,
     /// By whether the site is one of the parent process.
     sites: BTreeMap<(bool, SiteId), Option<Arc<Site>>>,
+    /// By the first byte of a malloc block: the living arenas in it.
+    held: BTreeMap<u64, Vec<(u64, String)>>,
+}
+
+/// The living arenas whose memory is a malloc block, by the block's first byte.
+fn held(state: &State, default_name: &str) -> BTreeMap<u64, Vec<(u64, String)>> {
+    let mut held: BTreeMap<u64, Vec<(u64, String)>> = BTreeMap::new();
+    for arena in state.living_arenas() {
+        for extent in arena.extents().filter(|extent| extent.kind == ExtentKind::HeapBlock) {
+            let name = arena_name(arena, default_name).to_owned();
+            held.entry(extent.start.0).or_default().push((u64::from(arena.id.0), name));
+        }
+    }
+    held
 }
 
 impl Maker<'_> {
@@ -381,9 +413,11 @@ impl Maker<'_> {
                 kind: match extent.kind {
                     ExtentKind::Mapping | ExtentKind::Observed => ExtentView::MAPPING,
                     ExtentKind::HeapBlock => ExtentView::HEAP,
+                    ExtentKind::HeapSegment => ExtentView::SEGMENT,
                     ExtentKind::Static => ExtentView::STATIC,
                     ExtentKind::Unknown => ExtentView::UNKNOWN,
                 },
+                top_chunk: extent.top_chunk.map(|top| top.0.saturating_sub(extent.start.0)),
             })
             .collect();
         let index_of: BTreeMap<u32, usize> =
@@ -402,6 +436,7 @@ impl Maker<'_> {
                 born: block.born.0,
                 inherited: block.inherited,
                 flag: block.site.is_some_and(lost).then_some("nobody's"),
+                holds: self.held.get(&block.address.0).filter(|_| arena.malloc.is_some()).cloned().unwrap_or_default(),
             });
         }
         blocks.sort_by_key(|block| (block.extent, block.offset, block.number));
@@ -410,6 +445,7 @@ impl Maker<'_> {
             id: u64::from(arena.id.0),
             name: arena_name(arena, self.default_name).to_owned(),
             object: arena.object.0,
+            malloc: arena.malloc.map(|kind| MallocView { kind, first_thread: arena.born_by.0 }),
             capacity,
             mapped: arena.memory_bytes(),
             bound: arena.bound(),
@@ -492,23 +528,26 @@ impl Maker<'_> {
 
     /// Arenas that are not shown one by one, by the line they were born at, the most first.
     fn groups(&mut self, arenas: &[&Arena]) -> Vec<ArenaGroup> {
-        let mut groups: BTreeMap<Option<(String, u32)>, ArenaGroup> = BTreeMap::new();
+        let mut groups: BTreeMap<(bool, Option<(String, u32)>), ArenaGroup> = BTreeMap::new();
         for arena in arenas {
+            let malloc = arena.malloc.is_some();
             let site = self.site(arena.created.map_or(arena.born_site, |created| created.site), arena.inherited);
+            let site = site.filter(|_| !malloc);
             let told = site.as_deref().and_then(place::telling_frame);
-            let key = told.map(|frame| (frame.file.clone(), frame.line));
-            let group = groups.entry(key).or_insert_with(|| ArenaGroup { count: 0, site, peak: 0 });
+            let key = (malloc, told.map(|frame| (frame.file.clone(), frame.line)));
+            let group = groups.entry(key).or_insert_with(|| ArenaGroup { count: 0, site, peak: 0, malloc });
             group.count += 1;
             group.peak = group.peak.max(arena.peak.bytes);
         }
         let mut groups: Vec<ArenaGroup> = groups.into_values().collect();
-        groups.sort_by_key(|group| std::cmp::Reverse((group.count, group.peak)));
+        groups.sort_by_key(|group| (group.malloc, std::cmp::Reverse((group.count, group.peak))));
         if groups.len() > MOST_GROUPS {
             let rest = groups.split_off(MOST_GROUPS);
             groups.push(ArenaGroup {
                 count: rest.iter().map(|group| group.count).sum(),
                 site: None,
                 peak: rest.iter().map(|group| group.peak).max().unwrap_or(0),
+                malloc: false,
             });
         }
         groups

@@ -345,6 +345,8 @@ struct ArenaJson<'a> {
     id: u64,
     name: &'a str,
     object: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    malloc: Option<MallocJson>,
     capacity: Option<u64>,
     mapped_bytes: u64,
     created: LifeJson<'a>,
@@ -365,6 +367,12 @@ struct ArenaJson<'a> {
     extents: Vec<ExtentJson>,
     blocks: Vec<BlockJson<'a>>,
     bytes: Vec<BytesJson>,
+}
+
+#[derive(Serialize)]
+struct MallocJson {
+    kind: &'static str,
+    first_thread: u32,
 }
 
 #[derive(Serialize)]
@@ -400,6 +408,8 @@ struct ExtentJson {
     len: u64,
     mapped_bytes: u64,
     kind: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    top_chunk: Option<u64>,
 }
 
 #[derive(Serialize)]
@@ -414,6 +424,8 @@ struct BlockJson<'a> {
     inherited: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     flag: Option<&'static str>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    holds: Vec<u64>,
     site: Vec<FrameJson<'a>>,
 }
 
@@ -441,6 +453,7 @@ fn arena_json(arena: &ArenaView) -> ArenaJson<'_> {
         id: arena.id,
         name: &arena.name,
         object: hex(arena.object),
+        malloc: arena.malloc.map(|malloc| MallocJson { kind: malloc.kind.word(), first_thread: malloc.first_thread }),
         capacity: arena.capacity,
         mapped_bytes: arena.mapped,
         created: LifeJson {
@@ -475,6 +488,7 @@ fn arena_json(arena: &ArenaView) -> ArenaJson<'_> {
                 len: extent.len,
                 mapped_bytes: extent.mapped,
                 kind: extent.kind,
+                top_chunk: extent.top_chunk,
             })
             .collect(),
         blocks: arena
@@ -489,6 +503,7 @@ fn arena_json(arena: &ArenaView) -> ArenaJson<'_> {
                 event: block.born,
                 inherited: block.inherited,
                 flag: block.flag,
+                holds: block.holds.iter().map(|(id, _)| *id).collect(),
                 site: site_frames(block.site.as_ref()),
             })
             .collect(),

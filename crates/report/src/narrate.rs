@@ -177,6 +177,16 @@ impl<'a> Narrator<'a> {
         self.calls.get(role as usize).map_or(role.word(), String::as_str)
     }
 
+    /// The function of a role, for an event that may be one of malloc's.
+    fn function(&self, role: Role, effect: &Effect, state: &State) -> &str {
+        let malloc = effect.arena.and_then(|id| state.arena(id)).is_some_and(|arena| arena.malloc.is_some());
+        match role {
+            Role::Alloc if malloc => "malloc",
+            Role::Free if malloc => "free",
+            role => self.call(role),
+        }
+    }
+
     fn title(&self, id: ArenaId, state: &State) -> String {
         let name = state.arena(id).map_or(self.default_name.as_str(), |arena| arena_name(arena, &self.default_name));
         arena::title(u64::from(id.0), name, &self.style)
@@ -224,10 +234,10 @@ impl<'a> Narrator<'a> {
                 write!(out, "{}({size}) {arrow} {}{died}", self.call(Role::Create), title())
             }
             EventKind::Alloc { block: address, size, .. } if address.is_null() => {
-                write!(out, "{}({size}) {arrow} NULL{in_arena}", self.call(Role::Alloc))
+                write!(out, "{}({size}) {arrow} NULL{in_arena}", self.function(Role::Alloc, effect, state))
             }
             EventKind::Alloc { block: address, size, .. } => {
-                let call = self.call(Role::Alloc);
+                let call = self.function(Role::Alloc, effect, state);
                 let handed_on = if matches!(effect.what, What::HandedOn { .. }) { ", handed on" } else { "" };
                 let _ = write!(out, "{call}({size}) {arrow} {address}{}{handed_on}", self.offset(effect, state));
                 match block.filter(|_| self.nobody_keeps(event)) {
@@ -247,7 +257,7 @@ impl<'a> Narrator<'a> {
             }
             EventKind::Free { block: address, .. } => {
                 let unknown = if block.is_none() { "   no such block" } else { "" };
-                write!(out, "{}({address}){unknown}{numbered}", self.call(Role::Free))
+                write!(out, "{}({address}){unknown}{numbered}", self.function(Role::Free, effect, state))
             }
             EventKind::Mark { mark, .. } => {
                 write!(out, "{}() {arrow} {:#x}  {of_arena}", self.call(Role::Mark), mark.0)
@@ -317,10 +327,14 @@ impl<'a> Narrator<'a> {
             }
             EventKind::ObjectChanged { address, before, after, .. } => {
                 let first = before.iter().zip(after).position(|(before, after)| before != after).unwrap_or(0);
-                write!(out, "the cursor in the arena object at {address} did not stand where the last block ended; first changed byte {first}")
+                write!(
+                    out,
+                    "the cursor in the arena object at {address} did not stand where the last block ended; first changed byte {first}"
+                )
             }
+            EventKind::HeapSegment { len: 0, .. } => write!(out, "{} came into sight", title()),
             EventKind::HeapSegment { start, len, .. } => {
-                write!(out, "a heap of {} at {start}", quantity::bytes(*len))
+                write!(out, "{} has a heap of {} at {start}", title(), quantity::bytes(*len))
             }
             EventKind::ModuleLoaded { module } => {
                 let path = usize::try_from(*module).ok().and_then(|index| self.facts.modules.get(index));

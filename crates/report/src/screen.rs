@@ -97,6 +97,7 @@ pub(crate) fn groups(out: &mut dyn Write, run: &RunView, names: &FileNames, styl
     writeln!(out)?;
     for group in &run.groups {
         let place = match &group.site {
+            _ if group.malloc => "of malloc's own".to_owned(),
             Some(site) => format!("created at {}", names.site_line(site, style)),
             None => "created at unknown places".to_owned(),
         };

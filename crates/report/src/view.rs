@@ -3,7 +3,7 @@
 //! Plain values that own everything, made from replayed state in `gather` or by hand in tests. All strings are raw
 //! (as the program or the trace said them): escaping is the business of the views. Absent: layout, serialisation.
 
-use arenascope_event::{CaptureReason, Frame, Lost};
+use arenascope_event::{CaptureReason, Frame, Lost, MallocKind};
 use arenascope_findings::{Finding, SiteRole};
 use std::sync::Arc;
 
@@ -108,6 +108,8 @@ pub struct BlockView {
     pub inherited: bool,
     /// A word to be said about it in the map.
     pub flag: Option<&'static str>,
+    /// Living arenas whose memory it is, by number and name.
+    pub holds: Vec<(u64, String)>,
 }
 
 /// One range of memory of an arena.
@@ -121,8 +123,20 @@ pub struct ExtentView {
     pub len: u64,
     /// Bytes of the mapping or malloc block that it is.
     pub mapped: u64,
-    /// [`ExtentView::MAPPING`], [`ExtentView::HEAP`], [`ExtentView::STATIC`] or [`ExtentView::UNKNOWN`].
+    /// [`ExtentView::MAPPING`], [`ExtentView::HEAP`], [`ExtentView::SEGMENT`], [`ExtentView::STATIC`] or
+    /// [`ExtentView::UNKNOWN`].
     pub kind: &'static str,
+    /// Offset of malloc's top chunk, when it lies here: from there on nothing is handed out.
+    pub top_chunk: Option<u64>,
+}
+
+/// One of the C library's own arenas.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct MallocView {
+    /// Which.
+    pub kind: MallocKind,
+    /// The thread that was first to get a block of it.
+    pub first_thread: u32,
 }
 
 /// Bytes of an arena saved at some moment.
@@ -162,6 +176,8 @@ pub struct ArenaView {
     pub name: String,
     /// Address of the arena object; 0 for the one global arena.
     pub object: u64,
+    /// Set when its blocks are those of malloc.
+    pub malloc: Option<MallocView>,
     /// The exact bound, if known, bytes.
     pub capacity: Option<u64>,
     /// Bytes mapped for it, in all its extents.
@@ -216,6 +232,8 @@ pub struct ArenaGroup {
     pub site: Option<Arc<Site>>,
     /// Largest peak among them, bytes.
     pub peak: u64,
+    /// They are arenas of malloc's.
+    pub malloc: bool,
 }
 
 /// One finding or note as `arenascope-findings` made it, its places resolved.
@@ -386,6 +404,8 @@ impl ExtentView {
     pub const MAPPING: &'static str = "mapping";
     /// A block of the C library's allocator.
     pub const HEAP: &'static str = "malloc block";
+    /// A range that malloc carves blocks from.
+    pub const SEGMENT: &'static str = "heap";
     /// Memory of a program or library; its bounds are those of the blocks seen.
     pub const STATIC: &'static str = "static range";
     /// Memory whose origin was not seen; its bounds are those of the blocks seen.

@@ -41,12 +41,14 @@ fn seed_09b() -> RunView {
             born: i + 2,
             inherited: false,
             flag: (i == 2).then_some("nobody's"),
+            holds: Vec::new(),
         })
         .collect();
     let arena = ArenaView {
         id: 1,
         name: "arena".into(),
         object: 0x7ffc_0000_0000,
+        malloc: None,
         capacity: Some(256),
         mapped: 4096,
         bound: Some(256),
@@ -72,6 +74,7 @@ fn seed_09b() -> RunView {
             len: 256,
             mapped: 4096,
             kind: ExtentView::MAPPING,
+            top_chunk: None,
         }],
         blocks,
         bytes: vec![BytesView {
@@ -312,8 +315,8 @@ fn trouble_is_told_loudly() {
         ChildView { pid: 4716, event: 9, fork_id: 0, trace: None, tally: String::new(), fate: ChildFate::Idle },
     ];
     run.groups = vec![
-        ArenaGroup { count: 4812, site: Some(site("serve", 12, "")), peak: 8192 },
-        ArenaGroup { count: 1, site: None, peak: 100 },
+        ArenaGroup { count: 4812, site: Some(site("serve", 12, "")), peak: 8192, malloc: false },
+        ArenaGroup { count: 1, site: None, peak: 100, malloc: false },
     ];
     let arena = &mut run.arenas[0];
     arena.refused = Some(Refusals { count: 3, event: 6, size: 512, site: Some(site("fill", 33, "")) });
@@ -374,6 +377,7 @@ fn a_chunked_arena_has_a_line_per_range() {
             len: 8192,
             mapped: 8192,
             kind: ExtentView::HEAP,
+            top_chunk: None,
         })
         .collect();
     arena.blocks = (0..1200)
@@ -387,6 +391,7 @@ fn a_chunked_arena_has_a_line_per_range() {
             born: i + 2,
             inherited: false,
             flag: None,
+            holds: Vec::new(),
         })
         .collect();
     arena.blocks_ever = 1200;

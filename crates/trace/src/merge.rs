@@ -200,7 +200,12 @@ impl Merge {
                 continue;
             };
             let own = head.kind.arena_order();
-            if let Some((arena, order)) = own
+            // A range is told of after its arena, which another stream may have announced.
+            let after = match head.kind {
+                EventKind::HeapSegment { arena, .. } => Some((arena, 0)),
+                _ => own,
+            };
+            if let Some((arena, order)) = after
                 && !self.orders.is_next(arena.0, order)
             {
                 self.waiting.push(Waiting { stream: number, arena: arena.0, order, since: self.merged });

@@ -7,7 +7,10 @@ use crate::run::code_source::ModulesCode;
 use crate::run::serve::Seen;
 use crate::run::trace_file;
 use arenascope_code::{CodeSource, NullFault, NullUse as Use, fate_along, null_use, synchronises};
-use arenascope_event::{Address, EventKind, NullUse, ProcessFacts, Registers, SiteFacts, SiteId, ThreadNumber};
+use arenascope_event::{
+    Address, ArenaKey, EventKind, NullUse, ProcessFacts, Registers, SiteFacts, SiteId, ThreadNumber,
+};
+use arenascope_plan::WatchMalloc;
 use arenascope_symbols::Symbolizer;
 use arenascope_trace::Trace;
 use std::collections::{BTreeMap, BTreeSet};
@@ -37,6 +40,7 @@ fn complete(seen: &Seen, trace: &Trace<'_>, arguments: &[String], wait_status: O
     facts.modules.clone_from(&seen.modules);
     facts.hooks.clone_from(&seen.hooks);
     facts.watched = seen.watched;
+    facts.watches_malloc = seen.malloc != WatchMalloc::No;
     let symbols = Symbolizer::new(&seen.modules);
     let code = ModulesCode { symbols: &symbols };
     let asked = Asked::of(trace, &facts);
@@ -112,8 +116,13 @@ impl Asked {
         // another value stood where the NULL had been.
         let mut refused: BTreeMap<ThreadNumber, SiteId> = BTreeMap::new();
         let caller = |site: SiteId| facts.sites.get(site.0 as usize).and_then(|site| site.addresses.first());
+        // No rule asks what becomes of malloc's own blocks, and the sites are many.
+        let mut of_malloc: BTreeSet<ArenaKey> = BTreeSet::new();
         for event in trace.events() {
             match event.kind {
+                EventKind::HeapSegment { arena, .. } => {
+                    of_malloc.insert(arena);
+                }
                 EventKind::Alloc { block: result, .. } | EventKind::Resize { new: result, .. } => {
                     // As in realloc, a size of 0 gives the block back.
                     let gave_back = matches!(event.kind, EventKind::Resize { size: 0, .. });
@@ -125,7 +134,7 @@ impl Asked {
                     if refused.get(&event.thread).is_some_and(|old| *old == site || caller(*old) == caller(site)) {
                         refused.remove(&event.thread);
                     }
-                    if matches!(event.kind, EventKind::Alloc { .. }) {
+                    if matches!(event.kind, EventKind::Alloc { arena, .. } if !of_malloc.contains(&arena)) {
                         asked.results.insert(site.0);
                     }
                 }

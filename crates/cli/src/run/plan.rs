@@ -225,7 +225,7 @@ fn names_module(library: &str, path: &str) -> bool {
 }
 
 /// Functions of the C library that are hooked, how, and whether only recording needs them.
-const LIBC: [(LibcFunction, HookKind, Shape, bool); 23] = [
+const LIBC: [(LibcFunction, HookKind, Shape, bool); 25] = [
     (LibcFunction::Mmap, HookKind::Mmap, Shape::Around, true),
     (LibcFunction::Munmap, HookKind::Munmap, Shape::Around, true),
     (LibcFunction::Mremap, HookKind::Mremap, Shape::Around, true),
@@ -249,6 +249,8 @@ const LIBC: [(LibcFunction, HookKind, Shape, bool); 23] = [
     (LibcFunction::PosixSpawnp, HookKind::Spawn, Shape::Before, true),
     (LibcFunction::Prctl, HookKind::Prctl, Shape::Around, true),
     (LibcFunction::Syscall, HookKind::Syscall, Shape::Before, true),
+    (LibcFunction::Valloc, HookKind::Malloc, Shape::Around, true),
+    (LibcFunction::Pvalloc, HookKind::Malloc, Shape::Around, true),
 ];
 
 fn libc_wishes(request: &Request<'_>, blind: &mut Vec<String>) -> Vec<Wish> {

@@ -7,8 +7,10 @@ use crate::run::plan::{self, Loaded, Outcome, Request};
 use crate::run::sanitizer::{self, Way};
 use crate::run::trace_file::{self, TraceFile};
 use crate::run::watch::Watching;
-use arenascope_event::{HookFact, HookStatus, Module, Watched};
-use arenascope_plan::{Done, Failure, HelloReader, MESSAGE_LIMIT, Placed, Plan, PlanWriter, Purpose};
+use arenascope_event::{HookFact, HookStatus, Module, RoleDecl, Watched};
+use arenascope_plan::{
+    Done, Failure, HelloReader, LibcFunction, MESSAGE_LIMIT, Placed, Plan, PlanWriter, Purpose, WatchMalloc,
+};
 use arenascope_symbols::Image;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Resource, getrlimit};
@@ -58,6 +60,8 @@ pub struct Seen {
     pub hooks: Vec<HookFact>,
     /// How they were chosen.
     pub watched: Watched,
+    /// Blocks of malloc were watched.
+    pub malloc: WatchMalloc,
     /// Things to tell the user about this process.
     pub remarks: Vec<String>,
 }
@@ -266,12 +270,15 @@ impl Server {
         let maps = maps_of(hello.pid);
         let fresh: Vec<usize> = (0..modules.len()).collect();
         let sanitized = modules.iter().filter_map(|module| module.image.as_deref()).any(sanitizer::replaces_malloc);
+        let wanted = self.settings.watching.malloc && !sanitized;
+        let (malloc, about_malloc) =
+            if wanted { malloc_here(modules, hello, &roles.decls) } else { Default::default() };
         let mut outcome = plan::make(&Request {
             modules,
             fresh: &fresh,
             decls: &roles.decls,
             libc: &hello.libc,
-            record: self.settings.watching.late,
+            record: self.settings.watching.late || malloc != WatchMalloc::No,
             heap: !sanitized,
             next_hook: hello.next_hook,
             around: hello.around,
@@ -286,16 +293,18 @@ impl Server {
             status: HookStatus::NotWatched(why),
             synchronises: Default::default(),
         }));
-        let record = self.settings.watching.late || plan::sees_arenas(&outcome.facts);
+        let record = self.settings.watching.late || malloc != WatchMalloc::No || plan::sees_arenas(&outcome.facts);
         let mut seen = Seen {
             pid: hello.pid,
             parent_pid: hello.parent_pid,
             program: program.clone(),
             modules: modules.iter().map(to_module).collect(),
             watched: roles.watched,
+            malloc,
             ..Seen::default()
         };
-        if sanitized && record {
+        seen.remarks.extend(about_malloc);
+        if sanitized && (record || self.settings.watching.malloc) {
             seen.remarks.push(SANITIZED.into());
         }
         let mut trace = None;
@@ -411,6 +420,7 @@ impl Server {
             modules: modules.iter().map(to_module).collect(),
             hooks: parent.as_ref().map_or_else(Vec::new, |parent| parent.hooks.clone()),
             watched: parent.as_ref().map_or(Watched::Nothing, |parent| parent.watched),
+            malloc: parent.as_ref().map_or(WatchMalloc::No, |parent| parent.malloc),
             remarks: Vec::new(),
         };
         let trace = match self.trace_for(hello, &program, hello.fork_id) {
@@ -464,6 +474,7 @@ impl Server {
             record: record && (trace.is_some() || seen.trace.is_some()),
             frames: FRAMES,
             heap: true,
+            malloc: seen.malloc,
             trace_bytes: trace.as_ref().map_or(0, |trace| trace.bytes),
             allocated: trace.as_ref().is_some_and(|trace| trace.allocated),
         };
@@ -517,6 +528,35 @@ impl Server {
         self.seen.push(seen);
         done.map(|_| ())
     }
+}
+
+/// Whose malloc a process has, and what is to be said about it.
+fn malloc_here(
+    modules: &[Loaded],
+    hello: &arenascope_plan::Hello<'_>,
+    decls: &[RoleDecl],
+) -> (WatchMalloc, Option<String>) {
+    let own = |decl: &&RoleDecl| {
+        let (_, name) = arenascope_roles::library_and_name(&decl.function);
+        ["malloc", "calloc", "realloc", "free"].contains(&name)
+    };
+    if let Some(decl) = decls.iter().find(own) {
+        let function = &decl.function;
+        return (WatchMalloc::No, Some(format!("--watch malloc is left out: {function} has a role of its own")));
+    }
+    let address = hello.libc.get(LibcFunction::Malloc as usize).copied().unwrap_or(0);
+    let Some(module) = modules.iter().find(|module| module.start <= address && address < module.end) else {
+        return (WatchMalloc::No, Some("malloc is not watched: it lies in no module that is known".into()));
+    };
+    let is_glibc = |image: &Rc<Image>| !image.find("gnu_get_libc_version").is_empty();
+    if module.image.as_ref().is_some_and(is_glibc) {
+        return (WatchMalloc::Glibc, None);
+    }
+    let whose = format!(
+        "malloc here is not glibc's but that of {}: its blocks are shown as one arena's, whose bounds are unknown",
+        module.path
+    );
+    (WatchMalloc::Foreign, Some(whose))
 }
 
 fn sentence(failure: Failure) -> &'static str {

@@ -3,7 +3,7 @@
 //! Everything that can be wrong is said before the program starts: a role that is none, a function that is nowhere, two
 //! readings of one program.
 
-use crate::args::RunArgs;
+use crate::args::{RunArgs, Watch};
 use crate::error::CliError;
 use crate::run::given;
 use arenascope_event::{RoleDecl, Watched};
@@ -31,6 +31,8 @@ pub struct Watching {
     pub given: Vec<RoleDecl>,
     /// Functions may turn up later, in a library that is loaded or a program that is executed.
     pub late: bool,
+    /// Blocks of malloc are watched, as those of the C library's arenas.
+    pub malloc: bool,
     /// Look at debug information when nothing is given.
     by_shape: bool,
     shapes: HashMap<PathBuf, Roles>,
@@ -77,6 +79,12 @@ pub struct Decision {
 /// # Errors
 /// Status 2: a given function is nowhere (with the nearest names), or two readings fit (with both command lines).
 pub fn decide(args: &RunArgs, image: Option<&Image>, command: &str) -> Result<Decision, CliError> {
+    let mut decision = decide_roles(args, image, command)?;
+    decision.watching.malloc = args.watch == Watch::Malloc;
+    Ok(decision)
+}
+
+fn decide_roles(args: &RunArgs, image: Option<&Image>, command: &str) -> Result<Decision, CliError> {
     let roles = given::given(args)?;
     if !roles.is_empty() {
         // A script's interpreter is not the program meant.

@@ -14,6 +14,7 @@ mod forks;
 mod harness;
 mod hooks;
 mod labs;
+mod malloc;
 mod outputs;
 mod permissions;
 mod processes;
