@@ -15,7 +15,7 @@ use crate::stubs::{self, Frame};
 use crate::{ask, glibc};
 use arenascope_event::MallocKind;
 use arenascope_plan::{HookKind, LibcFunction, WatchMalloc};
-use arenascope_record::{Call, Entry, Record, Recorder, Thread, on_own_stack, quiet, read_own_memory};
+use arenascope_record::{Call, Entry, Record, Recorder, Thread, on_own_stack, quiet};
 use core::sync::atomic::{AtomicU8, Ordering::Relaxed};
 
 static WATCHED: AtomicU8 = AtomicU8::new(0);
@@ -100,14 +100,7 @@ pub fn exit(frame: &mut Frame, kind: HookKind) {
         HookKind::Realloc => (result, second, 0),
         HookKind::Memalign => (result, second, first),
         HookKind::PosixMemalign if result as u32 != 0 || first == 0 => (0, third, second),
-        HookKind::PosixMemalign => {
-            let mut bytes = [0u8; 8];
-            let got = read_own_memory(recorder.pid(), first, &mut bytes);
-            if got != bytes.len() {
-                return;
-            }
-            (u64::from_le_bytes(bytes), third, second)
-        }
+        HookKind::PosixMemalign => (glibc::stored(first), third, second),
         _ => (result, first, 0),
     };
     handed_out(recorder, thread, frame, block, size, align);

@@ -1,6 +1,6 @@
 //! `--watch malloc`: the C library's own arenas, as they are and as malloc itself says they are.
 
-use crate::harness::{Outcome, Place, accused, noted, root};
+use crate::harness::{Outcome, Place, accused, count, noted, root};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -162,6 +162,17 @@ fn forks_handlers_and_the_end_of_a_process_neither_block_nor_lose_anything() {
         let json = place.findings(&trace);
         assert!(accused(&json).is_empty() && noted(&json).is_empty(), "{json}");
     }
+}
+
+#[test]
+fn where_system_calls_are_forbidden_blocks_are_seen_all_the_same() {
+    let place = Place::new();
+    let program = place.cc("malloc_seccomp.c", &["-O1", "-fno-builtin"]);
+    let (outcome, screen) = watched(&place, &program, &[]);
+    assert_eq!((outcome.status, outcome.stdout.as_str()), (0, "walled in\n"), "{outcome:?}\n{screen}");
+    let events = place.log(&place.trace());
+    assert_eq!(count(&events, "alloc"), 3001, "{screen}");
+    assert!(sound(&events, &BTreeMap::new()).is_empty(), "{screen}");
 }
 
 #[test]
