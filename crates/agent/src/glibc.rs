@@ -152,7 +152,7 @@ pub fn home(block: u64, size: u64) -> Home {
     Home { object, inside: end <= heap.end.load(Relaxed) }
 }
 
-/// The arena of a block that is about to be freed; 0 when its header leads nowhere.
+/// The arena of a block that is about to be freed; 0: the main one, and no block of it was seen.
 #[inline]
 pub fn home_of_old(pid: u32, block: u64) -> u64 {
     let bits = if block & 15 == 0 { size_word(block) } else { 0 };
@@ -165,8 +165,8 @@ pub fn home_of_old(pid: u32, block: u64) -> u64 {
     let base = block & !(HEAP_BYTES - 1);
     match row(base, false) {
         Some(heap) => heap.object.load(Relaxed),
-        // The header may be damaged, and the heap not be there.
-        None => arena_of_heap(pid, base).unwrap_or(0),
+        // The header may be damaged, and the heap not be there; or heaps have another size here (tunables).
+        None => arena_of_heap(pid, base).unwrap_or(MallocKind::FOREIGN.0),
     }
 }
 

@@ -113,11 +113,13 @@ impl Rule for GrowthWaste {
 
     fn finish(self: Box<Self>, state: &State, facts: &ProcessFacts) -> Vec<Finding> {
         let frees = facts.hooks.iter().any(|hook| hook.decl.role == Role::Free);
-        let freed = state.arenas().any(|arena| arena.counts.frees > 0);
+        // What malloc's own arenas do says nothing of the others.
+        let arenas = || state.arenas().filter(|arena| arena.malloc.is_none());
+        let freed = arenas().any(|arena| arena.counts.frees > 0);
         if frees || freed || self.reuses || facts.lost.events() > 0 || state.missing > 0 {
             return Vec::new();
         }
-        let handed_out = state.arenas().fold(self.grown, |sum, arena| sum.saturating_add(arena.counts.bytes));
+        let handed_out = arenas().fold(self.grown, |sum, arena| sum.saturating_add(arena.counts.bytes));
         let mut lines: BTreeMap<CallingLine, (Option<SiteId>, Moves)> = BTreeMap::new();
         for (site, moves) in self.moves {
             match lines.entry(CallingLine::of(facts, site)) {
