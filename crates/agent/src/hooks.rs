@@ -48,6 +48,7 @@ pub extern "C" fn on_before(frame: &mut Frame) {
         HookKind::PthreadCreate => process::pthread_create(frame),
         HookKind::Vfork | HookKind::Spawn => process::vfork(frame),
         HookKind::Syscall => seccomp::syscall(frame),
+        HookKind::UserMark => roles::user_mark(frame),
         HookKind::ExitNow => process::exit_now(frame),
         HookKind::Execve => process::exec(frame),
         HookKind::Fexecve => process::exec_descriptor(frame),

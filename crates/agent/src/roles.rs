@@ -284,6 +284,17 @@ fn made(recorder: &Recorder, thread: &mut Thread, frame: &Frame, hook: &Hook) {
     }
 }
 
+/// `arenascope_mark(name)`: the program names this moment. The bytes of all arenas are saved before it is recorded.
+pub fn user_mark(frame: &Frame) {
+    let Some(mut inside) = Inside::enter(frame.entry, true) else { return };
+    let recorder = inside.recorder;
+    let thread = inside.thread();
+    let mut name = [0u8; NAME_BYTES];
+    let got = if frame.rdi == 0 { 0 } else { read_name(recorder, frame.rdi, &mut name) };
+    recorder.capture_all(thread, CaptureReason::UserMark);
+    recorder.note(thread, Some(frame.call()), &Record::UserMark { name: name.get(..got).unwrap_or(&[]) });
+}
+
 /// Reads a C string as far as it is readable; its length without the NUL.
 fn read_name(recorder: &Recorder, address: u64, to: &mut [u8; NAME_BYTES]) -> usize {
     let got = read_own_memory(recorder.pid(), address, to);

@@ -158,10 +158,11 @@ pub enum HookKind {
     Fexecve = 34,
     Prctl = 35,
     Syscall = 36,
+    UserMark = 37,
 }
 
 impl HookKind {
-    const ALL: [HookKind; 29] = [
+    const ALL: [HookKind; 30] = [
         HookKind::Create,
         HookKind::Alloc,
         HookKind::Resize,
@@ -191,6 +192,7 @@ impl HookKind {
         HookKind::Fexecve,
         HookKind::Prctl,
         HookKind::Syscall,
+        HookKind::UserMark,
     ];
 
     /// The kind with this code.

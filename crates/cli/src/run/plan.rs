@@ -292,6 +292,34 @@ fn libc_wishes(request: &Request<'_>, blind: &mut Vec<String>) -> Vec<Wish> {
     wishes
 }
 
+/// The function of `arenascope_mark.h`, in every module that has it.
+const MARK: &str = "arenascope_mark";
+
+fn mark_wishes(request: &Request<'_>) -> Vec<Wish> {
+    let mut wishes: Vec<Wish> = Vec::new();
+    for &index in request.fresh {
+        let Some(module) = request.modules.get(index) else { continue };
+        let Some(image) = module.image.as_deref() else { continue };
+        for found in image.find(MARK) {
+            let address = module.bias.wrapping_add(found.function.address);
+            if wishes.iter().any(|wish| wish.address == address) {
+                continue;
+            }
+            wishes.push(Wish {
+                module: index,
+                address,
+                kind: HookKind::UserMark,
+                shape: Shape::Before,
+                takes_result: false,
+                stack_arguments: false,
+                sources: Sources::default(),
+                fact: None,
+            });
+        }
+    }
+    wishes
+}
+
 /// Plans the hooks of a process. O(roles × symbols).
 pub fn make(request: &Request<'_>) -> Outcome {
     let mut outcome = Outcome::default();
@@ -300,8 +328,9 @@ pub fn make(request: &Request<'_>) -> Outcome {
     let libc = libc_wishes(&Request { record, ..*request }, &mut outcome.blind);
     // A role on a function of the C library wins over our own interest in it.
     let mut wishes = roles;
+    let marks = if record { mark_wishes(request) } else { Vec::new() };
     let others: Vec<Wish> =
-        libc.into_iter().filter(|wish| wishes.iter().all(|role| role.address != wish.address)).collect();
+        libc.into_iter().chain(marks).filter(|wish| wishes.iter().all(|role| role.address != wish.address)).collect();
     wishes.extend(others);
     let taken = near::ranges(request.maps);
     let mut taken = taken;

@@ -1,6 +1,6 @@
 //! `diff`: two moments of the seed's 09b, two runs of it, and what no answer can be given to.
 
-use crate::harness::{Place, lab, line_of};
+use crate::harness::{Place, accused, lab, line_of};
 use serde_json::Value;
 
 /// A folder with the traces `t.ascope` and `u.ascope` of two runs of 09b.
@@ -100,5 +100,36 @@ fn what_cannot_be_compared_is_said() {
         let outcome = place.arenascope(&[&["diff"], words].concat());
         assert_eq!(outcome.status, status, "{words:?}: {outcome:?}");
         assert!(outcome.stderr.contains(said) && outcome.stdout.is_empty(), "{words:?}: {outcome:?}");
+    }
+}
+
+/// The seed's memcmp before and after: the program sets two marks, and the bytes between them are known.
+#[test]
+fn bytes_between_two_marks_of_the_program() {
+    let builds = [("gcc", "-O0"), ("gcc", "-O2"), ("clang", "-O0"), ("clang", "-O2")];
+    for (compiler, level) in builds {
+        for mended in [false, true] {
+            let place = Place::new();
+            let flags: &[&str] = if mended { &[level, "-DMENDED"] } else { &[level] };
+            let program = place.compile(compiler, "marks.c", flags);
+            let (outcome, screen) = place.watch(&["-o", "t.ascope"], &program, &[]);
+            assert_eq!((outcome, place.plain(&program, &[]).status), (place.plain(&program, &[]), 0), "{screen}");
+            let told = json(&place, &["t.ascope", "--from", "before", "--to", "after"]);
+            let changes = told["arenas"][0]["changes"].as_array().cloned().unwrap_or_default();
+            let ranges: Vec<String> = changes.iter().map(|change| change["changed"]["ranges"].to_string()).collect();
+            let expected: &[&str] = if mended { &["[[20,40]]"] } else { &["[[20,40]]", "[[0,8]]"] };
+            assert_eq!(ranges, expected, "{compiler} {flags:?}: {told}\n{screen}");
+            let run = changes.last().map(|change| change["changed"]["run_from"].clone()).unwrap_or_default();
+            let from = if mended { Value::Null } else { serde_json::json!({ "block": 1, "offset": 20 }) };
+            assert_eq!(run, from, "{told}");
+            assert_eq!(accused(&place.findings(&place.file("t.ascope"))).len(), 0, "{screen}");
+            let text = place.arenascope(&["diff", "t.ascope", "--from", "before", "--to", "after"]);
+            let words = text.stdout.split_whitespace().collect::<Vec<_>>().join(" ");
+            assert_eq!(words.contains("as if block 1's owner wrote past its end"), !mended, "{text:?}");
+            let marks = place.log(&place.file("t.ascope"));
+            let names: Vec<_> =
+                marks.iter().filter(|event| event["kind"] == "user-mark").map(|event| event["name"].clone()).collect();
+            assert_eq!(names, ["before", "after"]);
+        }
     }
 }
