@@ -10,7 +10,8 @@
 //!   into the arena, and the first 16 bytes of a block freed before (links and sizes of free lists); bytes that differ from
 //!   those before the reset (the allocator wrote them); memory that nobody of this arena had before; a cursor that the
 //!   program sets back by hand, of which the recorder knows nothing; an arena destroyed and made again. An alloc function with
-//!   an argument of unknown meaning may copy something into the block (`strndup(arena, text, size)`): then only possible.
+//!   an argument of unknown meaning may copy something into the block (`strndup(arena, text, size)`), and where events were lost
+//!   another block may have been the owner: then only possible.
 //! - **Lab**: 15b.
 //!
 //! Grouped by the calling line; more than a few lines are one note, for then it is the allocator's way. Memory: what lay first
@@ -390,7 +391,8 @@ fn note(state: &State, facts: &ProcessFacts, calls: &[Option<SiteId>], tally: &T
             "{held} lay there when the block was handed out, after the {back}{when}; the bytes before it were not captured"
         )
     };
-    let certainty = match (shown.proved, may_fill(facts)) {
+    let complete = facts.lost.events() == 0 && state.missing == 0;
+    let certainty = match (shown.proved, may_fill(facts) || !complete) {
         (_, true) => Certainty::Possible,
         (true, false) => Certainty::Certain,
         (false, false) => Certainty::Likely,

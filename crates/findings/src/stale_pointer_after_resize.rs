@@ -5,7 +5,7 @@
 //!   capture of the arena before its next reset, its end or the exit shows the same place again.
 //! - **Evidence**: both, and which bytes differ. Reads leave nothing behind: they need `--precise`.
 //! - **Disproof**: an allocator that writes into memory it has taken back; a program that goes on with the old copy on purpose.
-//! - **Silent**: where any free role is watched or any block was freed, rewound or handed out near the old place meanwhile; changes that
+//! - **Silent**: in shared mappings, which other processes write to; where any free role is watched or any block was freed, rewound or handed out near the old place meanwhile; changes that
 //!   are only pointers into the arena or a module (links of free lists), or leave one value throughout (wiped, filled); when
 //!   events were lost; when an alloc function is not watched in full: its blocks may lie there. Likely, not certain, with roles
 //!   found by shape in an arena of several extents.
@@ -32,6 +32,9 @@ use core::ops::Range;
 const PLACES: usize = 512;
 /// The longest place the recorder saves.
 const PLACE_BYTES: u64 = 1024;
+/// Linux's MAP_SHARED, and how many such mappings are kept apart; with more the rule says nothing.
+const MAP_SHARED: u32 = 1;
+const SHARED: usize = 256;
 /// Around a new block this much may be the allocator's own.
 const AROUND_BYTES: u64 = 64;
 
@@ -69,6 +72,8 @@ pub struct StalePointerAfterResize {
     pending: BTreeMap<ThreadNumber, (ArenaKey, Address, Vec<u8>)>,
     places: BTreeMap<Address, Place>,
     used: BTreeMap<Option<SiteId>, Used>,
+    /// Mappings that other processes may write to.
+    shared: Vec<(Address, Address)>,
 }
 
 impl StalePointerAfterResize {
@@ -98,7 +103,8 @@ impl StalePointerAfterResize {
         let (Some(before), Some(block), Some(place)) = (&effect.before, &effect.block, effect.place) else { return };
         let len = usize::try_from(before.size).unwrap_or(usize::MAX).min(captured.len());
         let bytes = captured.get(..len).unwrap_or(&[]);
-        if bytes.is_empty() {
+        let shared = |(start, end): &(Address, Address)| *start <= before.address && before.address < *end;
+        if bytes.is_empty() || self.shared.len() > SHARED || self.shared.iter().any(shared) {
             return;
         }
         if self.places.len() >= PLACES {
@@ -194,6 +200,9 @@ impl Rule for StalePointerAfterResize {
                     self.look(event.number, arena, base, captured);
                 }
                 return;
+            }
+            EventKind::Map { address, len, flags, .. } if flags & MAP_SHARED != 0 && self.shared.len() <= SHARED => {
+                self.shared.push((address, address.plus(len)));
             }
             EventKind::Resize { arena: key, .. } => {
                 let seen = self.pending.remove(&event.thread);

@@ -167,7 +167,7 @@ fn after_a_rewind_or_a_free_it_is_likely() {
 }
 
 #[test]
-fn an_alloc_function_that_may_copy_makes_it_only_possible() {
+fn an_alloc_function_that_may_copy_or_lost_events_make_it_only_possible() {
     let copying = facts().hook(
         Role::Alloc,
         "arena_strndup",
@@ -175,8 +175,10 @@ fn an_alloc_function_that_may_copy_makes_it_only_possible() {
         Result_::Block,
     );
     let bytes = holding(LOGIN, 64);
-    let found = reset_and_again(&bytes, &bytes).judge(&copying.build(), "stale-bytes");
-    assert_eq!((found.len(), found[0].certainty), (1, Certainty::Possible));
+    for facts in [copying, facts().lost(1)] {
+        let found = reset_and_again(&bytes, &bytes).judge(&facts.build(), "stale-bytes");
+        assert_eq!((found.len(), found[0].certainty), (1, Certainty::Possible));
+    }
 }
 
 #[test]
@@ -267,6 +269,19 @@ fn a_place_handed_out_freed_or_gone_back_over_is_no_longer_anybodys_fault() {
     ];
     for (index, between) in between.into_iter().enumerate() {
         assert_eq!(stale(&moved(&left, between, &end)), 0, "{index}");
+    }
+}
+
+#[test]
+fn other_processes_may_write_to_shared_memory() {
+    for (flags, found) in [(0x21, 0), (0x22, 1)] {
+        let map = EventKind::Map { address: Address(0x1000), len: 4096, protection: 3, flags, observed: false };
+        let story = Story::new(Table::new().event(map).at(0).alloc(0, 0x1000, 32).at(2))
+            .capture(CaptureReason::Resize, 0x1000, &holding("one, two", 32))
+            .then(|table| table.resize(0, 0x1000, 0x1040, 64))
+            .capture(CaptureReason::Destroy, 0x1000, &holding("ONE", 128))
+            .then(|table| table.destroy(0).exit(0));
+        assert_eq!(stale(&story), found, "{flags:#x}");
     }
 }
 
