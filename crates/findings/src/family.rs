@@ -10,7 +10,7 @@ use crate::wording;
 use crate::{fork_private_write, fork_same_block};
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
-use arenascope_event::{Event, EventKind, EventNumber, ProcessFacts, SiteId, ThreadNumber, Watched};
+use arenascope_event::{Event, EventKind, EventNumber, ProcessFacts, Role, SiteId, ThreadNumber, Watched};
 use arenascope_replay::{Arena, ArenaId, Block, Effect, Ending, ExtentKind, Place, ProcessEnd, Region, State, What};
 
 /// Blocks in shared memory that are kept of each arena after each fork: a cursor of one's own gives the same block twice
@@ -128,6 +128,9 @@ pub struct Kin {
     /// Those of them that live, by index.
     open: Vec<usize>,
     private: BTreeMap<ArenaId, PrivateUse>,
+    /// Some watched function creates or destroys arenas.
+    has_ends: bool,
+    watches_malloc: bool,
 }
 
 impl Kin {
@@ -141,6 +144,8 @@ impl Kin {
             blocks: Vec::new(),
             open: Vec::new(),
             private: BTreeMap::new(),
+            has_ends: facts.hooks.iter().any(|hook| matches!(hook.decl.role, Role::Create | Role::Destroy)),
+            watches_malloc: facts.watches_malloc,
         }
     }
 
@@ -164,7 +169,9 @@ impl Kin {
         let Some(arena) = arena else { return };
         match (effect.what, &effect.block, effect.place) {
             (What::Allocated, Some(block), Some(place)) => self.handed_out(event, arena, block, place, state),
-            (What::Rewound | What::Reset, ..) if arena.inherited => self.gone_back(event, arena, effect.what, state),
+            (What::Rewound | What::Reset, ..) if arena.inherited && self.is_spoken_of(arena) => {
+                self.gone_back(event, arena, effect.what, state);
+            }
             _ => {}
         }
     }
@@ -192,7 +199,7 @@ impl Kin {
             return;
         }
         let private = region.is_some() || extent.kind == ExtentKind::Static;
-        if arena.inherited && private {
+        if arena.inherited && private && self.is_spoken_of(arena) {
             let used = self.private_use(event, arena.id, SiteRole::Allocated, Some(at));
             used.blocks = used.blocks.saturating_add(1);
             used.bytes = used.bytes.saturating_add(block.size);
@@ -220,6 +227,12 @@ impl Kin {
             died_ns: None,
             own_cursor,
         });
+    }
+
+    /// False for an allocator such as malloc, which every child uses and nobody expects to share.
+    fn is_spoken_of(&self, arena: &Arena) -> bool {
+        let created = arena.created.is_some();
+        created || (!self.watches_malloc && (self.has_ends || !arena.object.is_null()))
     }
 
     fn gone_back(&mut self, event: &Event, arena: &Arena, what: What, state: &State) {

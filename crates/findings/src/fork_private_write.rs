@@ -12,7 +12,7 @@
 //!
 //! Silent: where the child ended by executing another program; where the parent left the arena alone after the fork (a
 //! daemon whose parent ends, workers of a server that only waits); for memory of unknown kind, and for shared memory (that
-//! is `fork-same-block`'s); without the parent's trace, where nobody knows what was inherited.
+//! is `fork-same-block`'s); for malloc, and a global arena that no role creates or destroys; without the parent's trace, where nobody knows what was inherited.
 //!
 //! Lab: 09c, private memory.
 

@@ -161,6 +161,14 @@ fn private_memory_is_copied_and_only_noted() {
 }
 
 #[test]
+fn malloc_is_used_by_every_child_and_not_spoken_of() {
+    let begin = || map(Table::new(), 0x1000, PRIVATE).seen(0, 0).at(0).alloc(0, 0x1000, 64);
+    let story = begin().event(fork(101)).alloc(0, 0x1040, 64);
+    let child_story = Table::new().seen(0, 0).at(1).alloc(0, 0x1040, 64);
+    assert_eq!(said(&judge(&[parent(&story), child(&story, 101, &child_story, 50 * MS)])), SILENT);
+}
+
+#[test]
 fn a_reset_and_a_rewind_in_the_child_are_noted_together() {
     let story = before(PRIVATE).at(0).event(fork(101)).at(0).alloc(0, 0x1040, 64);
     let child_story = seen().alloc(0, 0x1040, 64).alloc(0, 0x1080, 32).reset(0).alloc(0, 0x1000, 4);
