@@ -221,8 +221,8 @@ impl Shared {
         self.first.get_or_insert(pair);
         self.threads.extend([first.thread, second.thread]);
         self.roles.extend([first.role, second.role]);
-        let overwritten = effect.dead.iter().filter(|block| block.thread == first.thread);
-        if let (Role::Alloc | Role::Resize, Some(block)) = (second.role, overwritten.last()) {
+        let mut overwritten = effect.dead.iter().filter(|block| block.thread == first.thread);
+        if let (Role::Alloc | Role::Resize, Some(block)) = (second.role, overwritten.next_back()) {
             self.taken = self.taken.saturating_add(1);
             let arena = effect.arena.and_then(|id| state.arena(id));
             if let (None, Some(place)) = (self.first_taken, arena.map(|arena| arena.place(block))) {
