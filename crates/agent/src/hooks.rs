@@ -24,11 +24,15 @@ pub extern "C" fn on_enter(frame: &mut Frame) -> u32 {
     }
 }
 
-/// A function called by `ascope_around` has returned.
-pub extern "C" fn on_exit(frame: &mut Frame) {
-    let Some(hook) = state::hook(frame.hook) else { return };
+/// Handed back after a return: the caller is returned to.
+pub const DONE: u32 = PASS;
+
+/// A function called by `ascope_around` has returned. `CALL` and `CALL_WITH_STACK` call once more, with the registers
+/// that stand in the frame; `DONE` returns to the caller.
+pub extern "C" fn on_exit(frame: &mut Frame) -> u32 {
+    let Some(hook) = state::hook(frame.hook) else { return DONE };
     match hook.kind {
-        kind if kind.is_role() => roles::exit(frame, hook),
+        kind if kind.is_role() => return roles::exit(frame, hook),
         HookKind::Fork => process::fork_exit(frame),
         HookKind::Dlopen => process::dlopen_exit(frame),
         HookKind::Sigaction => signals::sigaction_exit(frame),
@@ -37,6 +41,7 @@ pub extern "C" fn on_exit(frame: &mut Frame) {
         kind if malloc::is_watched() && malloc::serves(kind) => malloc::exit(frame, kind),
         kind => memory::exit(frame, kind),
     }
+    DONE
 }
 
 /// A hooked function is entered through `ascope_before`; it runs in its caller's frame afterwards.

@@ -3,6 +3,7 @@
 //! ```text
 //!   start    before everyone else: memory, launcher's plan, patches      ask     the talk with the launcher
 //!   stubs    registers saved, both sides of a hooked call (assembly)     hooks   which handler serves which hook
+//!   check    redzones in check mode
 //!   malloc   blocks of the C library's arenas                            glibc   what those look like
 //!   roles    arena functions    memory    mmap and malloc    process    fork, exec, threads, exit    signals   seccomp
 //! ```
@@ -14,6 +15,7 @@
 #![no_std]
 
 mod ask;
+mod check;
 mod glibc;
 mod hooks;
 mod malloc;

@@ -3,6 +3,7 @@
 //! They give arenas their bounds and, where no role ends them, their end. A mapping or block that goes away is captured
 //! first as far as arenas have blocks there.
 
+use crate::check;
 use crate::state::Inside;
 use crate::stubs::Frame;
 use arenascope_plan::HookKind;
@@ -25,7 +26,9 @@ pub fn enter(frame: &mut Frame, kind: HookKind) -> u32 {
             if let Some(mut inside) = Inside::enter(frame.entry, false) {
                 let recorder = inside.recorder;
                 recorder.memory_went();
-                recorder.capture_before_unmap(inside.thread(), first, first.saturating_add(pages(second)));
+                let end = first.saturating_add(pages(second));
+                check::range_goes(recorder, inside.thread(), first, end);
+                recorder.capture_before_unmap(inside.thread(), first, end);
             }
             // From here on another thread may be given the range: the end is told as of this moment.
             set_last(frame, arenascope_record::ticks());
@@ -34,7 +37,15 @@ pub fn enter(frame: &mut Frame, kind: HookKind) -> u32 {
             if let Some(mut inside) = Inside::enter(frame.entry, false) {
                 let recorder = inside.recorder;
                 recorder.memory_went();
-                recorder.capture_before_unmap(inside.thread(), first, first.saturating_add(pages(second)));
+                let end = first.saturating_add(pages(second));
+                check::range_goes(recorder, inside.thread(), first, end);
+                recorder.capture_before_unmap(inside.thread(), first, end);
+            }
+        }
+        HookKind::Mremap => {
+            if let Some(mut inside) = Inside::enter(frame.entry, false) {
+                let recorder = inside.recorder;
+                check::range_goes(recorder, inside.thread(), first, first.saturating_add(pages(second)));
             }
         }
         HookKind::Realloc if first != 0 => {
@@ -124,6 +135,10 @@ fn heap_alloc(frame: &Frame, address: u64, size: u64) {
     } else if recorder.heap().insert(address, size) {
         recorder.note(inside.thread(), Some(frame.call()), &Record::HeapAlloc { address, size });
     } else {
+        // Its end will not be seen whole.
+        if let Some(check) = check::zones() {
+            check.give_up(recorder);
+        }
         recorder.skipped_heap();
     }
 }
@@ -139,8 +154,12 @@ pub fn heap_free(frame: &Frame) {
 fn heap_free_at(frame: &Frame, address: u64) -> u64 {
     let Some(mut inside) = Inside::enter(frame.entry, false) else { return 0 };
     let recorder = inside.recorder;
-    let Some(size) = recorder.heap().remove(address) else { return 0 };
+    let size = recorder.heap().remove(address);
     let thread = inside.thread();
+    // A block that was not recorded is smaller than what always is.
+    let unrecorded = arenascope_record::LARGE_BYTES;
+    check::range_goes(recorder, thread, address, address.saturating_add(size.unwrap_or(unrecorded)));
+    let Some(size) = size else { return 0 };
     recorder.capture_before_unmap(thread, address, address.saturating_add(size));
     recorder.note(thread, Some(frame.call()), &Record::HeapFree { address });
     size

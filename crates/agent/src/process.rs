@@ -31,6 +31,9 @@ pub fn fork_enter(frame: &mut Frame) -> u32 {
     let announced = match state::recorder() {
         Some(recorder) if recorder.enabled() && recorder.alive() && !quiet::is_on() => {
             recorder.fork_begins();
+            if let Some(check) = crate::check::zones() {
+                check.forks(recorder);
+            }
             1
         }
         _ => 0,
@@ -70,6 +73,9 @@ pub fn child_without_notice() {
 fn child(fork_id: u64) {
     // The parent's other threads may have been on these stacks; they are not in this process.
     arenascope_record::only_this_thread();
+    if let Some(check) = crate::check::zones() {
+        check.only_this_thread();
+    }
     arenascope_record::on_own_stack(|| child_here(fork_id));
 }
 
@@ -139,6 +145,7 @@ pub fn exit_now(frame: &Frame) {
         // A vfork child that failed to execute: the memory, and the arenas in it, are its parent's.
         return;
     }
+    crate::check::at_end(&mut inside);
     let thread = inside.thread();
     crate::malloc::tell_all(recorder, thread);
     recorder.capture_all(thread, arenascope_event::CaptureReason::Exit);

@@ -5,7 +5,8 @@
 //! that merely does its work (alloc inside resize, reset inside destroy, `pcalloc` calling `palloc`) is passed over.
 #![allow(unsafe_code, reason = "asks whether an enclosing frame of ours is still on the stack")]
 
-use crate::hooks::{CALL, CALL_WITH_STACK, PASS};
+use crate::check;
+use crate::hooks::{CALL, CALL_WITH_STACK, DONE, PASS};
 use crate::state::Inside;
 use crate::stubs::Frame;
 use arenascope_event::CaptureReason;
@@ -34,7 +35,7 @@ const NAME_BYTES: usize = 128;
 
 /// The value of an argument at entry.
 #[inline]
-fn value(frame: &Frame, source: Source) -> u64 {
+pub fn value(frame: &Frame, source: Source) -> u64 {
     match source.kind {
         SourceKind::Absent => 0,
         SourceKind::Register => source.narrow(frame.argument(source.index)),
@@ -122,8 +123,30 @@ pub fn enter(frame: &mut Frame, hook: &Hook) -> u32 {
             set(frame, FIRST, value(frame, sources.mark_at));
             set(frame, THIRD, recorder.entered(thread, object).order);
         }
-        kind => ending(recorder, thread, frame, hook, kind, object),
+        kind => {
+            if check::zones().is_some() {
+                check::enter(recorder, thread, frame, hook, object, 0);
+                let spans = check::spans(recorder, thread, object);
+                ending(recorder, thread, frame, hook, kind, object);
+                check::ended(recorder, thread, frame, hook, object, &spans);
+            } else {
+                ending(recorder, thread, frame, hook, kind, object);
+            }
+            return way(hook);
+        }
     }
+    if check::zones().is_some() {
+        let size = get(frame, SIZE);
+        check::enter(recorder, thread, frame, hook, object, size);
+    } else {
+        frame.check = [0; 5];
+    }
+    way(hook)
+}
+
+/// How the function is called.
+#[inline]
+fn way(hook: &Hook) -> u32 {
     if hook.stack_arguments { CALL_WITH_STACK } else { CALL }
 }
 
@@ -145,6 +168,16 @@ fn size(frame: &Frame, hook: &Hook) -> u64 {
     if hook.sources.count.is_present() { size.saturating_mul(value(frame, hook.sources.count)) } else { size }
 }
 
+/// The mark that a rewind goes back to.
+pub fn mark_of(recorder: &Recorder, frame: &Frame, hook: &Hook) -> u64 {
+    let sources = &hook.sources;
+    if sources.mark.is_present() {
+        value(frame, sources.mark)
+    } else {
+        word_at(recorder, value(frame, sources.mark_at))
+    }
+}
+
 /// Free, rewind, reset, destroy: recorded before they happen.
 #[cold]
 fn ending(recorder: &Recorder, thread: &mut Thread, frame: &Frame, hook: &Hook, kind: HookKind, object: u64) {
@@ -160,11 +193,7 @@ fn ending(recorder: &Recorder, thread: &mut Thread, frame: &Frame, hook: &Hook, 
             entry.takes_one_back();
         }
         HookKind::Rewind => {
-            let mark = if sources.mark.is_present() {
-                value(frame, sources.mark)
-            } else {
-                word_at(recorder, value(frame, sources.mark_at))
-            };
+            let mark = mark_of(recorder, frame, hook);
             let order = entry.order.fetch_add(1, Relaxed);
             recorder.note(thread, call, &Record::Rewind { arena, order, mark });
             entry.goes_back();
@@ -192,27 +221,39 @@ fn entered(frame: &Frame) -> Entered {
     Entered { order: get(frame, THIRD), events: get(frame, EVENTS) }
 }
 
-/// A role function has returned.
+/// A role function has returned. As `hooks::on_exit`.
 #[inline]
-pub fn exit(frame: &mut Frame, hook: &Hook) {
-    let Some(mut inside) = Inside::enter(frame.entry, true) else { return };
+pub fn exit(frame: &mut Frame, hook: &Hook) -> u32 {
+    let Some(mut inside) = Inside::enter(frame.entry, true) else {
+        check::put_back(frame);
+        return DONE;
+    };
     let recorder = inside.recorder;
     let thread = inside.thread();
+    if matches!(hook.kind, HookKind::Alloc | HookKind::Resize) {
+        let (object, block) = (get(frame, OBJECT), frame.rax);
+        if check::again(recorder, thread, frame, object, block) {
+            return way(hook);
+        }
+    }
     thread.pop_call(frame.entry);
     match hook.kind {
-        HookKind::Alloc if hook.takes_result => {
-            let (object, size, align) = (get(frame, OBJECT), get(frame, SIZE), get(frame, FIRST));
-            recorder.alloc(thread, object, frame.rax, size, align, frame.call(), entered(frame));
-        }
         HookKind::Alloc => {
-            let block = word_at(recorder, get(frame, SECOND));
-            let (object, size, align) = (get(frame, OBJECT), get(frame, SIZE), get(frame, FIRST));
-            recorder.alloc(thread, object, block, size, align, frame.call(), entered(frame));
+            let block = if hook.takes_result { frame.rax } else { word_at(recorder, get(frame, SECOND)) };
+            let (object, size) = (get(frame, OBJECT), get(frame, SIZE));
+            recorder.alloc(thread, object, block, size, get(frame, FIRST), frame.call(), entered(frame));
+            if block != 0 && check::zones().is_some() {
+                check::handed_out(recorder, thread, frame, object, block, size);
+            }
         }
         HookKind::Create => arenascope_record::on_own_stack(|| created(recorder, thread, frame, hook)),
         HookKind::Resize | HookKind::Mark => made(recorder, thread, frame, hook),
         _ => {}
     }
+    if !matches!(hook.kind, HookKind::Create | HookKind::Destroy) && check::zones().is_some() {
+        check::left(recorder, thread, get(frame, OBJECT));
+    }
+    DONE
 }
 
 /// Create: recorded when the result is known.
@@ -250,6 +291,7 @@ fn created(recorder: &Recorder, thread: &mut Thread, frame: &Frame, hook: &Hook)
     let order = entry.order.fetch_add(1, Relaxed);
     let arena = entry.key.load(Relaxed);
     recorder.note(thread, call, &Record::Create { arena, order, size, parent, name, nested });
+    check::created(recorder, frame, entry, size.unwrap_or(0));
 }
 
 /// Resize, mark: recorded when the result is known.
@@ -271,6 +313,9 @@ fn made(recorder: &Recorder, thread: &mut Thread, frame: &Frame, hook: &Hook) {
             let arena = entry.key.load(Relaxed);
             recorder.note_overlap(thread, arena, order, entered(frame));
             recorder.note(thread, call, &Record::Resize { arena, order, old, new, size });
+            if new != 0 && check::zones().is_some() {
+                check::handed_out(recorder, thread, frame, get(frame, OBJECT), new, size);
+            }
         }
         HookKind::Mark => {
             let Some(entry) = recorder.arena(thread, get(frame, OBJECT)) else { return };
@@ -279,6 +324,7 @@ fn made(recorder: &Recorder, thread: &mut Thread, frame: &Frame, hook: &Hook) {
             let arena = entry.key.load(Relaxed);
             recorder.note_overlap(thread, arena, order, entered(frame));
             recorder.note(thread, call, &Record::Mark { arena, order, mark });
+            check::marked(recorder, entry, mark);
         }
         _ => {}
     }

@@ -174,6 +174,7 @@ extern "C" fn dies(signal: c_int, info: *const libc::siginfo_t, context: *mut c_
     if let Some(mut inside) = Inside::enter(here, false) {
         let recorder = inside.recorder;
         if recorder.pid() == pid {
+            crate::check::at_end(&mut inside);
             let thread = inside.thread();
             recorder.capture_all(thread, CaptureReason::Signal);
             // As a return address, which points behind its instruction: no call can return there and have faulted.

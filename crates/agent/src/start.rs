@@ -4,9 +4,9 @@
 #![allow(unsafe_code, reason = "edits the environment vector and patches code")]
 
 use crate::ask::{self, Answer};
-use crate::{process, signals, state, stubs};
+use crate::{check, process, signals, state, stubs};
 use arenascope_plan::{Done, Failure, MESSAGE_LIMIT, Patch, Placed, PlanItem, Purpose};
-use arenascope_record::{DEEP_BYTES, RESERVE_BYTES, Recorder, Reserve, Start};
+use arenascope_record::{CHECK_BYTES, Check, DEEP_BYTES, RESERVE_BYTES, Recorder, Reserve, Start};
 use core::ffi::{CStr, c_char};
 use rustix::mm::{MapFlags, MprotectFlags, ProtFlags, mmap_anonymous, mprotect};
 
@@ -38,6 +38,13 @@ pub fn start(environment: *mut *mut c_char) {
     let settings = Start { space, pid, stub: stubs::stub_frame(), frames: plan.frames as usize };
     if let Some(recorder) = Recorder::new(&mut reserve, settings) {
         state::set_recorder(recorder);
+        // Taken only where it is wanted: the address space may be limited.
+        if plan.check
+            && let Some(mut reserve) = Reserve::new(CHECK_BYTES)
+            && let Some(zones) = Check::new(&mut reserve)
+        {
+            check::set(zones);
+        }
         if space.is_some() {
             crate::malloc::watch(plan.malloc);
             signals::install();

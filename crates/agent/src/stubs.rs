@@ -28,7 +28,7 @@ use arenascope_record::{CallFrame, StubFrame, Thread};
 /// Bytes of stack arguments that a function called by `ascope_around` may read.
 pub const STACK_ARGUMENT_BYTES: usize = 512;
 /// Bytes of [`Frame`].
-const FRAME: usize = 416;
+const FRAME: usize = 512;
 
 /// What a stub saved. Handlers read arguments from it and may change them; what stands in it when the handler returns is
 /// what the registers will hold.
@@ -61,12 +61,39 @@ pub struct Frame {
     pub entry: u64,
     /// The handler's own notes from entry to return.
     pub stash: [u64; 7],
+    /// What check mode notes from entry to return.
+    pub check: [u64; 5],
+    /// Argument registers at entry, for a function that is called again: rdi, rsi, rdx, rcx, r8, r9 and r10.
+    kept: [u64; 7],
 }
 
 const _: () = assert!(size_of::<Frame>() == FRAME && core::mem::offset_of!(Frame, rax) == 256);
 const _: () = assert!(core::mem::offset_of!(Frame, rbp) == 328 && core::mem::offset_of!(Frame, stash) == 360);
 
 impl Frame {
+    /// Keeps the argument registers as the caller had set them.
+    pub fn keep_arguments(&mut self) {
+        self.kept = [self.rdi, self.rsi, self.rdx, self.rcx, self.r8, self.r9, self.r10];
+    }
+
+    /// Sets the argument registers as [`Frame::keep_arguments`] found them.
+    pub fn restore_arguments(&mut self) {
+        [self.rdi, self.rsi, self.rdx, self.rcx, self.r8, self.r9, self.r10] = self.kept;
+    }
+
+    /// The register of argument `index` (0 = rdi … 5 = r9).
+    pub fn argument_mut(&mut self, index: u8) -> Option<&mut u64> {
+        Some(match index {
+            0 => &mut self.rdi,
+            1 => &mut self.rsi,
+            2 => &mut self.rdx,
+            3 => &mut self.rcx,
+            4 => &mut self.r8,
+            5 => &mut self.r9,
+            _ => return None,
+        })
+    }
+
     /// Argument `index` (0 = rdi … 5 = r9); 0 beyond.
     pub fn argument(&self, index: u8) -> u64 {
         match index {
@@ -156,18 +183,18 @@ ascope_thread_over:
 ascope_around:
     .cfi_startproc
     .cfi_def_cfa_offset 16
-    sub rsp, 416
-    .cfi_adjust_cfa_offset 416
+    sub rsp, {frame}
+    .cfi_adjust_cfa_offset {frame}
     ascope_save
     mov [rsp + 328], rbp
-    mov rax, [rsp + 416]
+    mov rax, [rsp + {frame}]
     mov [rsp + 344], rax
-    lea rax, [rsp + 424]
+    lea rax, [rsp + {frame} + 8]
     mov [rsp + 352], rax
     mov rbp, rsp
     .cfi_remember_state
-    .cfi_def_cfa rbp, 432
-    .cfi_offset rbp, -104
+    .cfi_def_cfa rbp, {cfa_around}
+    .cfi_offset rbp, -({cfa_around} - 328)
     mov rdi, rsp
     and rsp, -16
     call {on_enter}
@@ -177,11 +204,12 @@ ascope_around:
     cmp eax, 1
     je 7f
     ja 6f
+5:
     sub rsp, 512
     .cfi_adjust_cfa_offset 512
     .set i, 0
     .rept 32
-    movups xmm0, [rsp + 944 + i * 16]
+    movups xmm0, [rsp + 528 + {frame} + i * 16]
     movups [rsp + i * 16], xmm0
     .set i, i + 1
     .endr
@@ -204,25 +232,28 @@ ascope_around_return:
     mov [rsp + 328], rbp
     mov rbp, rsp
     .cfi_remember_state
-    .cfi_def_cfa rbp, 432
-    .cfi_offset rbp, -104
+    .cfi_def_cfa rbp, {cfa_around}
+    .cfi_offset rbp, -({cfa_around} - 328)
     mov rdi, rsp
     and rsp, -16
     call {on_exit}
     mov rsp, rbp
     mov rbp, [rsp + 328]
     .cfi_restore_state
+    cmp eax, 1
+    ja 6b
+    jb 5b
     ascope_restore 0
-    add rsp, 424
-    .cfi_adjust_cfa_offset -424
+    add rsp, {frame} + 8
+    .cfi_adjust_cfa_offset -({frame} + 8)
     ret
-    .cfi_adjust_cfa_offset 424
+    .cfi_adjust_cfa_offset {frame} + 8
 7:
     mov rax, [rsp + 336]
-    mov [rsp + 416], rax
+    mov [rsp + {frame}], rax
     ascope_restore 0
-    add rsp, 416
-    .cfi_adjust_cfa_offset -416
+    add rsp, {frame}
+    .cfi_adjust_cfa_offset -{frame}
     ret
     .cfi_endproc
     .size ascope_around, . - ascope_around
@@ -234,18 +265,18 @@ ascope_around_return:
 ascope_before:
     .cfi_startproc
     .cfi_def_cfa_offset 24
-    sub rsp, 424
-    .cfi_adjust_cfa_offset 424
+    sub rsp, {frame} + 8
+    .cfi_adjust_cfa_offset {frame} + 8
     ascope_save
     mov [rsp + 328], rbp
-    mov rax, [rsp + 432]
+    mov rax, [rsp + {frame} + 16]
     mov [rsp + 344], rax
-    lea rax, [rsp + 440]
+    lea rax, [rsp + {frame} + 24]
     mov [rsp + 352], rax
     mov rbp, rsp
     .cfi_remember_state
-    .cfi_def_cfa rbp, 448
-    .cfi_offset rbp, -120
+    .cfi_def_cfa rbp, {cfa_before}
+    .cfi_offset rbp, -({cfa_before} - 328)
     mov rdi, rsp
     and rsp, -16
     call {on_before}
@@ -253,8 +284,8 @@ ascope_before:
     mov rbp, [rsp + 328]
     .cfi_restore_state
     ascope_restore 0
-    add rsp, 424
-    .cfi_adjust_cfa_offset -424
+    add rsp, {frame} + 8
+    .cfi_adjust_cfa_offset -({frame} + 8)
     ret
     .cfi_endproc
     .size ascope_before, . - ascope_before
@@ -279,6 +310,9 @@ ascope_thread_entry:
     on_exit = sym crate::hooks::on_exit,
     on_before = sym crate::hooks::on_before,
     thread_begin = sym crate::process::thread_begin,
+    frame = const FRAME,
+    cfa_around = const FRAME + 16,
+    cfa_before = const FRAME + 32,
 );
 
 unsafe extern "C" {

@@ -51,6 +51,8 @@ pub enum Mode {
     /// Every event goes into the trace
     #[default]
     Record,
+    /// Besides, blocks grow by redzones that are looked at, and dead blocks are watched
+    Check,
     /// Nothing is watched: for comparing
     Off,
 }
@@ -83,6 +85,9 @@ pub struct RunArgs {
     /// How to watch
     #[arg(long, value_enum, default_value_t, help_heading = "What")]
     pub mode: Mode,
+    /// Short for --mode check
+    #[arg(long, conflicts_with = "mode", help_heading = "What")]
+    check: bool,
 
     /// A function that makes arenas: 'arena_new(size) -> arena'
     #[arg(long, value_name = "ROLE", help_heading = "Roles: 'function(arguments) -> result'")]
@@ -276,6 +281,9 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Verb, clap
     let mut cli = Cli::from_arg_matches(&matches)?;
     if let (Verb::Run(run), Some(("run", matches))) = (&mut cli.verb, matches.subcommand()) {
         run.roles = roles_in_order(matches);
+        if run.check {
+            run.mode = Mode::Check;
+        }
     }
     Ok(cli.verb)
 }
@@ -283,9 +291,9 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Verb, clap
 /// Verbs that the interface names for a later version.
 const LATER_VERBS: [&str; 8] = ["ps", "attach", "view", "report", "live", "export", "summary", "query"];
 /// Flags likewise.
-const LATER_FLAGS: [&str; 5] = ["--check", "--precise", "--pid", "--core", "--exe"];
+const LATER_FLAGS: [&str; 4] = ["--precise", "--pid", "--core", "--exe"];
 /// Values likewise; `sample:BYTES` begins with the last one.
-const LATER_VALUES: [&str; 2] = ["check", "sample"];
+const LATER_VALUES: [&str; 1] = ["sample"];
 
 /// A better sentence for some of clap's errors: words that only a later version knows, and texts that are not UTF-8.
 pub fn complaint(error: &clap::Error, arguments: &[OsString]) -> Option<CliError> {
@@ -316,7 +324,7 @@ pub fn complaint(error: &clap::Error, arguments: &[OsString]) -> Option<CliError
             if flag != "--mode" {
                 return None;
             }
-            later(&format!("{flag} {value}"), "--mode record, --mode off")
+            later(&format!("{flag} {value}"), "--mode record, --mode check, --mode off")
         }
         ErrorKind::InvalidUtf8 => {
             let is_one = |index: usize| {
@@ -401,6 +409,15 @@ mod tests {
     }
 
     #[test]
+    fn check_is_short_for_its_mode() {
+        assert_eq!(run(&["--check", "a.c"]).mode, Mode::Check);
+        assert_eq!(run(&["--mode", "check", "a.c"]).mode, Mode::Check);
+        assert_eq!(run(&["a.c"]).mode, Mode::Record);
+        let both = ["arenascope", "run", "--check", "--mode", "off", "a.c"].map(OsString::from);
+        assert!(parse(both).is_err());
+    }
+
+    #[test]
     fn what_stands_before_and_after_the_dashes_stays_apart() {
         let program = run(&["--narrate", "--", "prog", "--json", "--", "x"]);
         assert!(program.narrate && program.files.is_empty());
@@ -419,7 +436,7 @@ mod tests {
         };
         for (words, said) in [
             (&["ps", "x"][..], "ps: not in this version"),
-            (&["run", "--check", "a.c"], "--check: not in this version"),
+            (&["run", "--precise", "a.c"], "--precise: not in this version"),
             (&["run", "--mode", "sample:512", "a.c"], "--mode sample:512: not in this version"),
             (&["show", "--pid=7"], "--pid: not in this version"),
         ] {

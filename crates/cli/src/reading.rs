@@ -191,7 +191,7 @@ pub fn read(file: &TraceFile, trace: &Trace<'_>, moment: Option<u64>) -> Reading
     let facts = trace.facts();
     let Start { mut replay, parent } = start(file.path(), &facts);
     let mut gatherer = Gatherer::new(moment.unwrap_or(u64::MAX));
-    let mut watch = Watch::new();
+    let mut watch = Watch::of(&facts);
     let mut kin = Kin::new(&facts);
     let mut state = (moment == Some(0)).then(|| replay.state().clone());
     for event in trace.events() {
@@ -243,7 +243,7 @@ pub fn hindsight(file: &TraceFile, trace: &Trace<'_>, facts: &ProcessFacts) -> H
 
 fn judge(file: &TraceFile, trace: &Trace<'_>, facts: &ProcessFacts) -> Vec<Finding> {
     let mut replay = start(file.path(), facts).replay;
-    let mut watch = Watch::new();
+    let mut watch = Watch::of(facts);
     for event in trace.events() {
         let effect = replay.apply(&event);
         watch.observe(&event, &effect, replay.state(), &captured(trace, &event));

@@ -10,11 +10,13 @@ mod fate_effect;
 mod fate_names;
 mod fate_source;
 mod fate_walk;
+mod leaf;
 mod null_state;
 mod null_use;
 mod synchronises;
 
 pub use fate::{Verdict, fate, fate_along};
 pub use fate_source::CodeSource;
+pub use leaf::calls_nothing;
 pub use null_use::{NullFault, NullUse, null_use};
 pub use synchronises::synchronises;

@@ -383,6 +383,12 @@ pub enum EventKind {
         expected: u8,
         /// What was found from `address` on, up to the last byte that differs, at most 64.
         found: Vec<u8>,
+        /// One past the zone's last byte.
+        end: Address,
+        /// The zone was right when the arena's events before this order had happened.
+        since: u64,
+        /// For a dead block: the order of the event that took it back.
+        ended: Option<u64>,
     },
     /// Between entry and return of the call that the next own event of this thread in `arena` tells, other threads
     /// recorded events there: those from order `since` on.

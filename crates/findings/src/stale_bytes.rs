@@ -9,7 +9,8 @@
 //! - **Silent**: bytes that are all alike or a pattern of four or eight bytes (an allocator that wipes or fills); words that point
 //!   into the arena, and the first 16 bytes of a block freed before (links and sizes of free lists); bytes that differ from
 //!   those before the reset (the allocator wrote them); memory that nobody of this arena had before; a cursor that the
-//!   program sets back by hand, of which the recorder knows nothing; an arena destroyed and made again. An alloc function with
+//!   program sets back by hand, of which the recorder knows nothing; an arena destroyed and made again; check mode, which
+//!   fills memory itself. An alloc function with
 //!   an argument of unknown meaning may copy something into the block (`strndup(arena, text, size)`), and where events were lost
 //!   another block may have been the owner: then only possible.
 //! - **Lab**: 15b.
@@ -28,7 +29,8 @@ use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 use arenascope_event::{
-    Address, ArenaKey, Argument, CaptureReason, Event, EventKind, EventNumber, ProcessFacts, Role, SiteId, ThreadNumber,
+    Address, ArenaKey, Argument, CaptureReason, Event, EventKind, EventNumber, Mode, ProcessFacts, Role, SiteId,
+    ThreadNumber,
 };
 use arenascope_replay::{Arena, ArenaId, Block, Effect, How, State, What};
 use core::ops::Range;
@@ -310,6 +312,9 @@ impl Rule for StaleBytes {
     }
 
     fn finish(self: Box<Self>, state: &State, facts: &ProcessFacts) -> Vec<Finding> {
+        if facts.mode == Mode::Check {
+            return Vec::new();
+        }
         let mut groups: BTreeMap<CallingLine, Group> = BTreeMap::new();
         for (site, tally) in self.sites {
             match groups.entry(CallingLine::of(facts, site)) {

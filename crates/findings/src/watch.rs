@@ -8,13 +8,13 @@ use crate::frees::Frees;
 use crate::scopes::Scopes;
 use crate::{
     CursorCorrupted, DoubleFree, GrowthWaste, InvalidFree, NeverStored, NeverUnmapped, NullUsed, OffsetNotReset,
-    OnlyGrows, OutOfOrderRewind, OverlappingArenas, OverlappingBlocks, PaddingWaste, StaleBytes,
-    StalePointerAfterResize, UnbalancedScope, UnsynchronisedSharing, WrongArenaFree, fork_private_write,
-    fork_same_block,
+    OnlyGrows, OutOfOrderRewind, Overflow, OverlappingArenas, OverlappingBlocks, PaddingWaste, StaleBytes,
+    StalePointerAfterResize, UnbalancedScope, UnsynchronisedSharing, UseAfter, UseAfterUnmap, WrongArenaFree,
+    fork_private_write, fork_same_block,
 };
 use alloc::boxed::Box;
 use alloc::vec::Vec;
-use arenascope_event::{BlobId, Event, EventKind, ProcessFacts};
+use arenascope_event::{BlobId, Event, EventKind, Mode, ProcessFacts};
 use arenascope_replay::{ArenaId, Effect, Replay, State};
 
 /// A rule: observes every event with what it did and the state after it; concludes at the end.
@@ -47,7 +47,7 @@ pub struct RuleFacts {
 }
 
 /// Every rule there is, in the order in which they are listed to users.
-pub const RULES: [RuleFacts; 20] = [
+pub const RULES: [RuleFacts; 26] = [
     RuleFacts {
         name: NeverStored::NAME,
         class: Class::Finding,
@@ -57,6 +57,16 @@ pub const RULES: [RuleFacts; 20] = [
         name: NullUsed::NAME,
         class: Class::Finding,
         claims: "the allocator said NULL and the program used it",
+    },
+    RuleFacts {
+        name: Overflow::NAME,
+        class: Class::Finding,
+        claims: "bytes right behind a block were changed (check mode)",
+    },
+    RuleFacts {
+        name: Overflow::UNDER,
+        class: Class::Finding,
+        claims: "bytes right before a block were changed (check mode)",
     },
     RuleFacts {
         name: DoubleFree::NAME,
@@ -72,6 +82,26 @@ pub const RULES: [RuleFacts; 20] = [
         name: WrongArenaFree::NAME,
         class: Class::Finding,
         claims: "a block of one arena was given back to another",
+    },
+    RuleFacts {
+        name: UseAfter::FREE,
+        class: Class::Finding,
+        claims: "a block was changed after it had been freed (check mode)",
+    },
+    RuleFacts {
+        name: UseAfter::REWIND,
+        class: Class::Finding,
+        claims: "a block was changed after its arena had gone back behind it (check mode)",
+    },
+    RuleFacts {
+        name: UseAfter::RESET,
+        class: Class::Finding,
+        claims: "a block was changed after its arena had been emptied (check mode)",
+    },
+    RuleFacts {
+        name: UseAfterUnmap::NAME,
+        class: Class::Finding,
+        claims: "memory of an arena was touched after it had been unmapped",
     },
     RuleFacts {
         name: OverlappingBlocks::NAME,
@@ -142,6 +172,9 @@ pub const RULES: [RuleFacts; 20] = [
     },
 ];
 
+/// Rules that compare the arena's cursor, or the distance of blocks, with the sizes asked for: check mode changes both.
+const MISLED_BY_REDZONES: [&str; 2] = [CursorCorrupted::NAME, PaddingWaste::NAME];
+
 /// All rules at work.
 pub struct Watch {
     rules: Vec<Box<dyn Rule>>,
@@ -154,12 +187,13 @@ impl Default for Watch {
 }
 
 impl Watch {
-    /// Every rule, at the start of a trace.
+    /// Every rule that needs no more than events, at the start of a trace.
     pub fn new() -> Watch {
         Watch {
             rules: Vec::from([
                 Box::new(NeverStored::new()) as Box<dyn Rule>,
                 Box::new(NullUsed::new()),
+                Box::new(UseAfterUnmap::new()),
                 Box::new(UnsynchronisedSharing::new()),
                 Box::new(Frees::new()),
                 Box::new(OverlappingBlocks::new()),
@@ -175,6 +209,17 @@ impl Watch {
                 Box::new(GrowthWaste::new()),
             ]),
         }
+    }
+
+    /// Every rule that can say something of a process run as `facts` says: those that need check mode cost something at
+    /// every event.
+    pub fn of(facts: &ProcessFacts) -> Watch {
+        let mut watch = Watch::new();
+        if facts.mode == Mode::Check {
+            watch.rules.push(Box::new(Overflow::new()));
+            watch.rules.push(Box::new(UseAfter::new()));
+        }
+        watch
     }
 
     /// One event, the effect that `Replay::apply` returned for it, the state after it, and for a capture its bytes
@@ -200,6 +245,9 @@ impl Watch {
             };
             all.extend(rule.finish(state, facts).into_iter().filter(may_say));
         }
+        if facts.mode == Mode::Check {
+            all.retain(|finding| !MISLED_BY_REDZONES.contains(&finding.rule));
+        }
         // A stable sort: what a rule put in order stays so.
         all.sort_by(|left, right| (left.class, left.moment, left.rule).cmp(&(right.class, right.moment, right.rule)));
         all
@@ -218,7 +266,7 @@ pub fn findings<B: AsRef<[u8]>>(
     captured: impl Fn(BlobId) -> Option<B>,
 ) -> Vec<Finding> {
     let mut replay = Replay::new(facts);
-    let mut watch = Watch::new();
+    let mut watch = Watch::of(facts);
     for event in events {
         let effect = replay.apply(&event);
         let bytes = match event.kind {

@@ -232,6 +232,8 @@ pub struct Hook {
     pub takes_result: bool,
     /// True when it has, or may have, arguments on the stack (`Around` copies them).
     pub stack_arguments: bool,
+    /// True when it runs no other code (no destructor, no callback), so that nothing reads the blocks that it ends.
+    pub leaf: bool,
     /// Address of the relocated start of the function.
     pub trampoline: u64,
     /// Where its arguments are.
@@ -239,12 +241,35 @@ pub struct Hook {
 }
 
 impl Hook {
+    /// Whether blocks of this function can be grown in check mode.
+    ///
+    /// # Errors
+    /// Why not, as the rest of a sentence that begins with the function's name.
+    pub fn grows(&self) -> Result<(), &'static str> {
+        let changeable = |source: Source| source.kind == SourceKind::Register;
+        match (self.kind, self.sources.size, self.sources.count) {
+            (HookKind::Alloc | HookKind::Resize, ..) if !self.takes_result => {
+                Err("hands out blocks through a pointer, and whether it refused a larger one cannot be told")
+            }
+            (HookKind::Alloc | HookKind::Resize, size, count) if !size.is_present() && !count.is_present() => {
+                Err("has no size argument")
+            }
+            (HookKind::Alloc | HookKind::Resize, _, count) if changeable(count) => Ok(()),
+            (HookKind::Alloc | HookKind::Resize, size, count) if changeable(size) && !count.is_present() => Ok(()),
+            (HookKind::Alloc | HookKind::Resize, ..) => {
+                Err("has its size as a constant, or on the stack, where it cannot be changed")
+            }
+            _ => Err("hands out no blocks"),
+        }
+    }
+
     /// Appends the hook.
     pub fn write(&self, out: &mut Writer<'_>) {
         out.u8(self.kind as u8);
         out.u8(self.shape as u8);
         out.u8(self.takes_result as u8);
         out.u8(self.stack_arguments as u8);
+        out.u8(self.leaf as u8);
         out.u64(self.trampoline);
         for source in self.sources.all() {
             out.u8(source.kind as u8);
@@ -265,6 +290,7 @@ impl Hook {
         };
         let takes_result = from.u8()? != 0;
         let stack_arguments = from.u8()? != 0;
+        let leaf = from.u8()? != 0;
         let trampoline = from.u64()?;
         let mut all = [Source::ABSENT; 11];
         for source in &mut all {
@@ -278,6 +304,6 @@ impl Hook {
             *source =
                 Source { kind, index: from.u8()?, bytes: from.u8()?, signed: from.u8()? != 0, value: from.u64()? };
         }
-        Some(Hook { kind, shape, takes_result, stack_arguments, trampoline, sources: Sources::from_all(all) })
+        Some(Hook { kind, shape, takes_result, stack_arguments, leaf, trampoline, sources: Sources::from_all(all) })
     }
 }

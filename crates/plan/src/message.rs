@@ -259,6 +259,8 @@ pub struct Plan {
     pub heap: bool,
     /// Record them as blocks of the C library's arenas.
     pub malloc: WatchMalloc,
+    /// Check mode: blocks grow by redzones, which are looked at.
+    pub check: bool,
     /// Bytes of the trace file, whose descriptor travels with this message; 0: there is none.
     pub trace_bytes: u64,
     /// True when all its space is allocated already (kernels without MADV_POPULATE_WRITE).
@@ -306,6 +308,7 @@ impl<'a> PlanWriter<'a> {
         out.u32(plan.frames);
         out.u8(plan.heap as u8);
         out.u8(plan.malloc as u8);
+        out.u8(plan.check as u8);
         out.u64(plan.trace_bytes);
         out.u8(plan.allocated as u8);
         PlanWriter { out }
@@ -378,6 +381,7 @@ impl<'a> PlanReader<'a> {
             frames: from.u32()?,
             heap: from.u8()? != 0,
             malloc: WatchMalloc::from_code(from.u8()?)?,
+            check: from.u8()? != 0,
             trace_bytes: from.u64()?,
             allocated: from.u8()? != 0,
         };

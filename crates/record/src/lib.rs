@@ -10,14 +10,17 @@
 //!     arenas   object -> key, extents     arena cache         object -> entry
 //!     sites    backtrace -> id            site cache          hash -> id
 //!     heap     malloc blocks of interest  calls               which hooked calls are on this stack
+//!   Check (one per process, in check mode): zones   bytes that nobody may change
 //! ```
 #![no_std]
 
 mod arenas;
 mod capture;
+mod check;
 mod checksum;
 mod clock;
 mod deep;
+mod freed;
 mod heap;
 mod objects;
 pub mod quiet;
@@ -28,13 +31,15 @@ mod sites;
 mod space;
 mod system;
 mod thread;
+mod zones;
 
 pub use arenascope_trace::{NO_SITE, Record};
 
 pub use arenas::{Entry, PageFilter};
+pub use check::{CHECK_BYTES, Check, Dying, growth};
 pub use clock::ticks;
 pub use deep::{DEEP_BYTES, only_this_thread, prepare as prepare_stacks, run as on_own_stack};
-pub use heap::{HeapSet, SMALL_BYTES};
+pub use heap::{HeapSet, LARGE_BYTES, SMALL_BYTES};
 pub use recorder::{Entered, RESERVE_BYTES, Recorder, Start};
 pub use reserve::{Reserve, Zeroed};
 pub use sites::{CallFrame, StubFrame};

@@ -269,6 +269,11 @@ impl Recorder {
         self.count(layout::live::LOST_HEAP_SKIPPED, 1);
     }
 
+    /// A block is not checked, or no longer (check mode).
+    pub fn unchecked(&self) {
+        self.count(layout::live::UNCHECKED, 1);
+    }
+
     /// The process is about to fork: the launcher will wait for the child, even when the parent has ended before it asks.
     pub fn fork_begins(&self) {
         self.count(layout::live::FORKS, 1);

@@ -20,6 +20,8 @@ pub unsafe trait Zeroed {}
 unsafe impl Zeroed for core::sync::atomic::AtomicU64 {}
 // SAFETY: an atomic integer is its bytes.
 unsafe impl Zeroed for core::sync::atomic::AtomicU32 {}
+// SAFETY: an integer is its bytes.
+unsafe impl Zeroed for u32 {}
 // SAFETY: a byte is its byte.
 unsafe impl Zeroed for u8 {}
 

@@ -32,6 +32,69 @@ pub fn read_own_memory(pid: u32, address: u64, to: &mut [u8]) -> usize {
     usize::try_from(result).unwrap_or(0).min(to.len())
 }
 
+/// Most ranges that [`read_own_parts`] takes at once.
+pub(crate) const PARTS: usize = 32;
+
+/// Copies several ranges (address and bytes) one behind the other to `to`. Stops at the first byte that cannot be read,
+/// and reports the bytes copied.
+pub(crate) fn read_own_parts(pid: u32, parts: &[[u64; 2]], to: &mut [u8]) -> usize {
+    if crate::quiet::is_on() || parts.len() > PARTS {
+        return 0;
+    }
+    let local = [to.as_mut_ptr() as u64, to.len() as u64];
+    let result: i64;
+    // SAFETY: process_vm_readv (310 on x86-64) writes at most `to.len()` bytes to `to`, which is exclusively borrowed, and
+    // reads `parts` as the iovecs they are laid out as; what they name is read by the kernel with faults turned into errors.
+    unsafe {
+        core::arch::asm!(
+            "syscall",
+            inlateout("rax") 310i64 => result,
+            in("rdi") u64::from(pid),
+            in("rsi") local.as_ptr(),
+            in("rdx") 1u64,
+            in("r10") parts.as_ptr(),
+            in("r8") parts.len() as u64,
+            in("r9") 0u64,
+            lateout("rcx") _,
+            lateout("r11") _,
+            options(nostack),
+        );
+    }
+    usize::try_from(result).unwrap_or(0).min(to.len())
+}
+
+/// Writes `from` to `address` in this process, as far as it is writable, without a fault where it is not; the bytes
+/// written. None where the kernel forbids the call, or may (seccomp).
+///
+/// # Safety
+/// The bytes at `address` must be nobody's but the caller's.
+pub(crate) unsafe fn write_own_memory(pid: u32, address: u64, from: &[u8]) -> usize {
+    if crate::quiet::is_on() {
+        return 0;
+    }
+    let local = [from.as_ptr() as u64, from.len() as u64];
+    let remote = [address, from.len() as u64];
+    let result: i64;
+    // SAFETY: process_vm_writev (311 on x86-64) reads `from` and writes as many bytes at `address`, with faults turned into
+    // errors; that those bytes may be written is the caller's promise.
+    unsafe {
+        core::arch::asm!(
+            "syscall",
+            inlateout("rax") 311i64 => result,
+            in("rdi") u64::from(pid),
+            in("rsi") local.as_ptr(),
+            in("rdx") 1u64,
+            in("r10") remote.as_ptr(),
+            in("r8") 1u64,
+            in("r9") 0u64,
+            lateout("rcx") _,
+            lateout("r11") _,
+            options(nostack),
+        );
+    }
+    usize::try_from(result).unwrap_or(0).min(from.len())
+}
+
 /// CLOCK_MONOTONIC, ns. A plain system call: the vDSO's would have to be found and parsed first.
 pub(crate) fn monotonic_ns() -> u64 {
     let mut time = [0u64; 2];

@@ -201,13 +201,18 @@ impl<'a> JsonLog<'a> {
                 flag(out, "synchronous", *synchronous);
             }
             EventKind::UserMark { name } => text(out, "name", name),
-            EventKind::Damage { block, size, zone, address: at, expected, found, .. } => {
+            EventKind::Damage { block, size, zone, address: at, expected, found, end, since, ended, .. } => {
                 address(out, "block", *block);
                 number(out, "size", *size);
                 text(out, "zone", zone.word());
                 address(out, "address", *at);
                 number(out, "expected", u64::from(*expected));
                 hex(out, "found", found);
+                address(out, "end", *end);
+                number(out, "since", *since);
+                if let Some(ended) = ended {
+                    number(out, "ended", *ended);
+                }
             }
             EventKind::Overlapped { since, .. } => number(out, "since", *since),
             EventKind::ObjectChanged { address: at, before, after, .. } => {

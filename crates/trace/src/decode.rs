@@ -289,6 +289,9 @@ fn fields(model: &mut Model, kind: u8, slot: u32, start: usize, bytes: &mut Curs
             address: Address(bytes.number()?),
             expected: bytes.byte()?,
             found: found(bytes)?,
+            end: Address(bytes.number()?),
+            since: bytes.number()?,
+            ended: bytes.number()?.checked_sub(1),
         },
         tag::OVERLAPPED => EventKind::Overlapped { arena: ArenaKey(bytes.number32()?), since: bytes.number()? },
         tag::OBJECT_CHANGED => EventKind::ObjectChanged {

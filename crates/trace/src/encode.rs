@@ -297,7 +297,7 @@ fn fields(model: &mut Model, record: &Record<'_>, out: &mut Out<'_>) {
             }
         }
         Record::UserMark { name } => out.counted(name, MAX_STRING_BYTES),
-        Record::Damage { arena, block, size, zone, address, expected, found } => {
+        Record::Damage { arena, block, size, zone, address, expected, found, end, since, ended } => {
             out.number(u64::from(arena));
             out.number(block);
             out.number(size);
@@ -305,6 +305,9 @@ fn fields(model: &mut Model, record: &Record<'_>, out: &mut Out<'_>) {
             out.number(address);
             out.byte(expected);
             out.counted(found, MAX_FOUND_BYTES);
+            out.number(end);
+            out.number(since);
+            out.number(ended.map_or(0, |order| order.saturating_add(1)));
         }
         Record::Overlapped { arena, since } => {
             out.number(u64::from(arena));

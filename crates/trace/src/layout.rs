@@ -68,6 +68,8 @@ pub mod live {
     pub const LATEST_NS: usize = 2440;
     /// Forks that this process has begun and that have not failed: as many children will ask for a trace.
     pub const FORKS: usize = 2496;
+    /// Blocks that check mode could not put a redzone behind, or could not go on looking at.
+    pub const UNCHECKED: usize = 2504;
 }
 
 /// Words written by the launcher when the process has ended, each 8 bytes, little-endian. All are repeated inside the

@@ -177,6 +177,9 @@ pub enum Record<'a> {
         address: u64,
         expected: u8,
         found: &'a [u8],
+        end: u64,
+        since: u64,
+        ended: Option<u64>,
     },
     Overlapped {
         arena: u32,

@@ -225,7 +225,8 @@ fn watched(
             return Err(error);
         }
     };
-    let settings = Settings { main_pid, main_trace: Some(main_trace), naming, watching };
+    let mode = if args.mode == Mode::Check { arenascope_event::Mode::Check } else { arenascope_event::Mode::Record };
+    let settings = Settings { main_pid, main_trace: Some(main_trace), naming, watching, mode };
     let server = std::thread::spawn(move || serve::serve(&listener, settings));
     let ended = Arc::new(AtomicBool::new(false));
     let narrator = args.narrate.then(|| {
@@ -312,6 +313,7 @@ fn finish_all(
     let mut remarks: Vec<String> = remarks::no_alloc(decided.given).into_iter().collect();
     remarks.extend(remarks::never_turned_up(decided.given, &seen));
     remarks.extend(remarks::not_patched(&seen));
+    remarks.extend(remarks::of_check(&seen));
     let mut still_running: Vec<Seen> = Vec::new();
     for process in &seen {
         remarks.extend(process.remarks.iter().cloned());

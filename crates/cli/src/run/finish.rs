@@ -24,7 +24,15 @@ pub fn finish(seen: &Seen, arguments: &[String], wait_status: Option<i32>) -> io
     let facts = {
         let mapped = Mapped::new(&File::open(path)?)?;
         let trace = Trace::open(&mapped).map_err(|error| io::Error::other(error.to_string()))?;
-        complete(seen, &trace, arguments, wait_status)
+        let mut facts = complete(seen, &trace, arguments, wait_status);
+        match trace_file::unchecked(path)? {
+            0 => {}
+            1 => facts.mode_limits.push("1 block has no redzone: it lies on a stack, or there was no room".into()),
+            many => facts.mode_limits.push(format!(
+                "{many} blocks have no redzone: they lie on a stack, or there was no room for it or for what is kept of it"
+            )),
+        }
+        facts
     };
     trace_file::end(path, &facts, at)
 }
@@ -41,6 +49,8 @@ fn complete(seen: &Seen, trace: &Trace<'_>, arguments: &[String], wait_status: O
     facts.hooks.clone_from(&seen.hooks);
     facts.watched = seen.watched;
     facts.watches_malloc = seen.malloc != WatchMalloc::No;
+    facts.mode = seen.mode;
+    facts.mode_limits.clone_from(&seen.mode_limits);
     let symbols = Symbolizer::new(&seen.modules);
     let code = ModulesCode { symbols: &symbols };
     let asked = Asked::of(trace, &facts);

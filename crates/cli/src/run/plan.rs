@@ -73,6 +73,27 @@ pub struct Outcome {
     pub blind: Vec<String>,
 }
 
+impl Outcome {
+    /// What check mode cannot do for the functions hooked here, a sentence each.
+    pub fn unchecked(&self) -> Vec<String> {
+        let sentence = |(hook, fact): (&Hook, &Option<usize>)| {
+            let function = &self.facts.get((*fact)?)?.decl.function;
+            match hook.kind {
+                HookKind::Alloc | HookKind::Resize => {
+                    let why = hook.grows().err()?;
+                    Some(format!("blocks of {function} have no redzone: it {why}"))
+                }
+                HookKind::Reset | HookKind::Rewind if !hook.leaf => Some(format!(
+                    "what {function} ends is not watched afterwards: it calls other functions, which may read it, or its marks \
+                     are not all seen"
+                )),
+                _ => None,
+            }
+        };
+        self.hooks.iter().zip(&self.fact_of_hook).filter_map(sentence).collect()
+    }
+}
+
 /// What is wanted of a process.
 pub struct Request<'a> {
     /// Modules whose functions may be hooked now.
@@ -358,6 +379,11 @@ pub fn make(request: &Request<'_>) -> Outcome {
         }
         outcome.placed.push((region, code));
     }
+    // Which blocks a rewind ends is known only where every mark is.
+    let marks = |fact: &HookFact| fact.decl.role == Role::Mark && fact.status != HookStatus::Watched;
+    if outcome.facts.iter().any(marks) {
+        outcome.hooks.iter_mut().filter(|hook| hook.kind == HookKind::Rewind).for_each(|hook| hook.leaf = false);
+    }
     outcome
 }
 
@@ -412,7 +438,11 @@ fn lay(request: &Request<'_>, module: &Loaded, wish: &Wish, region: u64, code: &
     code.resize(before_slot + TRAMPOLINE as usize, 0xcc);
     code.extend(&detour.relocated);
     code.resize(before_slot + SLOT as usize, 0xcc);
+    let ends_blocks = matches!(wish.kind, HookKind::Reset | HookKind::Rewind);
+    let whole = usize::try_from(size).ok().filter(|size| *size > 0).and_then(|size| bytes.get(..size));
+    let leaf = ends_blocks && whole.is_some_and(|body| arenascope_code::calls_nothing(wish.address, body));
     outcome.hooks.push(Hook {
+        leaf,
         kind: wish.kind,
         shape: wish.shape,
         takes_result: wish.takes_result,

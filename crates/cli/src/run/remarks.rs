@@ -6,7 +6,7 @@
 
 use crate::run::given;
 use crate::run::serve::Seen;
-use arenascope_event::{HookStatus, Role, RoleDecl};
+use arenascope_event::{HookStatus, Mode, Role, RoleDecl};
 use arenascope_symbols::Image;
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -42,6 +42,25 @@ pub fn never_turned_up(given: &[RoleDecl], seen: &[Seen]) -> Vec<String> {
         format!("{} never turned up in what was loaded or executed{nearest}", decl.function)
     };
     missing.into_iter().map(sentence).collect()
+}
+
+/// What check mode changed, and what it could not check. Said once, whatever was found.
+pub fn of_check(seen: &[Seen]) -> Vec<String> {
+    let mut checked = seen.iter().filter(|process| process.mode == Mode::Check).peekable();
+    if checked.peek().is_none() {
+        return Vec::new();
+    }
+    let mut sentences = vec![
+        "checked: blocks were asked larger than the program asked for, and lay further apart. A program with a bug may \
+         do something else than without; so may one that counts on blocks to touch, or prints where they lie"
+            .to_owned(),
+    ];
+    for limit in checked.flat_map(|process| &process.mode_limits) {
+        if !sentences.contains(limit) {
+            sentences.push(limit.clone());
+        }
+    }
+    sentences
 }
 
 /// What the picture lacks for functions that could not be patched, and how to have them.

@@ -7,7 +7,7 @@ use crate::run::plan::{self, Loaded, Outcome, Request};
 use crate::run::sanitizer::{self, Way};
 use crate::run::trace_file::{self, TraceFile};
 use crate::run::watch::Watching;
-use arenascope_event::{HookFact, HookStatus, Module, RoleDecl, Watched};
+use arenascope_event::{HookFact, HookStatus, Mode, Module, RoleDecl, Watched};
 use arenascope_plan::{
     Done, Failure, HelloReader, LibcFunction, MESSAGE_LIMIT, Placed, Plan, PlanWriter, Purpose, WatchMalloc,
 };
@@ -31,6 +31,11 @@ const FRAMES: u32 = 8;
 /// Why blocks of malloc are not seen in a program with a sanitizer: its reports show who called malloc and free.
 const SANITIZED: &str =
     "malloc is not watched: the program is built with a sanitizer, whose reports would show us as malloc's caller";
+/// Check mode needs the ends of blocks of malloc for itself.
+const UNCHECKED_MALLOC: &str = "nothing was checked: --check and --watch malloc do not go together in this version";
+/// Why it is not checked either.
+const UNCHECKED_SANITIZED: &str = "nothing was checked: the program is built with a sanitizer, which checks malloc itself; \
+     build it without to check its arenas";
 /// How long an agent may take over a message.
 const PATIENCE: Duration = Duration::from_secs(20);
 /// How long children that were forked before the program's end may take to ask. One that was killed first is waited for
@@ -62,6 +67,10 @@ pub struct Seen {
     pub watched: Watched,
     /// Blocks of malloc were watched.
     pub malloc: WatchMalloc,
+    /// How it is run.
+    pub mode: Mode,
+    /// What that mode cannot do here, a sentence each.
+    pub mode_limits: Vec<String>,
     /// Things to tell the user about this process.
     pub remarks: Vec<String>,
 }
@@ -76,6 +85,8 @@ pub struct Settings {
     pub naming: Naming,
     /// Which roles.
     pub watching: Watching,
+    /// How processes are run.
+    pub mode: Mode,
 }
 
 /// How traces are named.
@@ -307,6 +318,7 @@ impl Server {
         if sanitized && (record || self.settings.watching.malloc) {
             seen.remarks.push(SANITIZED.into());
         }
+        self.choose_mode(&mut seen, &outcome, sanitized);
         let mut trace = None;
         if record {
             match self.trace_for(hello, &program, 0) {
@@ -316,6 +328,24 @@ impl Server {
         }
         let ids: Vec<Vec<u8>> = seen.modules.iter().map(|module| module.build_id.clone()).collect();
         self.tell(stream, outcome, record, trace, &ids, seen)
+    }
+
+    /// Decides how a new image is run, and what cannot be done about some of its functions.
+    fn choose_mode(&self, seen: &mut Seen, outcome: &Outcome, sanitized: bool) {
+        if self.settings.mode != Mode::Check {
+            return;
+        }
+        if sanitized {
+            // Frees of malloc are not seen there, and with them the end of memory that arenas lie in.
+            seen.remarks.push(UNCHECKED_SANITIZED.into());
+            return;
+        }
+        if self.settings.watching.malloc {
+            seen.remarks.push(UNCHECKED_MALLOC.into());
+            return;
+        }
+        seen.mode = Mode::Check;
+        seen.mode_limits.extend(outcome.unchecked());
     }
 
     /// A process is about to execute something: the way in. Its paths are its own: another folder, another root.
@@ -389,6 +419,9 @@ impl Server {
             .enumerate()
             .map(|(index, module)| if fresh.contains(&index) { to_module(module).build_id } else { vec![0] })
             .collect();
+        if seen.mode == Mode::Check {
+            seen.mode_limits.extend(outcome.unchecked());
+        }
         seen.modules.extend(fresh.iter().filter_map(|&index| modules.get(index)).map(to_module));
         let before = seen.hooks.len();
         for fact in &mut outcome.fact_of_hook {
@@ -421,6 +454,8 @@ impl Server {
             hooks: parent.as_ref().map_or_else(Vec::new, |parent| parent.hooks.clone()),
             watched: parent.as_ref().map_or(Watched::Nothing, |parent| parent.watched),
             malloc: parent.as_ref().map_or(WatchMalloc::No, |parent| parent.malloc),
+            mode: parent.as_ref().map_or(Mode::Record, |parent| parent.mode),
+            mode_limits: parent.as_ref().map_or_else(Vec::new, |parent| parent.mode_limits.clone()),
             remarks: Vec::new(),
         };
         let trace = match self.trace_for(hello, &program, hello.fork_id) {
@@ -475,6 +510,7 @@ impl Server {
             frames: FRAMES,
             heap: true,
             malloc: seen.malloc,
+            check: seen.mode == Mode::Check,
             trace_bytes: trace.as_ref().map_or(0, |trace| trace.bytes),
             allocated: trace.as_ref().is_some_and(|trace| trace.allocated),
         };

@@ -142,6 +142,13 @@ pub fn forks_begun(path: &Path) -> io::Result<u64> {
     Ok(u64::from_le_bytes(word))
 }
 
+/// How many blocks check mode left unchecked.
+pub fn unchecked(path: &Path) -> io::Result<u64> {
+    let mut word = [0; 8];
+    File::open(path)?.read_exact_at(&mut word, layout::live::UNCHECKED as u64)?;
+    Ok(u64::from_le_bytes(word))
+}
+
 /// Ends a trace: `facts` go into its tail.
 pub fn end(path: &Path, facts: &ProcessFacts, at: ClockPair) -> io::Result<()> {
     let file = OpenOptions::new().read(true).write(true).open(path)?;

@@ -7,6 +7,7 @@
 mod accusations;
 mod bad_input;
 mod captures;
+mod check;
 mod diff;
 mod disk;
 mod findings;

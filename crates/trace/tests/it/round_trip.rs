@@ -68,15 +68,20 @@ pub fn write(file: &mut File, writer: &mut Writer, said: &Said) {
             put(&Record::Fault { signal, address: address.0, pc: pc.0, synchronous, registers: &registers });
         }
         EventKind::UserMark { name } => put(&Record::UserMark { name: name.as_bytes() }),
-        EventKind::Damage { arena, block, size, zone, address, expected, found } => put(&Record::Damage {
-            arena: arena.0,
-            block: block.0,
-            size,
-            zone,
-            address: address.0,
-            expected,
-            found: &found,
-        }),
+        EventKind::Damage { arena, block, size, zone, address, expected, found, end, since, ended } => {
+            put(&Record::Damage {
+                arena: arena.0,
+                block: block.0,
+                size,
+                zone,
+                address: address.0,
+                expected,
+                found: &found,
+                end: end.0,
+                since,
+                ended,
+            })
+        }
         EventKind::Overlapped { arena, since } => put(&Record::Overlapped { arena: arena.0, since }),
         EventKind::ObjectChanged { arena, address, before, after } => {
             put(&Record::ObjectChanged { arena: arena.0, address: address.0, before: &before, after: &after });
@@ -166,9 +171,10 @@ fn kind() -> impl Strategy<Value = EventKind> {
            ),
            1 => (0u32..3).prop_map(|module| EventKind::ModuleLoaded { module }),
            1 => text().prop_map(|name| EventKind::UserMark { name }),
-           1 => (arena(), address(), number(), 0usize..3, address(), any::<u8>(), found()).prop_map(
-               |(arena, block, size, zone, address, expected, found)| {
-                   EventKind::Damage { arena, block, size, zone: Zone::ALL[zone], address, expected, found }
+           1 => (arena(), address(), number(), 0usize..3, address(), any::<u8>(), found(), (address(), number(), proptest::option::of(0..u64::MAX))).prop_map(
+               |(arena, block, size, zone, address, expected, found, (end, since, ended))| {
+                   let zone = Zone::ALL[zone];
+                   EventKind::Damage { arena, block, size, zone, address, expected, found, end, since, ended }
                }
            ),
            1 => (arena(), number()).prop_map(|(arena, since)| EventKind::Overlapped { arena, since }),
