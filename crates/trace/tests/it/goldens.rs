@@ -46,8 +46,9 @@ fn line(trace: &Trace<'_>, event: &Event) -> String {
         }
         EventKind::ModuleLoaded { module } => format!(" {module}"),
         EventKind::UserMark { name } => format!(" {name:?}"),
-        EventKind::Damage { arena, block, size, zone, address, expected, found } => {
-            format!(" a{} {block} {size} {} {address} {expected} {found:x?}", arena.0, zone.word())
+        EventKind::Damage { arena, block, size, zone, address, expected, found, end, since, ended } => {
+            let zone = zone.word();
+            format!(" a{} {block} {size} {zone} {address} {expected} {found:x?} {end} {since} {ended:?}", arena.0)
         }
         EventKind::Overlapped { arena, since } => format!(" a{} {since}", arena.0),
         EventKind::ObjectChanged { arena, address, before, after } => {
