@@ -42,6 +42,8 @@ mod word {
     pub const MORE: usize = 3;
     /// Stamp of the next zone at entry (create).
     pub const STAMP: usize = 4;
+    /// In precise mode, which makes no zones: how far the call has come.
+    pub const PRECISE: usize = 4;
 }
 
 fn set_word(frame: &mut Frame, index: usize, value: u64) {
@@ -57,7 +59,7 @@ fn get_word(frame: &Frame, index: usize) -> u64 {
 /// Larger sizes are meant to be refused, or near the address space's end.
 const LARGEST: u64 = 1 << 40;
 /// More than this is not added to a block of many elements, bytes.
-const MOST: u64 = 4096;
+pub const MOST: u64 = 4096;
 
 /// An arena function is entered; `size` is what is asked for.
 #[cold]
@@ -111,7 +113,7 @@ pub fn ended(recorder: &Recorder, thread: &mut Thread, frame: &Frame, hook: &Hoo
 }
 
 /// Makes the size argument larger, if its register can hold that.
-fn grow(frame: &mut Frame, hook: &Hook, size: u64) {
+pub fn grow(frame: &mut Frame, hook: &Hook, size: u64) {
     let more = growth(size);
     if size == 0 || size > LARGEST {
         return;
@@ -195,9 +197,25 @@ pub fn left(recorder: &Recorder, thread: &mut Thread, object: u64) {
     }
 }
 
+/// Bytes that the block of this call is larger than asked for.
+pub fn more(frame: &Frame) -> u64 {
+    get_word(frame, word::MORE)
+}
+
+/// Precise mode's note of a call.
+pub fn set_precise(frame: &mut Frame, state: u64) {
+    set_word(frame, word::PRECISE, state);
+}
+
+/// That note.
+pub fn precise_state(frame: &Frame) -> u64 {
+    get_word(frame, word::PRECISE)
+}
+
 /// A mark was taken.
 #[cold]
 pub fn marked(recorder: &Recorder, entry: &Entry, mark: u64) {
+    crate::precise::marked(entry, mark);
     if let Some(check) = zones() {
         check.marked(recorder, entry, mark);
     }
@@ -206,6 +224,7 @@ pub fn marked(recorder: &Recorder, entry: &Entry, mark: u64) {
 /// An arena was created.
 #[cold]
 pub fn created(recorder: &Recorder, frame: &Frame, entry: &Entry, capacity: u64) {
+    crate::precise::created(entry);
     if let Some(check) = zones() {
         check.created(recorder, entry, get_word(frame, word::STAMP), capacity);
     }
@@ -217,6 +236,7 @@ pub fn range_goes(recorder: &Recorder, thread: &mut Thread, start: u64, end: u64
     if let Some(check) = zones() {
         check.range_goes(recorder, thread, start, end);
     }
+    crate::precise::range_goes(recorder, start, end);
 }
 
 /// The process ends.
@@ -225,4 +245,5 @@ pub fn at_end(inside: &mut Inside) {
     if let Some(check) = zones() {
         check.at_end(recorder, inside.thread());
     }
+    crate::precise::at_end();
 }

@@ -20,6 +20,7 @@ mod glibc;
 mod hooks;
 mod malloc;
 mod memory;
+mod precise;
 mod process;
 mod roles;
 mod seccomp;
@@ -27,6 +28,7 @@ mod signals;
 mod start;
 mod state;
 mod stubs;
+mod valgrind;
 
 #[cfg(arenascope_agent_so)]
 mod shared_object;

@@ -7,6 +7,7 @@
 
 use crate::check;
 use crate::hooks::{CALL, CALL_WITH_STACK, DONE, PASS};
+use crate::precise;
 use crate::state::Inside;
 use crate::stubs::Frame;
 use arenascope_event::CaptureReason;
@@ -130,6 +131,10 @@ pub fn enter(frame: &mut Frame, hook: &Hook) -> u32 {
                 ending(recorder, thread, frame, hook, kind, object);
                 check::ended(recorder, thread, frame, hook, object, &spans);
             } else {
+                frame.check = [0; 5];
+                if precise::works() {
+                    precise::enter(recorder, thread, frame, hook, object, 0);
+                }
                 ending(recorder, thread, frame, hook, kind, object);
             }
             return way(hook);
@@ -140,6 +145,10 @@ pub fn enter(frame: &mut Frame, hook: &Hook) -> u32 {
         check::enter(recorder, thread, frame, hook, object, size);
     } else {
         frame.check = [0; 5];
+        if precise::works() {
+            let size = get(frame, SIZE);
+            precise::enter(recorder, thread, frame, hook, object, size);
+        }
     }
     way(hook)
 }
@@ -166,6 +175,16 @@ fn get(frame: &Frame, index: usize) -> u64 {
 fn size(frame: &Frame, hook: &Hook) -> u64 {
     let size = value(frame, hook.sources.size);
     if hook.sources.count.is_present() { size.saturating_mul(value(frame, hook.sources.count)) } else { size }
+}
+
+/// The arena object of a call.
+pub fn object_of(frame: &Frame) -> u64 {
+    get(frame, OBJECT)
+}
+
+/// The block that a resize was given.
+pub fn old_block_of(frame: &Frame) -> u64 {
+    get(frame, FIRST)
 }
 
 /// The mark that a rewind goes back to.
@@ -226,6 +245,7 @@ fn entered(frame: &Frame) -> Entered {
 pub fn exit(frame: &mut Frame, hook: &Hook) -> u32 {
     let Some(mut inside) = Inside::enter(frame.entry, true) else {
         check::put_back(frame);
+        precise::leave(frame, None);
         return DONE;
     };
     let recorder = inside.recorder;
@@ -244,6 +264,8 @@ pub fn exit(frame: &mut Frame, hook: &Hook) -> u32 {
             recorder.alloc(thread, object, block, size, get(frame, FIRST), frame.call(), entered(frame));
             if block != 0 && check::zones().is_some() {
                 check::handed_out(recorder, thread, frame, object, block, size);
+            } else if block != 0 && precise::works() {
+                precise::handed_out(recorder, thread, frame, hook, block, size);
             }
         }
         HookKind::Create => arenascope_record::on_own_stack(|| created(recorder, thread, frame, hook)),
@@ -253,6 +275,7 @@ pub fn exit(frame: &mut Frame, hook: &Hook) -> u32 {
     if !matches!(hook.kind, HookKind::Create | HookKind::Destroy) && check::zones().is_some() {
         check::left(recorder, thread, get(frame, OBJECT));
     }
+    precise::leave(frame, Some((recorder, thread)));
     DONE
 }
 
@@ -315,6 +338,8 @@ fn made(recorder: &Recorder, thread: &mut Thread, frame: &Frame, hook: &Hook) {
             recorder.note(thread, call, &Record::Resize { arena, order, old, new, size });
             if new != 0 && check::zones().is_some() {
                 check::handed_out(recorder, thread, frame, get(frame, OBJECT), new, size);
+            } else if new != 0 && precise::works() {
+                precise::handed_out(recorder, thread, frame, hook, new, size);
             }
         }
         HookKind::Mark => {

@@ -4,7 +4,7 @@
 #![allow(unsafe_code, reason = "edits the environment vector and patches code")]
 
 use crate::ask::{self, Answer};
-use crate::{check, process, signals, state, stubs};
+use crate::{check, precise, process, signals, state, stubs, valgrind};
 use arenascope_plan::{Done, Failure, MESSAGE_LIMIT, Patch, Placed, PlanItem, Purpose};
 use arenascope_record::{CHECK_BYTES, Check, DEEP_BYTES, RESERVE_BYTES, Recorder, Reserve, Start};
 use core::ffi::{CStr, c_char};
@@ -44,6 +44,9 @@ pub fn start(environment: *mut *mut c_char) {
             && let Some(zones) = Check::new(&mut reserve)
         {
             check::set(zones);
+        }
+        if plan.precise {
+            precise::begin();
         }
         if space.is_some() {
             crate::malloc::watch(plan.malloc);
@@ -280,5 +283,6 @@ fn apply(patch: &Patch) -> Result<(), Failure> {
     unsafe { (patch.address as *mut [u8; 5]).write_unaligned(patch.patch) };
     // SAFETY: as above; code is read and executed, as the loader mapped it.
     let _ = unsafe { mprotect(first as *mut _, bytes, MprotectFlags::READ | MprotectFlags::EXEC) };
+    valgrind::code_changed(patch.address, patch.patch.len() as u64);
     Ok(())
 }

@@ -53,6 +53,8 @@ pub enum Mode {
     Record,
     /// Besides, blocks grow by redzones that are looked at, and dead blocks are watched
     Check,
+    /// Under Valgrind's memcheck, which is told about every block: every read and write is looked at, 20 to 50 times slower
+    Precise,
     /// Nothing is watched: for comparing
     Off,
 }
@@ -88,6 +90,9 @@ pub struct RunArgs {
     /// Short for --mode check
     #[arg(long, conflicts_with = "mode", help_heading = "What")]
     check: bool,
+    /// Short for --mode precise: under Valgrind
+    #[arg(long, conflicts_with_all = ["mode", "check"], help_heading = "What")]
+    precise: bool,
 
     /// A function that makes arenas: 'arena_new(size) -> arena'
     #[arg(long, value_name = "ROLE", help_heading = "Roles: 'function(arguments) -> result'")]
@@ -284,6 +289,9 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Verb, clap
         if run.check {
             run.mode = Mode::Check;
         }
+        if run.precise {
+            run.mode = Mode::Precise;
+        }
     }
     Ok(cli.verb)
 }
@@ -291,7 +299,7 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Verb, clap
 /// Verbs that the interface names for a later version.
 const LATER_VERBS: [&str; 8] = ["ps", "attach", "view", "report", "live", "export", "summary", "query"];
 /// Flags likewise.
-const LATER_FLAGS: [&str; 4] = ["--precise", "--pid", "--core", "--exe"];
+const LATER_FLAGS: [&str; 3] = ["--pid", "--core", "--exe"];
 /// Values likewise; `sample:BYTES` begins with the last one.
 const LATER_VALUES: [&str; 1] = ["sample"];
 
@@ -324,7 +332,7 @@ pub fn complaint(error: &clap::Error, arguments: &[OsString]) -> Option<CliError
             if flag != "--mode" {
                 return None;
             }
-            later(&format!("{flag} {value}"), "--mode record, --mode check, --mode off")
+            later(&format!("{flag} {value}"), "--mode record, --mode check, --mode precise, --mode off")
         }
         ErrorKind::InvalidUtf8 => {
             let is_one = |index: usize| {
@@ -412,6 +420,8 @@ mod tests {
     fn check_is_short_for_its_mode() {
         assert_eq!(run(&["--check", "a.c"]).mode, Mode::Check);
         assert_eq!(run(&["--mode", "check", "a.c"]).mode, Mode::Check);
+        assert_eq!(run(&["--precise", "a.c"]).mode, Mode::Precise);
+        assert_eq!(run(&["--mode", "precise", "a.c"]).mode, Mode::Precise);
         assert_eq!(run(&["a.c"]).mode, Mode::Record);
         let both = ["arenascope", "run", "--check", "--mode", "off", "a.c"].map(OsString::from);
         assert!(parse(both).is_err());
@@ -436,7 +446,6 @@ mod tests {
         };
         for (words, said) in [
             (&["ps", "x"][..], "ps: not in this version"),
-            (&["run", "--precise", "a.c"], "--precise: not in this version"),
             (&["run", "--mode", "sample:512", "a.c"], "--mode sample:512: not in this version"),
             (&["show", "--pid=7"], "--pid: not in this version"),
         ] {

@@ -1,6 +1,6 @@
 //! What is known about the process around its events: modules, hooks, sites with names, fates of results, losses.
 
-use crate::{Address, RoleDecl};
+use crate::{Address, ArenaKey, RoleDecl, SiteId};
 use alloc::string::String;
 use alloc::vec::Vec;
 
@@ -191,6 +191,41 @@ impl Lost {
     }
 }
 
+/// What kind of use memcheck reported.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
+#[repr(u8)]
+pub enum Used {
+    /// Bytes were read that nobody may touch.
+    #[default]
+    Read = 0,
+    /// Bytes were written that nobody may touch.
+    Written = 1,
+    /// A value was used that depends on bytes that were never written.
+    Unwritten = 2,
+}
+
+impl Used {
+    /// All kinds, in code order.
+    pub const ALL: [Used; 3] = [Used::Read, Used::Written, Used::Unwritten];
+}
+
+/// One report of memcheck (precise mode). It reports a use once for each place in the code.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Report {
+    /// What was done.
+    pub used: Used,
+    /// The first byte; null for values that depend on unwritten bytes, of which memcheck knows no address.
+    pub address: Address,
+    /// Bytes touched at once.
+    pub bytes: u64,
+    /// The event that came next: its arena and the position there. `None`: only the end of the process.
+    pub before: Option<(ArenaKey, u64)>,
+    /// Where it was done.
+    pub site: Option<SiteId>,
+    /// For unwritten bytes, the call that handed them out, as far as memcheck knows.
+    pub origin: Option<SiteId>,
+}
+
 /// How the process ended, as the launcher saw it.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct ProcessFacts {
@@ -220,6 +255,8 @@ pub struct ProcessFacts {
     pub watches_malloc: bool,
     /// What the mode could not do, a sentence each.
     pub mode_limits: Vec<String>,
+    /// What memcheck reported, in its order (precise mode).
+    pub reports: Vec<Report>,
     /// Sites by `SiteId`.
     pub sites: Vec<SiteFacts>,
     /// What was lost.

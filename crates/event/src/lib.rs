@@ -14,8 +14,8 @@ mod role;
 
 pub use event::{CaptureReason, Event, EventKind, MallocKind, MarkValue, Registers, Zone};
 pub use facts::{
-    Fate, FateKind, Frame, HookFact, HookStatus, Lost, Mode, Module, NullUse, ProcessFacts, SiteFacts, Synchronises,
-    Watched,
+    Fate, FateKind, Frame, HookFact, HookStatus, Lost, Mode, Module, NullUse, ProcessFacts, Report, SiteFacts,
+    Synchronises, Used, Watched,
 };
 pub use ids::{Address, ArenaKey, BlobId, EventNumber, SiteId, ThreadNumber};
 pub use role::{Argument, Result_, Role, RoleDecl};

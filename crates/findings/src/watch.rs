@@ -8,7 +8,7 @@ use crate::frees::Frees;
 use crate::scopes::Scopes;
 use crate::{
     CursorCorrupted, DoubleFree, GrowthWaste, InvalidFree, NeverStored, NeverUnmapped, NullUsed, OffsetNotReset,
-    OnlyGrows, OutOfOrderRewind, Overflow, OverlappingArenas, OverlappingBlocks, PaddingWaste, StaleBytes,
+    OnlyGrows, OutOfOrderRewind, Overflow, OverlappingArenas, OverlappingBlocks, PaddingWaste, Precise, StaleBytes,
     StalePointerAfterResize, UnbalancedScope, UnsynchronisedSharing, UseAfter, UseAfterUnmap, WrongArenaFree,
     fork_private_write, fork_same_block,
 };
@@ -61,12 +61,12 @@ pub const RULES: [RuleFacts; 26] = [
     RuleFacts {
         name: Overflow::NAME,
         class: Class::Finding,
-        claims: "bytes right behind a block were changed (check mode)",
+        claims: "bytes right behind a block were changed (check mode; precise: or read)",
     },
     RuleFacts {
         name: Overflow::UNDER,
         class: Class::Finding,
-        claims: "bytes right before a block were changed (check mode)",
+        claims: "bytes right before a block were changed (check mode; precise: or read)",
     },
     RuleFacts {
         name: DoubleFree::NAME,
@@ -86,17 +86,17 @@ pub const RULES: [RuleFacts; 26] = [
     RuleFacts {
         name: UseAfter::FREE,
         class: Class::Finding,
-        claims: "a block was changed after it had been freed (check mode)",
+        claims: "a block was changed after it had been freed (check mode; precise: or read)",
     },
     RuleFacts {
         name: UseAfter::REWIND,
         class: Class::Finding,
-        claims: "a block was changed after its arena had gone back behind it (check mode)",
+        claims: "a block was changed after its arena had gone back behind it (check mode; precise: or read)",
     },
     RuleFacts {
         name: UseAfter::RESET,
         class: Class::Finding,
-        claims: "a block was changed after its arena had been emptied (check mode)",
+        claims: "a block was changed after its arena had been emptied (check mode; precise: or read)",
     },
     RuleFacts {
         name: UseAfterUnmap::NAME,
@@ -211,13 +211,16 @@ impl Watch {
         }
     }
 
-    /// Every rule that can say something of a process run as `facts` says: those that need check mode cost something at
-    /// every event.
+    /// Every rule that can say something of a process run as `facts` says: those that need a mode of their own cost
+    /// something at every event.
     pub fn of(facts: &ProcessFacts) -> Watch {
         let mut watch = Watch::new();
         if facts.mode == Mode::Check {
             watch.rules.push(Box::new(Overflow::new()));
             watch.rules.push(Box::new(UseAfter::new()));
+        }
+        if !facts.reports.is_empty() {
+            watch.rules.push(Box::new(Precise::new(facts)));
         }
         watch
     }

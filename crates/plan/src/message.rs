@@ -261,6 +261,8 @@ pub struct Plan {
     pub malloc: WatchMalloc,
     /// Check mode: blocks grow by redzones, which are looked at.
     pub check: bool,
+    /// Precise mode: memcheck is told about blocks, if the program runs under Valgrind.
+    pub precise: bool,
     /// Bytes of the trace file, whose descriptor travels with this message; 0: there is none.
     pub trace_bytes: u64,
     /// True when all its space is allocated already (kernels without MADV_POPULATE_WRITE).
@@ -309,6 +311,7 @@ impl<'a> PlanWriter<'a> {
         out.u8(plan.heap as u8);
         out.u8(plan.malloc as u8);
         out.u8(plan.check as u8);
+        out.u8(plan.precise as u8);
         out.u64(plan.trace_bytes);
         out.u8(plan.allocated as u8);
         PlanWriter { out }
@@ -382,6 +385,7 @@ impl<'a> PlanReader<'a> {
             heap: from.u8()? != 0,
             malloc: WatchMalloc::from_code(from.u8()?)?,
             check: from.u8()? != 0,
+            precise: from.u8()? != 0,
             trace_bytes: from.u64()?,
             allocated: from.u8()? != 0,
         };

@@ -11,8 +11,8 @@ use alloc::collections::BTreeMap;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use arenascope_event::{
-    Address, Argument, Fate, FateKind, Frame, HookFact, HookStatus, Lost, Mode, Module, NullUse, ProcessFacts, Result_,
-    Role, RoleDecl, SiteFacts, Synchronises, Watched,
+    Address, ArenaKey, Argument, Fate, FateKind, Frame, HookFact, HookStatus, Lost, Mode, Module, NullUse,
+    ProcessFacts, Report, Result_, Role, RoleDecl, SiteFacts, SiteId, Synchronises, Used, Watched,
 };
 
 /// Bytes of the tail's own header.
@@ -29,6 +29,7 @@ const HOOKS: u16 = 4;
 const SITES: u16 = 5;
 const LOST: u16 = 6;
 const MODE: u16 = 7;
+const REPORTS: u16 = 8;
 
 /// What a tail gave.
 #[derive(Clone, Debug, Default)]
@@ -58,6 +59,7 @@ pub fn tail(facts: &ProcessFacts, end: ClockPair) -> Vec<u8> {
         (SITES, sites(facts)),
         (LOST, lost(facts)),
         (MODE, mode(facts)),
+        (REPORTS, reports(facts)),
     ];
     let mut body = Vec::new();
     for (tag, section) in sections {
@@ -124,6 +126,7 @@ pub(crate) fn read_tail(file: &[u8], walked: Option<u32>, damage: &mut Vec<Damag
             SITES => read_sites(&mut tail, &mut bytes),
             LOST => read_lost(&mut tail, &mut bytes),
             MODE => read_mode(&mut tail, &mut bytes),
+            REPORTS => read_reports(&mut tail, &mut bytes),
             _ => Some(Sound::Whole),
         };
         tail.present |= read.is_some();
@@ -456,6 +459,40 @@ fn read_mode(tail: &mut Tail, bytes: &mut Cursor<'_>) -> Option<Sound> {
     for (hook, synchronises) in tail.facts.hooks.iter_mut().zip(synchronises) {
         hook.synchronises = synchronises;
     }
+    Some(Sound::Whole)
+}
+
+fn reports(facts: &ProcessFacts) -> Writer {
+    let mut out = Writer::default();
+    let site = |site: Option<SiteId>| site.map_or(0, |site| u64::from(site.0).saturating_add(1));
+    out.list(&facts.reports, |out, report| {
+        out.byte(report.used as u8);
+        out.number(report.address.0);
+        out.number(report.bytes);
+        // 0: none; else the arena's key and one.
+        out.number(report.before.map_or(0, |(arena, _)| u64::from(arena.0).saturating_add(1)));
+        out.number(report.before.map_or(0, |(_, order)| order));
+        out.number(site(report.site));
+        out.number(site(report.origin));
+    });
+    out
+}
+
+fn read_reports(tail: &mut Tail, bytes: &mut Cursor<'_>) -> Option<Sound> {
+    let site = |number: u64| number.checked_sub(1).and_then(|site| u32::try_from(site).ok()).map(SiteId);
+    tail.facts.reports = list(bytes, |bytes| {
+        Some(Report {
+            used: Used::ALL.get(usize::from(bytes.byte()?)).copied()?,
+            address: Address(bytes.number()?),
+            bytes: bytes.number()?,
+            before: match (bytes.number()?, bytes.number()?) {
+                (0, _) => None,
+                (key, order) => Some((ArenaKey(u32::try_from(key - 1).ok()?), order)),
+            },
+            site: site(bytes.number()?),
+            origin: site(bytes.number()?),
+        })
+    })?;
     Some(Sound::Whole)
 }
 

@@ -1,7 +1,7 @@
 //! `run`: compiles if asked, decides what to watch, runs the program as if we were not there, finishes the trace, shows
 //! the first screen.
 
-use crate::args::{Mode, RunArgs};
+use crate::args::{Mode, RunArgs, Watch};
 use crate::error::CliError;
 use crate::fail_on::FailOn;
 use crate::family::{self, Family};
@@ -11,10 +11,12 @@ use crate::run::compile::{self, Compiled};
 use crate::run::finish;
 use crate::run::given;
 use crate::run::launch::{self, End};
+use crate::run::memcheck::Memcheck;
 use crate::run::narrate;
 use crate::run::outlive;
 use crate::run::program::{self, Program};
 use crate::run::remarks;
+use crate::run::sanitizer;
 use crate::run::serve::{self, Naming, Seen, Settings};
 use crate::run::trace_file;
 use crate::run::watch::{self, Watching};
@@ -129,8 +131,21 @@ pub fn run(args: RunArgs) -> Result<ExitCode, CliError> {
         suppressions: suppressions::read(args.suppressions.as_deref())?,
     };
     names_a_file(args.output.as_deref())?;
+    // Before anything is written or compiled.
+    if args.mode == Mode::Precise && args.watch == Watch::Malloc {
+        return Err(CliError::usage("--precise with --watch malloc: under Valgrind malloc is memcheck's own")
+            .hint("--precise for arenas, or --watch malloc without it"));
+    }
+    let memcheck = if args.mode == Mode::Precise { Some(Memcheck::find()?) } else { None };
     let mut words = Words::new(&args)?;
     let job = job(&args)?;
+    if memcheck.is_some() && job.program.image.as_ref().is_some_and(sanitizer::replaces_malloc) {
+        return Err(CliError::usage(format!(
+            "{} is built with a sanitizer, which cannot run under Valgrind",
+            job.program.path.display()
+        ))
+        .hint("build it without -fsanitize for --precise"));
+    }
     if args.mode == Mode::Off {
         // Roles are still read, so that a typo does not wait for the day the watching is switched on.
         given::given(&args)?;
@@ -144,7 +159,7 @@ pub fn run(args: RunArgs) -> Result<ExitCode, CliError> {
     }
     let decision = watch::decide(&args, job.program.image.as_ref(), &job.command)?;
     words.say(&decision.explanation);
-    watched(&args, &judging, &mut words, &job, decision.watching, &decision.notes)
+    watched(&args, &judging, &mut words, &job, decision.watching, &decision.notes, memcheck.as_ref())
 }
 
 /// `-o` must name a file: a folder would be found out too late, and `folder/` would become a file of that name.
@@ -177,15 +192,19 @@ fn cannot_start(job: &Job, error: &std::io::Error) -> CliError {
     CliError::not_executable(format!("cannot execute {}: {error}", job.program.path.display()))
 }
 
-/// The agent as a file that only exists while we live: `/proc/PID/fd/N`.
-fn agent_file() -> Result<(File, String), CliError> {
+/// The agent as a file that only exists while we live: `/proc/PID/fd/N`. Valgrind wants to open it by its name, to find its
+/// way through our frames.
+fn agent_file(memcheck: Option<&Memcheck>) -> Result<(File, String), CliError> {
     let cannot = |error: std::io::Error| {
         CliError::usage(format!("cannot make the agent library's file: {error}"))
             .hint("a higher limit on file sizes (ulimit -f), or --mode off")
     };
-    let file = rustix::fs::memfd_create("arenascope-agent", rustix::fs::MemfdFlags::CLOEXEC)
-        .map_err(|error| cannot(error.into()))?;
-    let mut file = File::from(file);
+    let mut file = match memcheck {
+        Some(memcheck) => memcheck.file("agent.so").map_err(cannot)?,
+        None => rustix::fs::memfd_create("arenascope-agent", rustix::fs::MemfdFlags::CLOEXEC)
+            .map(File::from)
+            .map_err(|error| cannot(error.into()))?,
+    };
     file.write_all(crate::run::AGENT).map_err(cannot)?;
     let path = format!("/proc/{}/fd/{}", std::process::id(), file.as_raw_fd());
     Ok((file, path))
@@ -198,11 +217,12 @@ fn watched(
     job: &Job,
     mut watching: Watching,
     notes: &[String],
+    memcheck: Option<&Memcheck>,
 ) -> Result<ExitCode, CliError> {
     let decls = watching.roles_for(job.program.image.as_ref()).decls;
     let given = watching.given.clone();
     let launcher = std::process::id();
-    let (_agent, preload) = agent_file()?;
+    let (_agent, preload) = agent_file(memcheck)?;
     let listener =
         serve::listen(launcher).map_err(|error| CliError::usage(format!("cannot listen for the agent: {error}")))?;
     let naming = Naming {
@@ -211,8 +231,11 @@ fn watched(
         force: args.force,
     };
     let name = job.program.path.to_string_lossy().into_owned();
-    let waiting =
-        launch::fork(&job.program.path, &job.arguments, Some(&preload)).map_err(|error| cannot_start(job, &error))?;
+    let (executed, arguments) = match memcheck {
+        Some(memcheck) => (memcheck.program().to_owned(), memcheck.arguments(&job.program.path, &job.arguments)),
+        None => (job.program.path.clone(), job.arguments.clone()),
+    };
+    let waiting = launch::fork(&executed, &arguments, Some(&preload)).map_err(|error| cannot_start(job, &error))?;
     let main_pid = waiting.pid;
     let path = naming.path(&name, main_pid, true);
     // Shown and stored as the user would type it: relative to the current folder.
@@ -225,7 +248,11 @@ fn watched(
             return Err(error);
         }
     };
-    let mode = if args.mode == Mode::Check { arenascope_event::Mode::Check } else { arenascope_event::Mode::Record };
+    let mode = match args.mode {
+        Mode::Check => arenascope_event::Mode::Check,
+        Mode::Precise => arenascope_event::Mode::Precise,
+        Mode::Record | Mode::Off => arenascope_event::Mode::Record,
+    };
     let settings = Settings { main_pid, main_trace: Some(main_trace), naming, watching, mode };
     let server = std::thread::spawn(move || serve::serve(&listener, settings));
     let ended = Arc::new(AtomicBool::new(false));
@@ -255,7 +282,7 @@ fn watched(
             return Err(error);
         }
     };
-    let decided = Decided { given: &given, notes };
+    let decided = Decided { given: &given, notes, memcheck };
     finish_all(args, judging, words, job, &path, main_pid, end, seen, &decided)
 }
 
@@ -295,6 +322,8 @@ struct Decided<'a> {
     given: &'a [RoleDecl],
     /// Why nothing was found by shape.
     notes: &'a [String],
+    /// The program ran under it.
+    memcheck: Option<&'a Memcheck>,
 }
 
 /// Seals every trace, shows the first screen of the main one, decides the exit status.
@@ -314,6 +343,9 @@ fn finish_all(
     remarks.extend(remarks::never_turned_up(decided.given, &seen));
     remarks.extend(remarks::not_patched(&seen));
     remarks.extend(remarks::of_check(&seen));
+    if let Some(memcheck) = decided.memcheck {
+        remarks.extend(remarks::of_precise(memcheck, main_pid));
+    }
     let mut still_running: Vec<Seen> = Vec::new();
     for process in &seen {
         remarks.extend(process.remarks.iter().cloned());
@@ -329,7 +361,7 @@ fn finish_all(
         } else {
             Vec::new()
         };
-        if let Err(error) = finish::finish(process, &arguments, main.then_some(end.raw)) {
+        if let Err(error) = finish::finish(process, &arguments, main.then_some(end.raw), decided.memcheck) {
             remarks.push(format!(
                 "the trace {} could not be completed ({error}): it holds the events, without names",
                 trace.display()
@@ -398,6 +430,10 @@ fn finish_all(
             suppressed.add(&judging.suppressions.apply(&mut together));
             findings.extend(together.iter().cloned());
             family::add_to(&mut view.findings, together);
+            if read.facts.mode == arenascope_event::Mode::Precise {
+                let limits = read.facts.mode_limits.iter().filter(|limit| !remarks.contains(limit)).cloned();
+                remarks.extend(limits.collect::<Vec<_>>());
+            }
             // A line that matched nothing here may have matched in another program of the run.
             view.suppressed.clone_from(&suppressed);
             tell_others(&mut view, &seen, &kept, &tallies, &runs);

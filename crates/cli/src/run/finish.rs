@@ -4,11 +4,12 @@
 
 use crate::mapped::Mapped;
 use crate::run::code_source::ModulesCode;
+use crate::run::memcheck::{self, Memcheck};
 use crate::run::serve::Seen;
 use crate::run::trace_file;
 use arenascope_code::{CodeSource, NullFault, NullUse as Use, fate_along, null_use, synchronises};
 use arenascope_event::{
-    Address, ArenaKey, EventKind, NullUse, ProcessFacts, Registers, SiteFacts, SiteId, ThreadNumber,
+    Address, ArenaKey, EventKind, Mode, NullUse, ProcessFacts, Registers, SiteFacts, SiteId, ThreadNumber,
 };
 use arenascope_plan::WatchMalloc;
 use arenascope_symbols::Symbolizer;
@@ -18,13 +19,28 @@ use std::fs::File;
 use std::io;
 
 /// Completes and seals the trace of `seen`. `arguments` and `wait_status` when the launcher knows them.
-pub fn finish(seen: &Seen, arguments: &[String], wait_status: Option<i32>) -> io::Result<()> {
+pub fn finish(
+    seen: &Seen,
+    arguments: &[String],
+    wait_status: Option<i32>,
+    memcheck: Option<&Memcheck>,
+) -> io::Result<()> {
     let Some(path) = &seen.trace else { return Ok(()) };
     let at = trace_file::now();
     let facts = {
         let mapped = Mapped::new(&File::open(path)?)?;
         let trace = Trace::open(&mapped).map_err(|error| io::Error::other(error.to_string()))?;
         let mut facts = complete(seen, &trace, arguments, wait_status);
+        if let Some(memcheck) = memcheck.filter(|_| seen.mode == Mode::Precise) {
+            if seen.fork_id == 0 {
+                add_reports(memcheck.reports(seen.pid), &mut facts, seen);
+            } else {
+                facts.mode_limits.push(
+                    "memcheck reports nothing of processes that were forked and executed no program of their own"
+                        .into(),
+                );
+            }
+        }
         match trace_file::unchecked(path)? {
             0 => {}
             1 => facts.mode_limits.push("1 block has no redzone: it lies on a stack, or there was no room".into()),
@@ -35,6 +51,18 @@ pub fn finish(seen: &Seen, arguments: &[String], wait_status: Option<i32>) -> io
         facts
     };
     trace_file::end(path, &facts, at)
+}
+
+fn add_reports(reports: memcheck::Reports, facts: &mut ProcessFacts, seen: &Seen) {
+    let symbols = Symbolizer::new(&seen.modules);
+    memcheck::add(reports, facts, |site| {
+        for address in &site.addresses {
+            site.frames.extend(symbols.frames(*address));
+        }
+        if let Some(frame) = site.frames.iter().find(|frame| !frame.file.is_empty()) {
+            site.source = symbols.source_line(&frame.file, frame.line).unwrap_or_default();
+        }
+    });
 }
 
 fn complete(seen: &Seen, trace: &Trace<'_>, arguments: &[String], wait_status: Option<i32>) -> ProcessFacts {

@@ -5,6 +5,7 @@
 //!   compile   C files to a program         serve    answers the agents         finish      names, fates, the tail
 //!   watch     which roles                  plan     roles -> hooks -> bytes    near        where thunks can lie
 //!   given     roles that the user wrote    fits    roles against signatures    remarks   what those roles left out
+//!   memcheck  the program under Valgrind, and its reports
 //!   outlive   processes that run on        neighbours   code that may jump behind a function's first instruction
 //! ```
 
@@ -14,6 +15,7 @@ pub mod finish;
 pub mod fits;
 pub mod given;
 pub mod launch;
+pub mod memcheck;
 pub mod narrate;
 pub mod near;
 pub mod neighbours;

@@ -44,7 +44,7 @@ pub fn seal_when_ended(processes: &[Seen]) -> bool {
                 let goes_on = runs(process.pid);
                 if !goes_on {
                     // Nobody is left to be told: a trace that cannot be completed holds its events.
-                    let _ = finish::finish(process, &[], None);
+                    let _ = finish::finish(process, &[], None, None);
                 }
                 goes_on
             });

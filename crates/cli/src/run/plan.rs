@@ -11,7 +11,7 @@
 
 use crate::run::{near, neighbours, sources};
 use arenascope_code::detour::{self, MAX_RELOCATED, Target};
-use arenascope_event::{Address, HookFact, HookStatus, Role, RoleDecl};
+use arenascope_event::{Address, HookFact, HookStatus, Mode, Role, RoleDecl};
 use arenascope_plan::{Hook, HookKind, LibcFunction, Patch, Shape, Source, Sources};
 use arenascope_shapes::INLINED_EVERYWHERE;
 use arenascope_symbols::{CloneKind, Image, Match};
@@ -74,8 +74,8 @@ pub struct Outcome {
 }
 
 impl Outcome {
-    /// What check mode cannot do for the functions hooked here, a sentence each.
-    pub fn unchecked(&self) -> Vec<String> {
+    /// What a mode cannot do for the functions hooked here, a sentence each.
+    pub fn unchecked(&self, mode: Mode) -> Vec<String> {
         let sentence = |(hook, fact): (&Hook, &Option<usize>)| {
             let function = &self.facts.get((*fact)?)?.decl.function;
             match hook.kind {
@@ -83,7 +83,7 @@ impl Outcome {
                     let why = hook.grows().err()?;
                     Some(format!("blocks of {function} have no redzone: it {why}"))
                 }
-                HookKind::Reset | HookKind::Rewind if !hook.leaf => Some(format!(
+                HookKind::Reset | HookKind::Rewind if mode == Mode::Check && !hook.leaf => Some(format!(
                     "what {function} ends is not watched afterwards: it calls other functions, which may read it, or its marks \
                      are not all seen"
                 )),

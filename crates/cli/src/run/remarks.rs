@@ -5,6 +5,7 @@
 //! its own line on the screen says.
 
 use crate::run::given;
+use crate::run::memcheck::Memcheck;
 use crate::run::serve::Seen;
 use arenascope_event::{HookStatus, Mode, Role, RoleDecl};
 use arenascope_symbols::Image;
@@ -59,6 +60,19 @@ pub fn of_check(seen: &[Seen]) -> Vec<String> {
         if !sentences.contains(limit) {
             sentences.push(limit.clone());
         }
+    }
+    sentences
+}
+
+/// What precise mode changed, and what Valgrind itself had to say.
+pub fn of_precise(memcheck: &Memcheck, pid: u32) -> Vec<String> {
+    let mut sentences = vec![
+        "precise: the program ran under Valgrind's memcheck, 20 to 50 times slower, and its blocks lay further apart"
+            .to_owned(),
+    ];
+    let words = memcheck.words(pid);
+    if !words.is_empty() {
+        sentences.push(format!("valgrind says: {words}"));
     }
     sentences
 }

@@ -332,7 +332,7 @@ impl Server {
 
     /// Decides how a new image is run, and what cannot be done about some of its functions.
     fn choose_mode(&self, seen: &mut Seen, outcome: &Outcome, sanitized: bool) {
-        if self.settings.mode != Mode::Check {
+        if self.settings.mode == Mode::Record {
             return;
         }
         if sanitized {
@@ -344,8 +344,8 @@ impl Server {
             seen.remarks.push(UNCHECKED_MALLOC.into());
             return;
         }
-        seen.mode = Mode::Check;
-        seen.mode_limits.extend(outcome.unchecked());
+        seen.mode = self.settings.mode;
+        seen.mode_limits.extend(outcome.unchecked(seen.mode));
     }
 
     /// A process is about to execute something: the way in. Its paths are its own: another folder, another root.
@@ -419,8 +419,8 @@ impl Server {
             .enumerate()
             .map(|(index, module)| if fresh.contains(&index) { to_module(module).build_id } else { vec![0] })
             .collect();
-        if seen.mode == Mode::Check {
-            seen.mode_limits.extend(outcome.unchecked());
+        if seen.mode != Mode::Record {
+            seen.mode_limits.extend(outcome.unchecked(seen.mode));
         }
         seen.modules.extend(fresh.iter().filter_map(|&index| modules.get(index)).map(to_module));
         let before = seen.hooks.len();
@@ -511,6 +511,7 @@ impl Server {
             heap: true,
             malloc: seen.malloc,
             check: seen.mode == Mode::Check,
+            precise: seen.mode == Mode::Precise,
             trace_bytes: trace.as_ref().map_or(0, |trace| trace.bytes),
             allocated: trace.as_ref().is_some_and(|trace| trace.allocated),
         };

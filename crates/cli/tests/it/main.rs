@@ -18,6 +18,7 @@ mod labs;
 mod malloc;
 mod outputs;
 mod permissions;
+mod precise;
 mod processes;
 mod roles;
 mod sanitizers;

@@ -2,8 +2,8 @@
 
 use crate::build::{File, START, Writer};
 use arenascope_event::{
-    Address, Argument, BlobId, CaptureReason, Fate, FateKind, Frame, HookFact, HookStatus, Lost, Mode, Module, NullUse,
-    ProcessFacts, Result_, Role, RoleDecl, SiteFacts, Synchronises, Watched,
+    Address, ArenaKey, Argument, BlobId, CaptureReason, Fate, FateKind, Frame, HookFact, HookStatus, Lost, Mode,
+    Module, NullUse, ProcessFacts, Report, Result_, Role, RoleDecl, SiteFacts, SiteId, Synchronises, Used, Watched,
 };
 use arenascope_trace::layout::{self, SEGMENT_PAYLOAD};
 use arenascope_trace::{DamageKind, MAX_FRAMES, Record, Trace};
@@ -66,6 +66,21 @@ fn module() -> impl Strategy<Value = Module> {
     )
 }
 
+fn report() -> impl Strategy<Value = Report> {
+    let site = || prop::option::of((0u32..u32::MAX).prop_map(SiteId));
+    let before = prop::option::of(((0..=u32::MAX).prop_map(ArenaKey), any::<u64>()));
+    (prop::sample::select(Used::ALL.to_vec()), any::<u64>(), any::<u64>(), before, site(), site()).prop_map(
+        |(used, address, bytes, before, site, origin)| Report {
+            used,
+            address: Address(address),
+            bytes,
+            before,
+            site,
+            origin,
+        },
+    )
+}
+
 /// Every field is named: a new one has to be thought of here and in the tail.
 fn facts() -> impl Strategy<Value = ProcessFacts> {
     let numbers = (any::<u32>(), any::<u32>(), any::<u64>(), any::<u64>(), prop::option::of(any::<i32>()));
@@ -78,10 +93,15 @@ fn facts() -> impl Strategy<Value = ProcessFacts> {
     let watched = prop::sample::select(vec![Watched::Nothing, Watched::Given, Watched::FoundByShape]);
     let null_use = prop::sample::select(vec![NullUse::Unknown, NullUse::Consistent, NullUse::Proven]);
     let lost = any::<[u64; 5]>();
-    let mode = (prop::sample::select(Mode::ALL.to_vec()), any::<bool>(), prop::collection::vec(text(), 0..3));
+    let mode = (
+        prop::sample::select(Mode::ALL.to_vec()),
+        any::<bool>(),
+        prop::collection::vec(text(), 0..3),
+        prop::collection::vec(report(), 0..4),
+    );
     (numbers, lists, text(), watched, null_use, text(), lost, mode).prop_map(
         |(numbers, lists, program, watched, null_use, null_use_because, lost, mode)| {
-            let (mode, watches_malloc, mode_limits) = mode;
+            let (mode, watches_malloc, mode_limits, reports) = mode;
             let (pid, parent_pid, fork_id, started_unix_ns, wait_status) = numbers;
             let (arguments, modules, hooks, sites) = lists;
             let [no_space, reentered, table_full, heap_skipped, capture_bytes] = lost;
@@ -100,6 +120,7 @@ fn facts() -> impl Strategy<Value = ProcessFacts> {
                 mode,
                 watches_malloc,
                 mode_limits,
+                reports,
                 sites,
                 lost,
                 null_use,
