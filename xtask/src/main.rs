@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 mod bench;
+mod detection;
 mod fuzz;
 mod install;
 mod labs;
@@ -29,6 +30,7 @@ cargo xtask CHORE
   bench [hooked]        cost of a hooked call and bytes per event; without a word all benches. Results go into
                         docs/performance.md and docs/performance.json
   bench arenas [ARG…]   the arena beside its peers; ARG as bench/arenas/README.md says (--quick, row names)
+  detection             what each tool says about planted bugs: the table of docs/detection.md
   install --prefix DIR  the C library: header, libarenascope.a and .so, pkg-config file
   tidy                  the layer rules and house rules
   unsafe [--write]      where unsafe code is, counted; --write renews the checked-in list
@@ -48,6 +50,7 @@ fn main() -> ExitCode {
         },
         ["labs", rest @ ..] if rest.len() <= 1 => labs::run(rest.first().copied(), true),
         ["bench", rest @ ..] => bench::run(rest),
+        ["detection"] => detection::run(),
         ["install", "--prefix", prefix] => install::run(prefix),
         ["tidy"] => tidy::run(),
         ["unsafe"] => unsafe_list::print(),

@@ -43,6 +43,16 @@ pub fn require_for_benches() -> Result<(), String> {
     require_all(NEEDED_BY_BENCHES)
 }
 
+/// What the table of docs/detection.md needs.
+pub fn require_for_detection() -> Result<(), String> {
+    require_all(&[
+        ("gcc", "gcc"),
+        ("libc6-dev", "/usr/include/stdlib.h"),
+        ("valgrind", "valgrind"),
+        ("heaptrack", "heaptrack"),
+    ])
+}
+
 /// What `test --long` needs beside.
 pub fn require_for_long_tests() -> Result<(), String> {
     require_all(&[("valgrind", "valgrind")])
