@@ -22,6 +22,9 @@ const NEEDED: &[(&str, &str)] = &[
     ("subversion", "svn"),
     ("nginx-light", "/usr/sbin/nginx"),
     ("libapr1-dev", "/usr/include/apr-1.0/apr_pools.h"),
+    ("libtalloc-dev", "/usr/include/talloc.h"),
+    ("sqlite3", "sqlite3"),
+    ("python3", "/usr/bin/python3"),
 ];
 
 /// What the benches need beside a C compiler: the C arenas, and callgrind.

@@ -7,7 +7,7 @@
 //! - **Disproof**: a mark of the same value, taken by a function that no role names.
 //! - **Silent**: as `out-of-order-rewind`. Marks that were taken and never gone back to are no finding: an outer scope's
 //!   end takes the inner ones along.
-//! - **Lab**: none of its own; `scopes.c` among the tests' programs.
+//! - **Lab**: none; the stories of its tests show it.
 
 use crate::finding::{Certainty, Class, Finding, SiteRole};
 use crate::scopes::Misfit;

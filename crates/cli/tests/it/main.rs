@@ -9,6 +9,7 @@ mod bad_input;
 mod captures;
 mod check;
 mod diff;
+mod correct_programs;
 mod disk;
 mod findings;
 mod forks;
