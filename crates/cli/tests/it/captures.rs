@@ -2,7 +2,7 @@
 
 use crate::harness::{Place, accused, line_of, noted, root};
 use serde_json::Value;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Builds that make different code.
 const BUILDS: [(&str, &str); 4] = [("gcc", "-O0"), ("gcc", "-O2"), ("clang", "-O0"), ("clang", "-O2")];
@@ -13,7 +13,7 @@ fn lab(chapter: &str, name: &str) -> PathBuf {
 }
 
 /// Builds that keep calls to functions of the same file.
-fn findings_of(source: &PathBuf, compiler: &str, level: &str, roles: &[&str]) -> Value {
+fn findings_of(source: &Path, compiler: &str, level: &str, roles: &[&str]) -> Value {
     let place = Place::new();
     let program = place.compile(compiler, &source.to_string_lossy(), &[level, "-fno-inline"]);
     let (outcome, screen) = place.watch(roles, &program, &[]);
