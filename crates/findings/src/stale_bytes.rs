@@ -10,8 +10,8 @@
 //!   into the arena, and the first 16 bytes of a block freed before (links and sizes of free lists); bytes that differ from
 //!   those before the reset (the allocator wrote them); memory that nobody of this arena had before; a cursor that the
 //!   program sets back by hand, of which the recorder knows nothing; an arena destroyed and made again; check mode, which
-//!   fills memory itself. An alloc function with
-//!   an argument of unknown meaning may copy something into the block (`strndup(arena, text, size)`), and where events were lost
+//!   fills memory itself; the one global arena that nothing creates (malloc and its like: everybody knows that it clears nothing).
+//!   An alloc function with an argument of unknown meaning may copy something into the block (`strndup(arena, text, size)`), and where events were lost
 //!   another block may have been the owner: then only possible.
 //! - **Lab**: 15b.
 //!
@@ -292,6 +292,9 @@ impl Rule for StaleBytes {
                 let Some((seen, base, bytes)) = self.pending.remove(&event.thread) else { return };
                 let arena = effect.arena.and_then(|id| state.arena(id));
                 let Some(arena) = arena.filter(|_| seen == key && base == block.address) else { return };
+                if arena.object.is_null() && arena.created.is_none() {
+                    return;
+                }
                 let Some(shown) = self.judge(key, arena, block, &bytes, event.number) else { return };
                 let stale = shown.stale.iter().fold(0_u64, |sum, run| sum.saturating_add(run.len() as u64));
                 let tally = self.sites.entry(event.site).or_insert_with(|| Tally {

@@ -77,6 +77,19 @@ impl State {
             arena.measure_span();
             return;
         }
+        // Another thread's block may have come first: then it was taken to lie in the whole mapping that the segment is in.
+        let taken = |extent: &&mut Extent| extent.kind != ExtentKind::HeapSegment && extent.contains(start.0);
+        if let Some(extent) = arena.extents.values_mut().find(taken) {
+            let region = extent.region.take();
+            (extent.kind, extent.start, extent.len) = (ExtentKind::HeapSegment, start, len);
+            (extent.top_chunk, extent.presumed) = (top_chunk, false);
+            if let Some(region) = region {
+                arena.by_region.remove(&region);
+            }
+            arena.measure_span();
+            self.loose.insert(id);
+            return;
+        }
         arena.add_extent(Extent {
             number: 0,
             start,

@@ -122,7 +122,11 @@ pub fn answer(question: Question, sides: &[Side<'_>], pattern: Option<&ArenaPatt
     match (question, sides) {
         (Question::Active, [side, ..]) => counting.living(side, pattern, |_, _| true),
         (Question::Growth, [_, later, ..]) => counting.living(later, pattern, |_, block| born(block) > a),
-        (Question::LongLived, [_, later, ..]) => counting.living(later, pattern, |_, block| born(block) <= a),
+        (Question::LongLived, [side, later, ..]) => {
+            // Not by their birth: a block may have changed hands between two arenas since.
+            let before = numbers(side, pattern);
+            counting.living(later, pattern, |arena, block| before.contains(&(arena.id, block.number)));
+        }
         (Question::Decline, [side, later, ..]) => {
             let still = numbers(later, pattern);
             counting.living(side, pattern, |arena, block| !still.contains(&(arena.id, block.number)));

@@ -34,7 +34,7 @@ fn profile(name: &str) -> String {
 }
 
 /// What every program of the corpus is run under.
-const MODES: [&[&str]; 1] = [&[]];
+const MODES: [&[&str]; 2] = [&[], &["--check"]];
 
 #[test]
 fn apr_pools() {
@@ -97,7 +97,9 @@ const MALLOC: [&str; 8] = [
 fn package(name: &str) -> PathBuf {
     let places = ["/usr/bin", "/usr/sbin"].map(|folder| Path::new(folder).join(name));
     let found = places.iter().find(|path| path.is_file());
-    found.unwrap_or_else(|| panic!("{name} is needed for this test: apt-get install it, or run cargo xtask test")).clone()
+    found
+        .unwrap_or_else(|| panic!("{name} is needed for this test: apt-get install it, or run cargo xtask test"))
+        .clone()
 }
 
 #[test]
