@@ -13,7 +13,10 @@ fn main() -> Result<(), Error> {
     let names = Arena::in_buffer(left)?;
     let numbers = Arena::in_buffer(right)?;
 
-    let last = (1..=4).map(|i| names.alloc_fmt(format_args!("name {i}"))).last();
+    let mut last = None;
+    for i in 1..=4 {
+        last = Some(names.alloc_fmt(format_args!("name {i}")));
+    }
     println!("🧠 the last name is {last:?}");
     let number = numbers.alloc_str("42");
     println!("✅ a number: {number:?}");

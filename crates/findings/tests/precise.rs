@@ -101,7 +101,7 @@ fn bytes_that_another_block_took_are_not_dead() {
 fn unwritten_bytes_are_told_of_the_block_from_that_call() {
     let used = Report { origin: Some(SiteId(1)), ..report(Used::Unwritten, 0, 0, 5) };
     let story = || three().at(3).reset(1).at(1).alloc(1, 0x1000, 40).at(0).alloc(1, 0x1100, 8);
-    let found = judge(&[used.clone()], story());
+    let found = judge(std::slice::from_ref(&used), story());
     assert_eq!((one(&found).0, one(&found).1, one(&found).3), ("stale-bytes", Class::Finding, 4));
     // From no call of the allocator.
     assert!(judge(&[Report { origin: Some(SiteId(4)), ..used }], story()).is_empty());
