@@ -17,6 +17,9 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use arenascope_event::{Address, ArenaKey, MallocKind};
 
+/// A thread's heap, and what it is a multiple of (glibc, malloc/arena.c, HEAP_MAX_SIZE).
+const HEAP_BYTES: u64 = 64 << 20;
+
 /// Blocks remembered per thread, for the create call that got them.
 const RECENT_BLOCKS: usize = 8;
 
@@ -109,8 +112,15 @@ impl State {
     /// The range of malloc's that a new block of it lies in; `None` when none was told.
     pub(crate) fn settle_segment(&mut self, id: ArenaId, address: Address, size: u64) -> Option<u32> {
         let arena = self.arena_mut(id)?;
-        let holds = |extent: &&mut Extent| extent.kind == ExtentKind::HeapSegment && extent.contains(address.0);
+        let of_thread = arena.malloc == Some(MallocKind::Thread);
+        let end = address.plus(size);
+        // A heap that has grown since it was last told: another thread will tell its new end.
+        let holds = |extent: &&mut Extent| {
+            let in_heap = extent.start.0 / HEAP_BYTES == address.0 / HEAP_BYTES && extent.start <= address;
+            extent.kind == ExtentKind::HeapSegment && (extent.contains(address.0) || in_heap && of_thread)
+        };
         let extent = arena.extents.values_mut().find(holds)?;
+        extent.len = extent.len.max(end.0.saturating_sub(extent.start.0));
         let before = extent.high_water();
         let end = address.plus(size).min(extent.end());
         extent.top = extent.top.max(end);
