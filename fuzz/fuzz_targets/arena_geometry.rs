@@ -56,8 +56,12 @@ fuzz_target!(|input: Input| {
     let reserved = (input.new_size % (1 << 40)).max(1);
     let needed = (size % reserved).max(1);
     for head in [256 << 10, usize::MAX] {
-        let target = geometry::commit_target(needed, reserved, head, 2 << 20);
+        let target = geometry::commit_target(needed, reserved, head, 2 << 20, None);
         assert!(needed <= target && target <= reserved && target - needed <= 2 << 20);
+        let ahead = input.new_size;
+        let wanted = needed + ahead.min(reserved - needed);
+        let target = geometry::commit_target(needed, reserved, head, 2 << 20, Some(ahead));
+        assert!(wanted <= target && target <= reserved && target - wanted <= 2 << 20);
     }
     if let Some(class) = geometry::small_class(size) {
         assert!(geometry::small_bytes(class) >= size);
