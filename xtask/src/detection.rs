@@ -3,7 +3,7 @@
 //! bench/detection/planted.c holds one hand-made arena and one bug per run. Each tool runs each bug as its users would, and a
 //! cell is the first line of what it said, word for word, with addresses, process ids and times masked. Relied on: a tool that
 //! is missing is an error that names its package; rows and columns are never left out. Deliberately absent: any judgement of
-//! whether a cell is right (a test in the program's own suite holds our columns to the bugs they must name).
+//! whether a cell is right.
 
 use crate::{packages, steps};
 use std::path::{Path, PathBuf};
