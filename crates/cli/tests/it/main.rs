@@ -19,6 +19,7 @@ mod labs;
 mod malloc;
 mod outputs;
 mod permissions;
+mod planted;
 mod precise;
 mod processes;
 mod roles;
