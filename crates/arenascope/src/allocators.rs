@@ -10,7 +10,7 @@
 //! would be borrowing the handle that the inner scope holds exclusively.
 #![allow(unsafe_code)] // The traits are unsafe to implement.
 
-use crate::{Arena, Owned, Scope};
+use crate::{Arena, Local, Owned, Scope, SharedArena};
 use core::alloc::Layout;
 use core::ptr::NonNull;
 
@@ -102,6 +102,8 @@ mod of_api2_02 {
     implement!(traits, Arena);
     implement!(traits, Scope<'_, '_>);
     implement!(traits, Owned<'_>);
+    implement!(traits, Local<'_>);
+    implement!(traits, SharedArena);
 }
 
 #[cfg(feature = "allocator-api2-04")]
@@ -111,6 +113,8 @@ mod of_api2_04 {
     implement!(traits, Arena);
     implement!(traits, Scope<'_, '_>);
     implement!(traits, Owned<'_>);
+    implement!(traits, Local<'_>);
+    implement!(traits, SharedArena);
 }
 
 #[cfg(feature = "nightly")]
@@ -120,4 +124,6 @@ mod of_rust {
     implement!(traits, Arena);
     implement!(traits, Scope<'_, '_>);
     implement!(traits, Owned<'_>);
+    implement!(traits, Local<'_>);
+    implement!(traits, SharedArena);
 }

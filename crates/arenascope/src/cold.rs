@@ -9,7 +9,7 @@
 use crate::header::{LIMIT_RELEASE, LIMIT_WATCH, flags};
 use crate::probe::{EventKind, Happening};
 use crate::system::HUGE;
-use crate::{Arena, Error, geometry, slab};
+use crate::{Arena, Error, geometry, refill, slab};
 use core::alloc::Layout;
 use core::panic::Location;
 use core::ptr::NonNull;
@@ -39,7 +39,10 @@ impl Arena {
 
     /// Finds a block by its exact end, commits memory for it, and moves the cursor. Reports nothing.
     pub(crate) fn take(&self, layout: Layout) -> Result<NonNull<u8>, Error> {
-        let span = self.find_room(layout)?;
+        let span = match self.find_room(layout) {
+            Err(Error::Full) if self.flags.get() & flags::LEASED != 0 => return refill::take(self, layout),
+            other => other?,
+        };
         let cursor = self.cursor.get();
         self.cursor.set(cursor.with_addr(span.end));
         // SAFETY: I2 — not below `base`, hence not null.

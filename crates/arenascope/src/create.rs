@@ -33,18 +33,18 @@ pub const MAX_CAPACITY: usize = (isize::MAX as usize) - (4 << 20);
 #[derive(Clone, Copy)]
 #[must_use = "a builder makes no arena before `build`"]
 pub struct Builder<'name> {
-    name: &'name str,
-    lasting_name: bool,
-    capacity: Option<usize>,
-    reserve: usize,
-    huge_pages: HugePages,
-    populate: Populate,
-    commit_ahead: CommitAhead,
-    colouring: Colouring,
-    keep: bool,
-    on_reset: OnReset,
-    source: Option<&'static dyn Source>,
-    observer: Option<&'static Observer>,
+    pub(crate) name: &'name str,
+    pub(crate) lasting_name: bool,
+    pub(crate) capacity: Option<usize>,
+    pub(crate) reserve: usize,
+    pub(crate) huge_pages: HugePages,
+    pub(crate) populate: Populate,
+    pub(crate) commit_ahead: CommitAhead,
+    pub(crate) colouring: Colouring,
+    pub(crate) keep: bool,
+    pub(crate) on_reset: OnReset,
+    pub(crate) source: Option<&'static dyn Source>,
+    pub(crate) observer: Option<&'static Observer>,
 }
 
 impl Arena {
@@ -399,12 +399,12 @@ impl<'name> Builder<'name> {
     }
 }
 
-fn default_source() -> &'static dyn Source {
+pub(crate) fn default_source() -> &'static dyn Source {
     if cfg!(miri) { &crate::Heap } else { &crate::System }
 }
 
 /// The source of an arena in a caller's buffer: there is nothing to ask for.
-struct Nowhere;
+pub(crate) struct Nowhere;
 
 // SAFETY: gives no region.
 unsafe impl Source for Nowhere {
@@ -595,32 +595,54 @@ fn begin_watched(arena: &Arena, caller: &'static Location<'static>) {
     });
 }
 
+/// A name as headers keep it.
+pub(crate) struct Name {
+    /// The text itself, if it lives forever.
+    lasting: *const u8,
+    /// Its first bytes, whole characters only.
+    pub(crate) inline: [u8; NAME_BYTES],
+    /// Its length in bytes.
+    pub(crate) bytes: u32,
+}
+
+impl Name {
+    #[inline]
+    pub(crate) fn of(name: &str, lasting: bool) -> Name {
+        let cut = if name.len() > NAME_BYTES { name.floor_char_boundary(NAME_BYTES) } else { name.len() };
+        let mut inline = [0; NAME_BYTES];
+        for (to, from) in inline.iter_mut().zip(name.as_bytes().iter().take(cut)) {
+            *to = *from;
+        }
+        let whole = lasting && !name.is_empty();
+        Name {
+            lasting: if whole { name.as_ptr() } else { core::ptr::null() },
+            inline,
+            bytes: if whole { name.len() } else { cut } as u32,
+        }
+    }
+
+    /// Where the name stands, when `inline` is kept at `kept`.
+    #[inline]
+    pub(crate) fn place(&self, kept: *const u8) -> *const u8 {
+        match (self.bytes, self.lasting.is_null()) {
+            (0, _) => core::ptr::null(),
+            (_, true) => kept,
+            (_, false) => self.lasting,
+        }
+    }
+}
+
 #[inline]
 fn set_name(arena: &Arena, builder: &Builder<'_>) {
-    let name = builder.name;
-    let mut bytes = name.len();
-    if bytes == 0 {
+    if builder.name.is_empty() {
         arena.name.set(core::ptr::null());
         arena.name_bytes.set(0);
         return;
     }
-    let mut inline = [0; NAME_BYTES];
-    if bytes > NAME_BYTES {
-        // Whole characters only.
-        let cut = name.floor_char_boundary(NAME_BYTES);
-        bytes = if builder.lasting_name { bytes } else { cut };
-        for (to, from) in inline.iter_mut().zip(name.as_bytes().iter().take(cut)) {
-            *to = *from;
-        }
-    } else {
-        for (to, from) in inline.iter_mut().zip(name.as_bytes()) {
-            *to = *from;
-        }
-    }
-    arena.name_inline.set(inline);
-    let lasting = builder.lasting_name;
-    arena.name.set(if lasting { name.as_ptr() } else { arena.name_inline.as_ptr().cast() });
-    arena.name_bytes.set(bytes as u32);
+    let name = Name::of(builder.name, builder.lasting_name);
+    arena.name_inline.set(name.inline);
+    arena.name.set(name.place(arena.name_inline.as_ptr().cast()));
+    arena.name_bytes.set(name.bytes);
 }
 
 /// Ends an arena and gives its region on.

@@ -12,6 +12,8 @@ use core::fmt;
 pub enum Error {
     /// The block does not fit into what is left of the capacity.
     Full,
+    /// As `Full`, of a shared arena: other threads (or processes) hold leases, or left some, that have room for the block, which is theirs.
+    LeasesHeld,
     /// The request exceeds what an address space can hold: more than `isize::MAX` bytes with its alignment.
     TooLarge,
     /// The memory source refused; the operating system's error number (12, out of memory, where there is none).
@@ -22,6 +24,9 @@ impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Error::Full => f.write_str("out of memory: the block does not fit into what is left of the capacity"),
+            Error::LeasesHeld => {
+                f.write_str("out of memory: the block would fit only into what others have leased and not used yet")
+            }
             Error::TooLarge => f.write_str("the request exceeds what an address space can hold"),
             Error::Os(number) => write!(f, "the memory source refused (error number {number})"),
         }

@@ -227,6 +227,8 @@ pub mod flags {
     pub const REPORTING: u32 = 64;
     /// The region may be kept for the next arena.
     pub const KEEP: u32 = 128;
+    /// The memory is a lease of a shared arena, and another one follows when it is used up.
+    pub const LEASED: u32 = 256;
 
     /// What is true of the region, whichever arena is in it.
     pub(crate) const OF_REGION: u32 = ZEROED | GROWING | HUGE | HUGE_ADVISED;

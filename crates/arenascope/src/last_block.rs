@@ -4,8 +4,9 @@
 //! moves nothing. Deliberately absent: collections, which call these through the allocator traits.
 #![allow(unsafe_code)] // Moves bytes between blocks; lowers the cursor.
 
+use crate::header::flags;
 use crate::probe::{EventKind, Happening};
-use crate::{Arena, Error, geometry};
+use crate::{Arena, Error, geometry, refill};
 use core::alloc::Layout;
 use core::panic::Location;
 use core::ptr::NonNull;
@@ -57,7 +58,7 @@ impl Arena {
         let start = block.addr().get();
         let aligned = start & (new.align() - 1) == 0;
         let last = geometry::is_last(start, old.size(), self.cursor.get().addr());
-        let moved = if aligned && last {
+        let moved = if aligned && last && self.has_room(start, new.size()) {
             // I2 — base + capacity does not overflow.
             let bound = self.base.get().addr() + self.capacity.get();
             let end = geometry::fit_in_place_exact(start, bound, new.size()).ok_or(Error::Full);
@@ -84,6 +85,20 @@ impl Arena {
             caller: Some(caller),
         });
         Ok(moved)
+    }
+
+    /// Whether the last block is resized in place, or not at all. In a lease only if the lease has room, or can be made longer: elsewhere
+    /// there may be more.
+    fn has_room(&self, start: usize, size: usize) -> bool {
+        if self.flags.get() & flags::LEASED == 0 {
+            return true;
+        }
+        let fits = || {
+            let bound = self.base.get().addr() + self.capacity.get();
+            geometry::fit_in_place_exact(start, bound, size).is_some()
+        };
+        // No overflow: addresses stay below 2^56, sizes below 2^63.
+        fits() || refill::lengthen(self, start.saturating_add(size)) && fits()
     }
 
     /// A new block with the old one's contents. Reports nothing but a refusal.

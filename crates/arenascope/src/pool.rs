@@ -24,6 +24,9 @@ pub(crate) const ALONE: u16 = 1 << 15;
 /// Class of a region in a caller's buffer.
 pub(crate) const CALLERS: u16 = ALONE + 1;
 
+/// Class of a slot of a shared arena: its memory is a lease.
+pub(crate) const LEASED: u16 = ALONE + 2;
+
 /// Regions with a mapping of their own that a thread keeps at most.
 const ROW: usize = 16;
 
@@ -279,15 +282,22 @@ impl Pool {
         }
         arena.id.set(self.next_id);
         self.next_id += 1;
+        let (pid, tid) = self.who();
+        arena.pid.set(pid);
+        arena.owner_tid.set(tid);
+    }
+
+    /// This process and thread.
+    #[inline]
+    fn who(&mut self) -> (u32, u32) {
         let pid = process::pid();
         if pid != self.pid {
             self.pid = pid;
             self.tid = process::ask_tid();
         }
-        arena.pid.set(pid);
         // One pool for all threads does not know whose turn it is.
         let known = cfg!(any(feature = "std", feature = "pthread"));
-        arena.owner_tid.set(if known { self.tid } else { process::ask_tid() });
+        (pid, if known { self.tid } else { process::ask_tid() })
     }
 }
 
@@ -381,6 +391,16 @@ pub(crate) fn identify(arena: &Arena) {
         arena.pid.set(process::pid());
         arena.owner_tid.set(process::ask_tid());
     }
+}
+
+/// This process and thread, mostly without a system call.
+pub(crate) fn who() -> (u32, u32) {
+    with_pool(|pool| Some(pool.who())).unwrap_or_else(|| (process::pid(), process::ask_tid()))
+}
+
+/// A number for an arena that no pool's arena has.
+pub(crate) fn number() -> u64 {
+    NEXT_IDS.fetch_add(1, Ordering::Relaxed)
 }
 
 /// Takes an ended arena's region: keeps it, or gives it back.

@@ -69,6 +69,8 @@ impl EventKind {
     pub const DESTROY: EventKind = EventKind(10);
     /// A block of `size` could not be had.
     pub const REFUSED: EventKind = EventKind(11);
+    /// A thread's handle of a shared arena got a new lease, or a longer one: from `block` on, `size` bytes.
+    pub const LEASE: EventKind = EventKind(12);
 }
 
 /// One event, with everything that is known about it. Unused fields are 0 or null.

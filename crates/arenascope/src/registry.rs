@@ -1,13 +1,14 @@
-//! Where all arenas of the process are found: two lists of the memory that holds them.
+//! Where all arenas of the process are found: three lists of the memory that holds them.
 //!
 //! May be relied on: whoever holds the lock sees only mapped memory. The lists change when memory is mapped or unmapped, not
-//! when an arena begins or ends. A debugger walks [`ALONE`] and [`SLABS`] forward: links are written so that each list is
+//! when an arena begins or ends. A debugger walks [`ALONE`], [`SHARED`] and [`SLABS`] forward: links are written so that each list is
 //! whole at any moment. Deliberately absent: arenas in a caller's buffer, which may vanish without a word.
 #![allow(unsafe_code)] // Follows and writes links between headers.
 
 use crate::header::{Arena, MAGIC};
-use crate::process;
+use crate::shared_header::Slot;
 use crate::slab::Slab;
+use crate::{process, shared};
 use core::cell::Cell;
 use core::mem::offset_of;
 use core::ptr::NonNull;
@@ -40,6 +41,9 @@ pub(crate) struct Registry {
 
 /// Regions with a mapping, or a heap block, of their own.
 pub(crate) static ALONE: Registry = Registry::new();
+
+/// Shared arenas.
+pub(crate) static SHARED: Registry = Registry::new();
 
 /// Mappings that hold small arenas.
 pub(crate) static SLABS: Registry = Registry::new();
@@ -92,6 +96,10 @@ pub(crate) fn each_arena(mut visit: impl FnMut(*mut Arena)) {
         }
     };
     ALONE.each(|entry| living(entry.as_ptr().wrapping_byte_sub(offset_of!(Arena, listed)).cast()));
+    SHARED.each(|entry| {
+        // SAFETY: a listed header is mapped while the lock is held, and so are its rows.
+        unsafe { &*shared::of_entry(entry) }.slots().for_each(|slot| living(Slot::arena(slot).as_ptr()));
+    });
     SLABS.each(|entry| {
         let slab = entry.as_ptr().wrapping_byte_sub(offset_of!(Slab, listed)).cast::<Slab>();
         // SAFETY: a listed slab is mapped while the lock is held.

@@ -17,6 +17,7 @@
 
 use crate::alloc::Undropped;
 use crate::boxed::ArenaBox;
+use crate::calls::forward_calls;
 use crate::drops::{Drops, Held};
 use crate::rewind::ScopeMark;
 use crate::text::CStrError;
@@ -140,6 +141,11 @@ impl Owned<'_> {
 }
 
 impl<'scope, 'outer> Scope<'scope, 'outer> {
+    #[inline(always)]
+    fn arena(&self) -> &'scope Arena {
+        self.arena
+    }
+
     /// Runs `work` in a scope within this one, as [`Owned::scope`].
     #[inline(always)]
     #[track_caller]
@@ -231,78 +237,7 @@ impl fmt::Debug for ScopeGuard<'_> {
     }
 }
 
-/// The arena's calls, with blocks that live as long as the scope and not only as long as a borrow of its handle.
-///
-/// `undropped` asks here too what the arena's call asks: the compiler's message ends with the line that called the first to ask.
-macro_rules! as_in_arena {
-    ($($name:ident $([$($bound:tt)*])? $(undropped $value:ident)? ($($argument:ident: $type:ty),*) -> $out:ty;)*) => {
-        impl<'scope> Scope<'scope, '_> {
-            $(
-                #[doc = concat!("As [`Arena::", stringify!($name), "`], for as long as the scope.")]
-                #[inline(always)]
-                #[track_caller]
-                pub fn $name $(<$($bound)*>)? (&self, $($argument: $type),*) -> $out {
-                    $(let () = Undropped::<$value>::OK;)?
-                    self.arena.$name($($argument),*)
-                }
-            )*
-        }
-    };
-}
-
-as_in_arena! {
-    alloc[T] undropped T (value: T) -> &'scope mut T;
-    try_alloc[T] undropped T (value: T) -> Result<&'scope mut T, Error>;
-    alloc_with[T] undropped T (make: impl FnOnce() -> T) -> &'scope mut T;
-    try_alloc_with[T] undropped T (make: impl FnOnce() -> T) -> Result<&'scope mut T, Error>;
-    alloc_try_with[T, E] undropped T (make: impl FnOnce() -> Result<T, E>) -> Result<&'scope mut T, E>;
-    try_alloc_try_with[T, E] undropped T (make: impl FnOnce() -> Result<T, E>) -> Result<&'scope mut T, AllocOrInitError<E>>;
-    alloc_uninit[T]() -> &'scope mut MaybeUninit<T>;
-    try_alloc_uninit[T]() -> Result<&'scope mut MaybeUninit<T>, Error>;
-    alloc_layout(layout: Layout) -> NonNull<u8>;
-    try_alloc_layout(layout: Layout) -> Result<NonNull<u8>, Error>;
-    alloc_slice_copy[T: Copy](items: &[T]) -> &'scope mut [T];
-    try_alloc_slice_copy[T: Copy](items: &[T]) -> Result<&'scope mut [T], Error>;
-    alloc_slice_clone[T: Clone] undropped T (items: &[T]) -> &'scope mut [T];
-    try_alloc_slice_clone[T: Clone] undropped T (items: &[T]) -> Result<&'scope mut [T], Error>;
-    alloc_slice_fill_with[T] undropped T (count: usize, make: impl FnMut(usize) -> T) -> &'scope mut [T];
-    try_alloc_slice_fill_with[T] undropped T (count: usize, make: impl FnMut(usize) -> T) -> Result<&'scope mut [T], Error>;
-    alloc_slice_fill_copy[T: Copy](count: usize, value: T) -> &'scope mut [T];
-    try_alloc_slice_fill_copy[T: Copy](count: usize, value: T) -> Result<&'scope mut [T], Error>;
-    alloc_slice_fill_clone[T: Clone] undropped T (count: usize, value: &T) -> &'scope mut [T];
-    try_alloc_slice_fill_clone[T: Clone] undropped T (count: usize, value: &T) -> Result<&'scope mut [T], Error>;
-    alloc_slice_fill_default[T: Default] undropped T (count: usize) -> &'scope mut [T];
-    try_alloc_slice_fill_default[T: Default] undropped T (count: usize) -> Result<&'scope mut [T], Error>;
-    alloc_slice_fill_iter[T] undropped T (items: impl IntoIterator<Item = T, IntoIter: ExactSizeIterator>) -> &'scope mut [T];
-    try_alloc_slice_fill_iter[T] undropped T (items: impl IntoIterator<Item = T, IntoIter: ExactSizeIterator>)
-        -> Result<&'scope mut [T], Error>;
-    alloc_slice_try_fill_with[T, E] undropped T (count: usize, make: impl FnMut(usize) -> Result<T, E>) -> Result<&'scope mut [T], E>;
-    try_alloc_slice_try_fill_with[T, E] undropped T (count: usize, make: impl FnMut(usize) -> Result<T, E>)
-        -> Result<&'scope mut [T], AllocOrInitError<E>>;
-    alloc_slice_try_fill_iter[T, E] undropped T (items: impl IntoIterator<Item = Result<T, E>, IntoIter: ExactSizeIterator>)
-        -> Result<&'scope mut [T], E>;
-    try_alloc_slice_try_fill_iter[T, E] undropped T (items: impl IntoIterator<Item = Result<T, E>, IntoIter: ExactSizeIterator>)
-        -> Result<&'scope mut [T], AllocOrInitError<E>>;
-    alloc_iter[T] undropped T (items: impl IntoIterator<Item = T>) -> &'scope mut [T];
-    try_alloc_iter[T] undropped T (items: impl IntoIterator<Item = T>) -> Result<&'scope mut [T], Error>;
-    alloc_uninit_slice[T](count: usize) -> &'scope mut [MaybeUninit<T>];
-    try_alloc_uninit_slice[T](count: usize) -> Result<&'scope mut [MaybeUninit<T>], Error>;
-    alloc_str(text: &str) -> &'scope mut str;
-    try_alloc_str(text: &str) -> Result<&'scope mut str, Error>;
-    alloc_fmt(text: fmt::Arguments<'_>) -> &'scope mut str;
-    try_alloc_fmt(text: fmt::Arguments<'_>) -> Result<&'scope mut str, Error>;
-    alloc_cstr(text: &CStr) -> &'scope CStr;
-    try_alloc_cstr(text: &CStr) -> Result<&'scope CStr, Error>;
-    alloc_cstr_from_str(text: &str) -> &'scope CStr;
-    try_alloc_cstr_from_str(text: &str) -> Result<&'scope CStr, CStrError>;
-    alloc_zeroed[T: Zeroable] undropped T () -> &'scope mut T;
-    try_alloc_zeroed[T: Zeroable] undropped T () -> Result<&'scope mut T, Error>;
-    alloc_zeroed_slice[T: Zeroable] undropped T (count: usize) -> &'scope mut [T];
-    try_alloc_zeroed_slice[T: Zeroable] undropped T (count: usize) -> Result<&'scope mut [T], Error>;
-    alloc_zeroed_layout(layout: Layout) -> NonNull<u8>;
-    try_alloc_zeroed_layout(layout: Layout) -> Result<NonNull<u8>, Error>;
-    alloc_box[T](value: T) -> ArenaBox<'scope, T>;
-    try_alloc_box[T](value: T) -> Result<ArenaBox<'scope, T>, Error>;
-    alloc_box_iter[T](items: impl IntoIterator<Item = T>) -> ArenaBox<'scope, [T]>;
-    try_alloc_box_iter[T](items: impl IntoIterator<Item = T>) -> Result<ArenaBox<'scope, [T]>, Error>;
+forward_calls! {
+    /// With blocks that live as long as the scope, and not only as long as a borrow of its handle.
+    impl['scope] Scope<'scope, '_>, 'scope, "scope"
 }

@@ -1,0 +1,251 @@
+//! Allocating from a shared arena without a handle: each call finds the slot that its thread holds.
+//!
+//! May be relied on: a thread's slots go back when it ends, in whatever order threads and arenas end. Without the feature `std` there is no memory
+//! of which slot is whose: each call holds one for its own duration, at two atomic operations. Deliberately absent: calls that run the
+//! caller's code meanwhile (closures, iterators, `Display`): they are the handle's.
+#![allow(unsafe_code)] // Uses slots by pointer.
+#![allow(clippy::mut_from_ref)] // Each call returns a block of its own: I3.
+
+use crate::alloc::Undropped;
+use crate::shared_header::Slot;
+use crate::{Arena, Error, SharedArena};
+use core::alloc::Layout;
+use core::ptr::NonNull;
+
+impl SharedArena {
+    /// As [`Arena::alloc`], from any thread. O(1) beside the look-up of the thread's slot.
+    ///
+    /// # Panics
+    /// When the block cannot be had.
+    #[inline]
+    #[track_caller]
+    pub fn alloc<T>(&self, value: T) -> &mut T {
+        let () = Undropped::<T>::OK;
+        self.granted(self.try_alloc(value))
+    }
+
+    /// As [`alloc`](Self::alloc); gives an error, and drops `value`, when the block cannot be had.
+    ///
+    /// # Errors
+    /// As [`try_alloc_layout`](Self::try_alloc_layout).
+    #[inline]
+    #[track_caller]
+    pub fn try_alloc<T>(&self, value: T) -> Result<&mut T, Error> {
+        let () = Undropped::<T>::OK;
+        let block = self.try_alloc_layout(Layout::new::<T>())?.cast::<T>();
+        // SAFETY: the block is ours alone, of T's size and alignment, and lives as long as `self` is borrowed.
+        unsafe {
+            block.write(value);
+            Ok(&mut *block.as_ptr())
+        }
+    }
+
+    /// As [`Arena::alloc_slice_copy`], from any thread. O(bytes).
+    ///
+    /// # Panics
+    /// When the block cannot be had.
+    #[inline]
+    #[track_caller]
+    pub fn alloc_slice_copy<T: Copy>(&self, items: &[T]) -> &mut [T] {
+        self.granted(self.try_alloc_slice_copy(items))
+    }
+
+    /// As [`alloc_slice_copy`](Self::alloc_slice_copy).
+    ///
+    /// # Errors
+    /// As [`try_alloc_layout`](Self::try_alloc_layout).
+    #[inline]
+    #[track_caller]
+    pub fn try_alloc_slice_copy<T: Copy>(&self, items: &[T]) -> Result<&mut [T], Error> {
+        let block = self.try_alloc_layout(Layout::for_value(items))?.cast::<T>();
+        // SAFETY: the block is ours alone, hence apart from `items`, and as large; it lives as long as `self` is borrowed.
+        unsafe {
+            block.copy_from_nonoverlapping(NonNull::from(items).cast(), items.len());
+            Ok(NonNull::slice_from_raw_parts(block, items.len()).as_mut())
+        }
+    }
+
+    /// As [`Arena::alloc_str`], from any thread. O(bytes).
+    ///
+    /// # Panics
+    /// When the block cannot be had.
+    #[inline]
+    #[track_caller]
+    pub fn alloc_str(&self, text: &str) -> &mut str {
+        self.granted(self.try_alloc_str(text))
+    }
+
+    /// As [`alloc_str`](Self::alloc_str).
+    ///
+    /// # Errors
+    /// As [`try_alloc_layout`](Self::try_alloc_layout).
+    #[inline]
+    #[track_caller]
+    pub fn try_alloc_str(&self, text: &str) -> Result<&mut str, Error> {
+        let bytes = self.try_alloc_slice_copy(text.as_bytes())?;
+        // SAFETY: a copy of a str.
+        Ok(unsafe { core::str::from_utf8_unchecked_mut(bytes) })
+    }
+
+    /// As [`Arena::try_alloc_layout`], from any thread.
+    ///
+    /// # Errors
+    /// As there, and [`Error::LeasesHeld`] when what is left belongs to leases of other threads.
+    #[inline]
+    #[track_caller]
+    pub fn try_alloc_layout(&self, layout: Layout) -> Result<NonNull<u8>, Error> {
+        self.with_slot(|arena| arena.try_alloc_layout(layout))?
+    }
+
+    /// As [`Arena::try_alloc_zeroed_layout`], from any thread.
+    ///
+    /// # Errors
+    /// As [`try_alloc_layout`](Self::try_alloc_layout).
+    #[inline]
+    #[track_caller]
+    pub fn try_alloc_zeroed_layout(&self, layout: Layout) -> Result<NonNull<u8>, Error> {
+        self.with_slot(|arena| arena.try_alloc_zeroed_layout(layout))?
+    }
+
+    /// As [`Local::try_resize`](crate::Local::try_resize), from any thread.
+    ///
+    /// # Errors
+    /// As there.
+    ///
+    /// # Safety
+    /// As there.
+    #[inline]
+    #[track_caller]
+    pub unsafe fn try_resize(&self, block: NonNull<u8>, old: Layout, new: Layout) -> Result<NonNull<u8>, Error> {
+        // SAFETY: the caller's condition.
+        self.with_slot(|arena| unsafe { arena.try_resize(block, old, new) })?
+    }
+
+    /// As [`Local::free`](crate::Local::free), from any thread.
+    ///
+    /// # Safety
+    /// As there.
+    #[inline]
+    #[track_caller]
+    pub unsafe fn free(&self, block: NonNull<u8>, layout: Layout) {
+        // Without a slot there is nothing that could be given back.
+        // SAFETY: the caller's condition.
+        let _ = self.with_slot(|arena| unsafe { arena.free(block, layout) });
+    }
+
+    #[inline(always)]
+    #[track_caller]
+    fn granted<T>(&self, result: Result<T, Error>) -> T {
+        match result {
+            Ok(value) => value,
+            Err(error) => self.refused(error),
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    #[track_caller]
+    fn refused(&self, error: Error) -> ! {
+        panic!(
+            "arena {} {:?}: a request, {} of {} bytes leased: {error}",
+            self.id(),
+            self.name(),
+            self.stats().leased_bytes,
+            self.capacity(),
+        )
+    }
+
+    /// `work` with the slot of this thread. It runs no code but ours, and asks no other shared arena.
+    #[inline]
+    #[track_caller]
+    fn with_slot<R>(&self, work: impl FnOnce(&Arena) -> R) -> Result<R, Error> {
+        #[cfg(feature = "std")]
+        if let Some(slot) = of_thread::slot(self)? {
+            // SAFETY: S1, S3 — this thread holds the slot until it ends, or asks for too many others, which `work` does not.
+            return Ok(work(unsafe { Slot::arena(slot).as_ref() }));
+        }
+        let slot = self.header().hold_slot()?;
+        // SAFETY: S1, S3 — held since the line above.
+        let result = work(unsafe { Slot::arena(slot).as_ref() });
+        // SAFETY: held here, and not used any more.
+        unsafe { self.header().leave_slot(slot) };
+        Ok(result)
+    }
+}
+
+/// Which slots this thread holds.
+#[cfg(feature = "std")]
+mod of_thread {
+    use super::*;
+    use crate::{registry, shared};
+    use core::cell::Cell;
+    use core::ptr::null_mut;
+
+    /// Shared arenas whose slots a thread remembers. One more, and it leaves the slot that it has had longest.
+    const REMEMBERED: usize = 4;
+
+    #[derive(Clone, Copy)]
+    struct Entry {
+        /// The arena's number; 0: none.
+        id: u64,
+        slot: *mut Slot,
+    }
+
+    struct Held {
+        entries: [Cell<Entry>; REMEMBERED],
+        /// The entry to be replaced next.
+        oldest: Cell<usize>,
+    }
+
+    std::thread_local! {
+        static HELD: Held = const {
+            Held { entries: [const { Cell::new(Entry { id: 0, slot: null_mut() }) }; REMEMBERED], oldest: Cell::new(0) }
+        };
+    }
+
+    /// This thread's slot in the arena; None when the thread is ending and remembers no more.
+    #[inline]
+    pub(super) fn slot(arena: &SharedArena) -> Result<Option<NonNull<Slot>>, Error> {
+        HELD.try_with(|held| {
+            let id = arena.id();
+            match held.entries.iter().map(Cell::get).find(|entry| entry.id == id) {
+                Some(entry) => Ok(NonNull::new(entry.slot)),
+                None => hold(held, arena).map(Some),
+            }
+        })
+        .unwrap_or(Ok(None))
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn hold(held: &Held, arena: &SharedArena) -> Result<NonNull<Slot>, Error> {
+        let slot = arena.header().hold_slot()?;
+        let at = held.oldest.get() % REMEMBERED;
+        held.oldest.set(at + 1);
+        if let Some(entry) = held.entries.get(at) {
+            leave(entry.replace(Entry { id: arena.id(), slot: slot.as_ptr() }));
+        }
+        Ok(slot)
+    }
+
+    /// Leaves a slot, if its arena is still there: the registry's lock keeps it there meanwhile.
+    fn leave(entry: Entry) {
+        let Some(slot) = NonNull::new(entry.slot) else { return };
+        registry::SHARED.each(|listed| {
+            // SAFETY: a listed header is mapped while the lock is held.
+            let header = unsafe { &*shared::of_entry(listed) };
+            if header.id.get() == entry.id {
+                // SAFETY: held by this thread, which does not use it any more.
+                unsafe { header.leave_slot(slot) };
+            }
+        });
+    }
+
+    impl Drop for Held {
+        fn drop(&mut self) {
+            for entry in &self.entries {
+                leave(entry.get());
+            }
+        }
+    }
+}
