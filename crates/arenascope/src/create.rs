@@ -8,7 +8,7 @@ use crate::geometry::{self, GRAIN};
 use crate::header::{HEADER_BYTES, HEADER_STEP, LAYOUT_VERSION, LIMIT_WATCH, MAGIC, NAME_BYTES, Nest, flags};
 use crate::policy::{Colouring, CommitAhead, HugePages, OnReset, Populate};
 use crate::probe::{EventKind, Happening, Observer, process_observer};
-use crate::region::{Region, Request, Source};
+use crate::region::{AfterFork, Region, Request, Source};
 use crate::{Arena, Error, Owned, OwnedArena, pool};
 use core::mem::MaybeUninit;
 use core::panic::Location;
@@ -297,8 +297,38 @@ impl<'name> Builder<'name> {
         self.build_alone(caller)
     }
 
+    /// An arena with a mapping of its own, of which children have nothing. In no list of the process, for lists lead through headers.
+    pub(crate) fn build_for_fork(
+        self,
+        what: AfterFork,
+        caller: &'static Location<'static>,
+    ) -> Result<OwnedArena, Error> {
+        // Known before the fork, so that a child can tell that it is one.
+        crate::process::pid();
+        let builder = Builder { keep: false, ..self };
+        let (arena, _) = builder.build_unlisted(caller)?;
+        arena.flags.set(arena.flags.get() | flags::UNLISTED);
+        let mapping = NonNull::new(arena.mapping.get()).ok_or(Error::Full)?;
+        // SAFETY: I6 — the arena's own region, of its source.
+        unsafe { arena.source.get().after_fork(mapping, arena.mapping_bytes.get(), what)? };
+        Ok(arena)
+    }
+
     #[inline(never)]
     fn build_alone(&self, caller: &'static Location<'static>) -> Result<OwnedArena, Error> {
+        let (arena, fresh) = self.build_unlisted(caller)?;
+        let header = arena.into_raw();
+        // SAFETY: given up a line ago. The header is written, and regions of their own end in `pool::release`.
+        unsafe {
+            if fresh {
+                pool::enlist(header);
+            }
+            Ok(OwnedArena::from_raw(header))
+        }
+    }
+
+    /// The second result says that the region is fresh, and in no list yet.
+    fn build_unlisted(&self, caller: &'static Location<'static>) -> Result<(OwnedArena, bool), Error> {
         let huge = self.huge_pages != HugePages::Never;
         let rounded = |bytes: usize| HEADER_BYTES + geometry::up(bytes as u64, GRAIN as u64) as usize;
         let (header, fresh) = match (self.capacity, self.reserve) {
@@ -313,12 +343,7 @@ impl<'name> Builder<'name> {
                 (Some(bytes), _) | (None, bytes @ 1..) => bytes,
                 (None, 0) => header.as_ref().reserved.get(),
             };
-            let arena = begin(header, self, capacity, caller);
-            if fresh {
-                // Regions of their own end in `pool::release`.
-                pool::enlist(header);
-            }
-            Ok(arena)
+            Ok((begin(header, self, capacity, caller), fresh))
         }
     }
 
@@ -566,6 +591,23 @@ unsafe fn begin(
     }
     // SAFETY: written a moment ago, and nobody owns it yet.
     unsafe { OwnedArena::from_raw(header) }
+}
+
+impl Arena {
+    /// After the header was written again as it was at creation, over a region that is zero: a new arena, of this process and thread.
+    pub(crate) fn begin_anew(&self) {
+        pool::identify(self);
+        self.clean_from.set(self.base.get().addr());
+        self.set_watched(!process_observer().is_null() || !self.observer.get().is_null());
+        if self.flags.get() & flags::WATCHED != 0 {
+            self.report(Happening {
+                kind: EventKind::CREATE,
+                block: self.base(),
+                size: self.capacity(),
+                ..Happening::default()
+            });
+        }
+    }
 }
 
 /// Takes all of a bounded arena's pages. O(capacity).

@@ -229,6 +229,8 @@ pub mod flags {
     pub const KEEP: u32 = 128;
     /// The memory is a lease of a shared arena, and another one follows when it is used up.
     pub const LEASED: u32 = 256;
+    /// In no list of the process: children do not have this memory, and lists lead through headers.
+    pub const UNLISTED: u32 = 512;
 
     /// What is true of the region, whichever arena is in it.
     pub(crate) const OF_REGION: u32 = ZEROED | GROWING | HUGE | HUGE_ADVISED;

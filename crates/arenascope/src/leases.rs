@@ -79,3 +79,13 @@ pub fn publish(place: &AtomicU64, offset: u64) {
 pub fn find(place: &AtomicU64) -> u64 {
     place.load(order::FIND)
 }
+
+/// As `publish`, if `current` is what stands there; else what does.
+pub fn republish(place: &AtomicU64, current: u64, offset: u64) -> Result<(), u64> {
+    place.compare_exchange(current, offset, order::PUBLISH, order::FIND).map(|_| ())
+}
+
+/// Makes `who` the holder of a place whose holder `gone` will not come back. As `claim`.
+pub fn inherit(owner: &AtomicU64, gone: u64, who: u64) -> bool {
+    gone != NOBODY && owner.compare_exchange(gone, who, order::CLAIM, order::LOOK).is_ok()
+}

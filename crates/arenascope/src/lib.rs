@@ -94,6 +94,7 @@ mod create;
 mod drops;
 mod error;
 mod fallible;
+pub mod fork;
 mod geometry;
 mod glimpse;
 mod growing;
@@ -104,6 +105,7 @@ mod leases;
 #[cfg(test)]
 mod leases_tests;
 mod local;
+mod memory_file;
 mod owned;
 mod policy;
 mod pool;

@@ -495,12 +495,14 @@ fn listed(header: NonNull<Arena>) -> NonNull<Listed> {
 #[cold]
 #[inline(never)]
 unsafe fn release(header: NonNull<Arena>) {
-    // SAFETY: enlisted at creation; mapped until the last line.
+    // SAFETY: enlisted at creation, but for what children do not have; mapped until the last line.
     unsafe {
-        registry::remove(&registry::ALONE, listed(header));
         let arena = header.as_ref();
-        if is_vast(arena) {
-            GROWING.fetch_sub(1, Ordering::Relaxed);
+        if arena.flags.get() & flags::UNLISTED == 0 {
+            registry::remove(&registry::ALONE, listed(header));
+            if is_vast(arena) {
+                GROWING.fetch_sub(1, Ordering::Relaxed);
+            }
         }
         let (source, mapping, bytes) = (arena.source.get(), arena.mapping.get(), arena.mapping_bytes.get());
         if let Some(mapping) = NonNull::new(mapping) {

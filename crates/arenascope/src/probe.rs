@@ -10,7 +10,7 @@
 #![allow(unsafe_code)] // Calls the observer's function; reads the table that a program gave.
 
 use crate::header::{LIMIT_RELEASE, LIMIT_WATCH, flags};
-use crate::{Arena, registry};
+use crate::{Arena, pool, process, registry};
 use core::ffi::c_void;
 use core::panic::Location;
 use core::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
@@ -71,6 +71,9 @@ impl EventKind {
     pub const REFUSED: EventKind = EventKind(11);
     /// A thread's handle of a shared arena got a new lease, or a longer one: from `block` on, `size` bytes.
     pub const LEASE: EventKind = EventKind(12);
+    /// The child of a fork uses its private copy of an arena that it inherited, for the first time: its parent will not see what
+    /// follows. `size` is the parent's process number.
+    pub const INHERITED: EventKind = EventKind(13);
 }
 
 /// One event, with everything that is known about it. Unused fields are 0 or null.
@@ -212,6 +215,19 @@ impl Arena {
         let flag = self.flags.get();
         if flag & flags::WATCHED == 0 || flag & flags::REPORTING != 0 {
             return;
+        }
+        let parent = self.pid.get();
+        if parent != process::pid() && what.kind != EventKind::CREATE {
+            let (pid, tid) = pool::who();
+            self.pid.set(pid);
+            self.owner_tid.set(tid);
+            self.report(Happening {
+                kind: EventKind::INHERITED,
+                block: self.base.get(),
+                size: parent as usize,
+                caller: what.caller,
+                ..Happening::default()
+            });
         }
         let observer = self.current_observer();
         if observer.is_null() {

@@ -49,3 +49,14 @@ fn ask_pid() -> u32 {
 pub(crate) fn ask_tid() -> u32 {
     if cfg!(miri) { 1 } else { rustix::thread::gettid().as_raw_nonzero().get() as u32 }
 }
+
+/// Which name space the numbers of processes are of, as the inode of `/proc/self/ns/pid`; 0 where that cannot be read.
+pub(crate) fn pid_space() -> u64 {
+    rustix::fs::stat(c"/proc/self/ns/pid").map_or(0, |found| found.st_ino)
+}
+
+/// Whether there is certainly no process of this number, in this process's name space.
+pub(crate) fn is_gone(pid: u32) -> bool {
+    let pid = i32::try_from(pid).ok().and_then(rustix::process::Pid::from_raw);
+    pid.is_some_and(|pid| rustix::process::test_kill_process(pid) == Err(rustix::io::Errno::SRCH))
+}

@@ -44,6 +44,15 @@ pub struct Region {
     pub source: &'static dyn Source,
 }
 
+/// What becomes of a region in the child of a fork.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum AfterFork {
+    /// Its memory is zero.
+    Wipe,
+    /// It is not there.
+    Absent,
+}
+
 /// A source of memory.
 ///
 /// # Safety
@@ -76,6 +85,16 @@ pub unsafe trait Source: Sync {
     /// # Safety
     /// As `commit`, and nobody refers to those bytes.
     unsafe fn decommit(&self, start: NonNull<u8>, from: usize, to: usize) -> Option<(usize, usize)>;
+
+    /// Says what becomes of a whole region in children. A source whose regions are not whole pages of private memory refuses, as it does
+    /// without a word of its own (error number 22, invalid argument).
+    ///
+    /// # Safety
+    /// The two numbers are those of a region of this source that was not released.
+    unsafe fn after_fork(&self, mapping: NonNull<u8>, mapping_bytes: usize, what: AfterFork) -> Result<(), Error> {
+        let _ = (mapping, mapping_bytes, what);
+        Err(Error::Os(22))
+    }
 
     /// Ends a region.
     ///

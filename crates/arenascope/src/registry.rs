@@ -61,6 +61,7 @@ impl Registry {
                 Err(holder) if holder != 0 && holder != me => {
                     // A thread of the process that we were forked from: it does not exist here.
                     if self.lock.compare_exchange(holder, me, Ordering::Acquire, Ordering::Relaxed).is_ok() {
+                        self.mend();
                         break;
                     }
                 }
@@ -70,6 +71,21 @@ impl Registry {
         let result = work();
         self.lock.store(0, Ordering::Release);
         result
+    }
+
+    /// After the lock was taken over from a thread that is not there: it may have stopped between two links. Forward the list is whole at
+    /// any moment; backward it is made so.
+    #[cold]
+    fn mend(&self) {
+        let mut previous = core::ptr::null_mut();
+        let mut at = self.first.load(Ordering::Relaxed);
+        while let Some(entry) = NonNull::new(at) {
+            // SAFETY: listed entries are mapped: they are taken out before they are unmapped, and the lock is ours.
+            let this = unsafe { entry.as_ref() };
+            this.previous.set(previous);
+            previous = at;
+            at = this.next.get();
+        }
     }
 
     /// Calls `visit` for each entry. It must not map or unmap arenas' memory.

@@ -5,7 +5,7 @@
 #![allow(unsafe_code)] // Allocates and frees raw memory.
 
 use crate::Error;
-use crate::region::{Region, Request, Source};
+use crate::region::{AfterFork, Region, Request, Source};
 use core::alloc::Layout;
 use core::ptr::NonNull;
 use core::sync::atomic::{AtomicU64, Ordering};
@@ -128,6 +128,12 @@ unsafe impl Source for FailAt {
     unsafe fn decommit(&self, start: NonNull<u8>, from: usize, to: usize) -> Option<(usize, usize)> {
         // SAFETY: the caller's condition is the same.
         unsafe { self.inner.decommit(start, from, to) }
+    }
+
+    unsafe fn after_fork(&self, mapping: NonNull<u8>, mapping_bytes: usize, what: AfterFork) -> Result<(), Error> {
+        self.take()?;
+        // SAFETY: the caller's condition is the same.
+        unsafe { self.inner.after_fork(mapping, mapping_bytes, what) }
     }
 
     unsafe fn release(&self, mapping: NonNull<u8>, mapping_bytes: usize) {

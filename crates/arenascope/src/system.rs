@@ -10,7 +10,7 @@
 //! - *stepwise*: `PROT_NONE`, and `mprotect` for each step.
 #![allow(unsafe_code)] // System calls on raw addresses.
 
-use crate::region::{Region, Request, Source};
+use crate::region::{AfterFork, Region, Request, Source};
 use crate::{Error, geometry};
 use core::ffi::c_void;
 use core::ptr::NonNull;
@@ -165,8 +165,19 @@ unsafe fn decommit(start: NonNull<u8>, from: usize, to: usize) -> Option<(usize,
 }
 
 /// # Safety
+/// As [`Source::after_fork`].
+unsafe fn after_fork(mapping: NonNull<u8>, mapping_bytes: usize, what: AfterFork) -> Result<(), Error> {
+    let advice = match what {
+        AfterFork::Wipe => Advice::LinuxWipeOnFork,
+        AfterFork::Absent => Advice::LinuxDontFork,
+    };
+    // SAFETY: a whole mapping of ours, of whole pages: nothing else shares a page with it. Here nothing changes.
+    unsafe { rustix::mm::madvise(mapping.as_ptr().cast::<c_void>(), mapping_bytes, advice) }.map_err(os)
+}
+
+/// # Safety
 /// As [`Source::release`].
-unsafe fn unmap(mapping: NonNull<u8>, mapping_bytes: usize) {
+pub(crate) unsafe fn unmap(mapping: NonNull<u8>, mapping_bytes: usize) {
     // SAFETY: the range is a whole mapping of ours to which nobody refers (the caller's condition). The kernel can refuse only
     // when splitting a merged mapping exceeds its count of mappings; the pages are given back then, the addresses are not.
     unsafe {
@@ -204,6 +215,11 @@ unsafe impl Source for System {
     unsafe fn decommit(&self, start: NonNull<u8>, from: usize, to: usize) -> Option<(usize, usize)> {
         // SAFETY: the caller's condition is the same.
         unsafe { decommit(start, from, to) }
+    }
+
+    unsafe fn after_fork(&self, mapping: NonNull<u8>, mapping_bytes: usize, what: AfterFork) -> Result<(), Error> {
+        // SAFETY: the caller's condition is the same.
+        unsafe { after_fork(mapping, mapping_bytes, what) }
     }
 
     unsafe fn release(&self, mapping: NonNull<u8>, mapping_bytes: usize) {
@@ -251,6 +267,11 @@ unsafe impl Source for Stepwise {
         unsafe { decommit(start, from, to) }
     }
 
+    unsafe fn after_fork(&self, mapping: NonNull<u8>, mapping_bytes: usize, what: AfterFork) -> Result<(), Error> {
+        // SAFETY: the caller's condition is the same.
+        unsafe { after_fork(mapping, mapping_bytes, what) }
+    }
+
     unsafe fn release(&self, mapping: NonNull<u8>, mapping_bytes: usize) {
         // SAFETY: the caller's condition is the same.
         unsafe { unmap(mapping, mapping_bytes) }
@@ -259,16 +280,19 @@ unsafe impl Source for Stepwise {
 
 /// A zeroed page that is zero again in every forked child; None when the kernel cannot do that.
 pub(crate) fn page_wiped_on_fork() -> Option<NonNull<u8>> {
-    let region = map(Request { bytes: 1, head_bytes: 0 }, true).ok()?;
-    // SAFETY: a fresh page; the advice changes no contents here.
-    let done =
-        unsafe { rustix::mm::madvise(region.start.as_ptr().cast::<c_void>(), region.bytes, Advice::LinuxWipeOnFork) };
-    match done {
-        Ok(()) => Some(region.start),
-        Err(_) => {
+    pages_wiped_on_fork(1).ok().map(|(page, _)| page)
+}
+
+/// Zeroed memory for so many bytes that is zero again in every forked child: where it begins, and its length for `unmap`.
+pub(crate) fn pages_wiped_on_fork(bytes: usize) -> Result<(NonNull<u8>, usize), Error> {
+    let region = map(Request { bytes, head_bytes: 0 }, true)?;
+    // SAFETY: the mapping made a line ago.
+    match unsafe { after_fork(region.mapping, region.mapping_bytes, AfterFork::Wipe) } {
+        Ok(()) => Ok((region.start, region.mapping_bytes)),
+        Err(error) => {
             // SAFETY: mapped above; nobody knows it.
             unsafe { unmap(region.mapping, region.mapping_bytes) };
-            None
+            Err(error)
         }
     }
 }
