@@ -86,7 +86,7 @@ impl Arena {
     /// # Ok::<(), arenascope::Error>(())
     /// ```
     #[inline]
-    pub fn builder() -> Builder<'static> {
+    pub const fn builder() -> Builder<'static> {
         Builder {
             name: "",
             lasting_name: true,
@@ -172,31 +172,31 @@ fn growing(caller: &'static Location<'static>) -> Result<OwnedArena, Error> {
 impl<'name> Builder<'name> {
     /// A name for people and tools. The header keeps its first 32 bytes.
     #[inline]
-    pub fn name<'n>(self, name: &'n str) -> Builder<'n> {
+    pub const fn name<'n>(self, name: &'n str) -> Builder<'n> {
         Builder { name, lasting_name: false, ..self }
     }
 
     /// As [`name`](Self::name), kept whole by reference.
     #[inline]
-    pub fn static_name(self, name: &'static str) -> Builder<'static> {
+    pub const fn static_name(self, name: &'static str) -> Builder<'static> {
         Builder { name, lasting_name: true, ..self }
     }
 
     /// A bounded arena: exactly so many bytes. Without it the arena grows.
     #[inline]
-    pub fn capacity(self, bytes: usize) -> Self {
+    pub const fn capacity(self, bytes: usize) -> Self {
         Builder { capacity: Some(bytes), ..self }
     }
 
     /// For a growing arena: how many bytes of addresses to reserve, at least 1; growth ends there.
     #[inline]
-    pub fn reserve(self, bytes: usize) -> Self {
+    pub const fn reserve(self, bytes: usize) -> Self {
         Builder { reserve: bytes, ..self }
     }
 
     /// Whether to use huge pages; default [`HugePages::Auto`].
     #[inline]
-    pub fn huge_pages(self, huge_pages: HugePages) -> Self {
+    pub const fn huge_pages(self, huge_pages: HugePages) -> Self {
         Builder { huge_pages, ..self }
     }
 
@@ -214,26 +214,26 @@ impl<'name> Builder<'name> {
 
     /// Where in its first page the arena begins; default [`Colouring::Auto`].
     #[inline]
-    pub fn colouring(self, colouring: Colouring) -> Self {
+    pub const fn colouring(self, colouring: Colouring) -> Self {
         Builder { colouring, ..self }
     }
 
     /// Whether the region may be one that an ended arena left, and may be kept for another (default true). Without it the
     /// memory is fresh from the system, and goes back there.
     #[inline]
-    pub fn keep(self, keep: bool) -> Self {
+    pub const fn keep(self, keep: bool) -> Self {
         Builder { keep, ..self }
     }
 
     /// What a reset does with used memory; default [`OnReset::Keep`].
     #[inline]
-    pub fn on_reset(self, on_reset: OnReset) -> Self {
+    pub const fn on_reset(self, on_reset: OnReset) -> Self {
         Builder { on_reset, ..self }
     }
 
     /// Where memory comes from; default [`System`](crate::System).
     #[inline]
-    pub fn source(self, source: &'static dyn Source) -> Self {
+    pub const fn source(self, source: &'static dyn Source) -> Self {
         Builder { source: Some(source), ..self }
     }
 

@@ -85,6 +85,7 @@ extern crate std;
 mod alloc;
 #[cfg(any(feature = "allocator-api2-02", feature = "allocator-api2-04", feature = "nightly"))]
 mod allocators;
+mod arena_pool;
 mod atomics;
 mod boxed;
 mod burst;
@@ -105,6 +106,7 @@ mod leases;
 #[cfg(test)]
 mod leases_tests;
 mod local;
+mod lock;
 mod memory_file;
 mod owned;
 mod policy;
@@ -135,6 +137,7 @@ mod thread_slots;
 mod valgrind;
 mod zeroed;
 
+pub use arena_pool::{ArenaPool, Pooled};
 pub use boxed::ArenaBox;
 pub use burst::Burst;
 pub use create::{Builder, GROWING_BYTES, MAX_CAPACITY};

@@ -6,13 +6,14 @@
 #![allow(unsafe_code)] // Follows and writes links between headers.
 
 use crate::header::{Arena, MAGIC};
+use crate::lock::Lock;
+use crate::shared;
 use crate::shared_header::Slot;
 use crate::slab::Slab;
-use crate::{process, shared};
 use core::cell::Cell;
 use core::mem::offset_of;
 use core::ptr::NonNull;
-use core::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
 
 /// A place in a list, inside a header.
 #[repr(C)]
@@ -32,10 +33,9 @@ impl Listed {
     }
 }
 
-/// One list. Its lock holds the number of the process that took it: after a fork in a bad moment the child knows that the
-/// holder is not there.
+/// One list.
 pub(crate) struct Registry {
-    lock: AtomicU32,
+    lock: Lock,
     first: AtomicPtr<Listed>,
 }
 
@@ -50,27 +50,11 @@ pub(crate) static SLABS: Registry = Registry::new();
 
 impl Registry {
     const fn new() -> Self {
-        Registry { lock: AtomicU32::new(0), first: AtomicPtr::new(core::ptr::null_mut()) }
+        Registry { lock: Lock::new(), first: AtomicPtr::new(core::ptr::null_mut()) }
     }
 
     fn locked<R>(&self, work: impl FnOnce() -> R) -> R {
-        let me = process::pid();
-        loop {
-            match self.lock.compare_exchange_weak(0, me, Ordering::Acquire, Ordering::Relaxed) {
-                Ok(_) => break,
-                Err(holder) if holder != 0 && holder != me => {
-                    // A thread of the process that we were forked from: it does not exist here.
-                    if self.lock.compare_exchange(holder, me, Ordering::Acquire, Ordering::Relaxed).is_ok() {
-                        self.mend();
-                        break;
-                    }
-                }
-                Err(_) => crate::system::yield_now(),
-            }
-        }
-        let result = work();
-        self.lock.store(0, Ordering::Release);
-        result
+        self.lock.locked(work, || self.mend())
     }
 
     /// After the lock was taken over from a thread that is not there: it may have stopped between two links. Forward the list is whole at
