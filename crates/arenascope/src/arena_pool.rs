@@ -109,8 +109,9 @@ impl ArenaPool {
         while self.pop().is_some() {}
     }
 
+    /// The arena that came back last.
     #[inline]
-    fn pop(&self) -> Option<OwnedArena> {
+    pub(crate) fn pop(&self) -> Option<OwnedArena> {
         let take = || {
             let header = NonNull::new(self.newest.load(Ordering::Relaxed))?;
             // SAFETY: in the list: a living arena that nobody else has.
@@ -129,7 +130,7 @@ impl ArenaPool {
 
     /// Puts an arena into the list; gives it back when the limits are reached.
     #[inline]
-    fn push(&self, arena: OwnedArena) -> Option<OwnedArena> {
+    pub(crate) fn push(&self, arena: OwnedArena) -> Option<OwnedArena> {
         let put = || {
             let bytes = held_bytes(&arena);
             let fits = self.count.load(Ordering::Relaxed) < self.limits.count

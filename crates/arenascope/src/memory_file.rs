@@ -7,7 +7,7 @@
 use crate::Error;
 use core::ffi::c_void;
 use core::ptr::NonNull;
-use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+use rustix::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use rustix::fs::{FallocateFlags, MemfdFlags, SealFlags};
 use rustix::io::Errno;
 use rustix::mm::{Advice, MapFlags, ProtFlags};
@@ -16,13 +16,75 @@ const PAGE: usize = 4096;
 
 /// A file of so many zero bytes, sealed against shrinking, closed on exec. The system's error number when there can be none.
 pub(crate) fn create(bytes: u64) -> Result<OwnedFd, i32> {
-    let make = || {
-        let file = rustix::fs::memfd_create(c"arenascope", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?;
-        rustix::fs::ftruncate(&file, bytes)?;
-        rustix::fs::fcntl_add_seals(&file, SealFlags::SHRINK)?;
-        Ok(file)
-    };
-    make().map_err(Errno::raw_os_error)
+    let file = descriptors::memory()?;
+    let sized = rustix::fs::ftruncate(borrow(&file), bytes);
+    let sealed = sized.and_then(|()| rustix::fs::fcntl_add_seals(borrow(&file), SealFlags::SHRINK));
+    sealed.map(|()| file).map_err(Errno::raw_os_error)
+}
+
+/// The descriptor, for a call.
+#[inline]
+pub(crate) fn borrow(file: &OwnedFd) -> BorrowedFd<'_> {
+    // SAFETY: an open descriptor is not negative. Without std rustix compares that each time, and panics.
+    unsafe { core::hint::assert_unchecked(file.as_raw_fd() >= 0) };
+    file.as_fd()
+}
+
+/// Another descriptor of the same file, closed on exec. The system's error number when there can be none.
+pub(crate) fn copy(file: BorrowedFd<'_>) -> Result<OwnedFd, i32> {
+    descriptors::copy(file)
+}
+
+#[cfg(not(all(feature = "pthread", not(feature = "std"))))]
+mod descriptors {
+    use super::*;
+
+    pub(super) fn memory() -> Result<OwnedFd, i32> {
+        rustix::fs::memfd_create(c"arenascope", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)
+            .map_err(Errno::raw_os_error)
+    }
+
+    pub(super) fn copy(file: BorrowedFd<'_>) -> Result<OwnedFd, i32> {
+        rustix::io::fcntl_dupfd_cloexec(file, 0).map_err(Errno::raw_os_error)
+    }
+}
+
+/// By the C library, which the C face has anyway: where rustix makes a descriptor without std, it brings code that can panic.
+#[cfg(all(feature = "pthread", not(feature = "std")))]
+mod descriptors {
+    use super::*;
+    use core::ffi::{c_char, c_int, c_uint};
+    use rustix::fd::FromRawFd;
+
+    const F_DUPFD_CLOEXEC: c_int = 1030;
+
+    unsafe extern "C" {
+        fn memfd_create(name: *const c_char, flags: c_uint) -> c_int;
+        fn fcntl(file: c_int, what: c_int, ...) -> c_int;
+        safe fn __errno_location() -> *mut c_int;
+    }
+
+    pub(super) fn memory() -> Result<OwnedFd, i32> {
+        let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
+        // SAFETY: a terminated name; nobody else has what comes.
+        unsafe { owned(memfd_create(c"arenascope".as_ptr(), flags.bits())) }
+    }
+
+    pub(super) fn copy(file: BorrowedFd<'_>) -> Result<OwnedFd, i32> {
+        // SAFETY: takes a number; nobody else has what comes.
+        unsafe { owned(fcntl(file.as_raw_fd(), F_DUPFD_CLOEXEC, 0 as c_int)) }
+    }
+
+    /// # Safety
+    /// The descriptor is negative, or nobody else has it.
+    unsafe fn owned(descriptor: c_int) -> Result<OwnedFd, i32> {
+        if descriptor < 0 {
+            // SAFETY: the C library gives a valid address, for this thread alone.
+            return Err(unsafe { __errno_location().read() });
+        }
+        // SAFETY: open, and nobody else's (the caller's condition).
+        Ok(unsafe { OwnedFd::from_raw_fd(descriptor) })
+    }
 }
 
 /// Bytes of the file, and whether it can get smaller never again.

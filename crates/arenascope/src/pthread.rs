@@ -1,11 +1,12 @@
-//! A pool for each thread without Rust's standard library: by the C library's thread keys (feature `pthread`).
+//! A pool and a memory of slots for each thread without Rust's standard library: by the C library's thread keys (feature `pthread`).
 //!
-//! May be relied on: a thread's pool ends with the thread; a thread that can have none does without. Deliberately absent: what a
-//! pool does (`pool`). Whoever unloads a library that holds this code must see to it that no thread ends afterwards: link it with
+//! May be relied on: what a thread has ends with the thread; a thread that can have none does without. Deliberately absent: what a
+//! pool does (`pool`), and which slots those are (`thread_slots`). Whoever unloads a library that holds this code must see to it that no thread ends afterwards: link it with
 //! `-z nodelete`.
 #![allow(unsafe_code)] // Calls the C library; keeps pools by raw pointer.
 
 use crate::pool::Pool;
+use crate::thread_slots::Held;
 use core::alloc::Layout;
 use core::ffi::{c_int, c_uint, c_void};
 use core::ptr::NonNull;
@@ -21,21 +22,40 @@ unsafe extern "C" {
 /// The key, and one more; 0 before there is one.
 static KEY: AtomicU32 = AtomicU32::new(0);
 
+/// What a thread has.
+struct OfThread {
+    pool: Pool,
+    slots: Held,
+}
+
 /// This thread's pool. Nobody else uses it, and it lives until the thread ends.
 #[inline]
 pub(crate) fn pool() -> Option<NonNull<Pool>> {
+    // SAFETY: a field of what `fresh` made; no reference is made.
+    of_thread().map(|this| unsafe { NonNull::new_unchecked(&raw mut (*this.as_ptr()).pool) })
+}
+
+/// The slots of shared arenas that this thread holds. As with [`pool`].
+#[inline]
+pub(crate) fn slots() -> Option<NonNull<Held>> {
+    // SAFETY: as in `pool`.
+    of_thread().map(|this| unsafe { NonNull::new_unchecked(&raw mut (*this.as_ptr()).slots) })
+}
+
+#[inline]
+fn of_thread() -> Option<NonNull<OfThread>> {
     match KEY.load(Ordering::Acquire) {
-        0 => first_pool(),
+        0 => first(),
         // SAFETY: a key of ours; its value is null or what `fresh` put there.
         key => match NonNull::new(unsafe { pthread_getspecific(key - 1) }) {
-            Some(pool) => Some(pool.cast()),
+            Some(this) => Some(this.cast()),
             None => fresh(key - 1),
         },
     }
 }
 
 #[cold]
-fn first_pool() -> Option<NonNull<Pool>> {
+fn first() -> Option<NonNull<OfThread>> {
     let mut key = 0;
     // SAFETY: `end` accepts what `fresh` stores under the key.
     if unsafe { pthread_key_create(&raw mut key, Some(end)) } != 0 {
@@ -53,25 +73,25 @@ fn first_pool() -> Option<NonNull<Pool>> {
 }
 
 #[cold]
-fn fresh(key: c_uint) -> Option<NonNull<Pool>> {
-    // SAFETY: a Pool has a size.
-    let pool = NonNull::new(unsafe { heap::alloc::alloc(Layout::new::<Pool>()) })?.cast::<Pool>();
-    // SAFETY: fresh memory of a Pool's layout; the key is ours.
+fn fresh(key: c_uint) -> Option<NonNull<OfThread>> {
+    // SAFETY: an OfThread has a size.
+    let this = NonNull::new(unsafe { heap::alloc::alloc(Layout::new::<OfThread>()) })?.cast::<OfThread>();
+    // SAFETY: fresh memory of an OfThread's layout; the key is ours.
     unsafe {
-        pool.write(Pool::new());
-        if pthread_setspecific(key, pool.as_ptr().cast()) == 0 {
-            return Some(pool);
+        this.write(OfThread { pool: Pool::new(), slots: Held::new() });
+        if pthread_setspecific(key, this.as_ptr().cast()) == 0 {
+            return Some(this);
         }
-        heap::alloc::dealloc(pool.as_ptr().cast(), Layout::new::<Pool>());
+        heap::alloc::dealloc(this.as_ptr().cast(), Layout::new::<OfThread>());
     }
     None
 }
 
 /// The thread ends.
-unsafe extern "C" fn end(pool: *mut c_void) {
+unsafe extern "C" fn end(this: *mut c_void) {
     // SAFETY: what `fresh` stored; the C library has forgotten it, so that this is its last use.
     unsafe {
-        pool.cast::<Pool>().drop_in_place();
-        heap::alloc::dealloc(pool.cast(), Layout::new::<Pool>());
+        this.cast::<OfThread>().drop_in_place();
+        heap::alloc::dealloc(this.cast(), Layout::new::<OfThread>());
     }
 }

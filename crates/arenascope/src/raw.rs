@@ -1,11 +1,16 @@
 //! What the C library needs beyond the public calls: the header's layout as a table, the creation site, the observer's place.
 //!
 //! May be relied on by `arenascope-capi`, and by nobody else: not part of the public face, may change with any version.
-#![allow(unsafe_code)] // Declares one unsafe function.
+#![allow(unsafe_code)] // Slots, descriptors and places of shared memory by their raw names.
 
+use crate::fork::{ShareArena, ShareError};
+use crate::header::flags;
 use crate::probe::{Observer, process_observer};
-use crate::{Arena, Builder, Error, Owned};
+use crate::shared_header::{SharedHeader, Slot};
+use crate::{Arena, ArenaPool, Builder, Error, Owned, OwnedArena, SharedArena, memory_file};
 use core::mem::{MaybeUninit, offset_of};
+use core::ptr::NonNull;
+use rustix::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 
 /// A documented field of the header.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -66,6 +71,84 @@ pub unsafe fn set_own_observer(arena: &Arena, observer: *const Observer) {
 /// The process's observer, or null.
 pub fn everyones_observer() -> *const Observer {
     process_observer()
+}
+
+/// True for a thread's handle of a shared arena: what it hands out is not its own to take back.
+#[inline]
+pub fn is_leased(arena: &Arena) -> bool {
+    arena.flags.get() & flags::LEASED != 0
+}
+
+/// True for an arena that something else ends: a shared arena, or the handle of a fork policy.
+#[inline]
+pub fn is_ended_by_another(arena: &Arena) -> bool {
+    arena.flags.get() & (flags::LEASED | flags::UNLISTED) != 0
+}
+
+/// Writes the creation site of a shared arena down, as [`set_site`], before any thread has a handle.
+pub fn set_shared_site(arena: &SharedArena, file: &'static str, line: u32) {
+    let header = arena.header();
+    header.site_file.set(if file.is_empty() { core::ptr::null() } else { file.as_ptr() });
+    header.site_file_bytes.set(u32::try_from(file.len()).unwrap_or(0));
+    header.site_line.set(line);
+    header.site_column.set(0);
+}
+
+/// A slot for this thread, as its arena: a [`Local`](crate::Local) without its drop.
+pub fn hold_slot(arena: &SharedArena) -> Result<NonNull<Arena>, Error> {
+    arena.header().hold_slot().map(Slot::arena)
+}
+
+/// Leaves the slot to the next thread.
+///
+/// # Safety
+/// The arena comes from [`hold_slot`], its shared arena lives, and nobody uses it any more.
+pub unsafe fn leave_slot(arena: NonNull<Arena>) {
+    // SAFETY: the caller's condition: the `arena` of a slot, whose link is its shared arena's header.
+    unsafe {
+        let shared = arena.as_ref().link.get().cast::<SharedHeader>();
+        (*shared).leave_slot(arena.byte_sub(offset_of!(Slot, arena)).cast());
+    }
+}
+
+/// `work` with the slot that this thread remembers, or a slot for the call. It asks no other shared arena.
+pub fn with_slot<R>(arena: &SharedArena, work: impl FnOnce(&Arena) -> R) -> Result<R, Error> {
+    arena.with_slot(work)
+}
+
+/// An arena that waits in the pool; not taken into use yet.
+pub fn take_waiting(pool: &ArenaPool) -> Option<OwnedArena> {
+    pool.pop()
+}
+
+/// Leaves an empty arena in the pool; gives it back when the pool's limits are reached.
+pub fn leave_waiting(pool: &ArenaPool, arena: OwnedArena) -> Option<OwnedArena> {
+    pool.push(arena)
+}
+
+/// As [`ShareArena::attach`], by a copy of the descriptor.
+///
+/// # Safety
+/// As there. The descriptor is not negative.
+pub unsafe fn attach(descriptor: RawFd) -> Result<ShareArena, ShareError> {
+    // SAFETY: the caller's condition. If nothing is open there, the system says so.
+    let file = unsafe {
+        core::hint::assert_unchecked(descriptor >= 0);
+        BorrowedFd::borrow_raw(descriptor)
+    };
+    let file = memory_file::copy(file).map_err(ShareError::MapRefused)?;
+    // SAFETY: the caller's condition.
+    unsafe { ShareArena::attach(file) }
+}
+
+/// The number of the memory file's descriptor, which stays the arena's.
+pub fn descriptor(arena: &ShareArena) -> RawFd {
+    arena.as_fd().as_raw_fd()
+}
+
+/// Where `bytes` bytes lie that were leased; None for 0 and outside.
+pub fn place(arena: &ShareArena, at: u64, bytes: usize) -> Option<NonNull<u8>> {
+    arena.place(at, bytes as u64, 1, 1)
 }
 
 #[cfg(test)]

@@ -24,7 +24,7 @@ use crate::shared_header::{
 use crate::{Error, MAX_CAPACITY, RawParts, geometry, pool, process};
 use core::cell::Cell;
 use core::fmt;
-use core::mem::offset_of;
+use core::mem::{ManuallyDrop, offset_of};
 use core::panic::Location;
 use core::ptr::{NonNull, addr_of_mut};
 use core::sync::atomic::Ordering;
@@ -122,6 +122,19 @@ impl SharedArena {
     #[track_caller]
     pub fn growing() -> Result<SharedArena, Error> {
         Arena::builder().build_shared()
+    }
+
+    /// Gives up the handle; the arena lives until it is taken back by [`from_raw`](Self::from_raw).
+    pub fn into_raw(self) -> NonNull<SharedHeader> {
+        ManuallyDrop::new(self).header
+    }
+
+    /// Takes an arena back.
+    ///
+    /// # Safety
+    /// `header` comes from [`into_raw`](Self::into_raw), and nobody else owns the arena.
+    pub unsafe fn from_raw(header: NonNull<SharedHeader>) -> SharedArena {
+        SharedArena { header }
     }
 
     #[inline(always)]

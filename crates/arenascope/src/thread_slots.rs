@@ -1,7 +1,7 @@
 //! Allocating from a shared arena without a handle: each call finds the slot that its thread holds.
 //!
-//! May be relied on: a thread's slots go back when it ends, in whatever order threads and arenas end. Without the feature `std` there is no memory
-//! of which slot is whose: each call holds one for its own duration, at two atomic operations. Deliberately absent: calls that run the
+//! May be relied on: a thread's slots go back when it ends, in whatever order threads and arenas end. Without the features `std` and `pthread` there
+//! is no memory of which slot is whose: each call holds one for its own duration, at two atomic operations. Deliberately absent: calls that run the
 //! caller's code meanwhile (closures, iterators, `Display`): they are the handle's.
 #![allow(unsafe_code)] // Uses slots by pointer.
 #![allow(clippy::mut_from_ref)] // Each call returns a block of its own: I3.
@@ -158,8 +158,8 @@ impl SharedArena {
     /// `work` with the slot of this thread. It runs no code but ours, and asks no other shared arena.
     #[inline]
     #[track_caller]
-    fn with_slot<R>(&self, work: impl FnOnce(&Arena) -> R) -> Result<R, Error> {
-        #[cfg(feature = "std")]
+    pub(crate) fn with_slot<R>(&self, work: impl FnOnce(&Arena) -> R) -> Result<R, Error> {
+        #[cfg(any(feature = "std", feature = "pthread"))]
         if let Some(slot) = of_thread::slot(self)? {
             // SAFETY: S1, S3 — this thread holds the slot until it ends, or asks for too many others, which `work` does not.
             return Ok(work(unsafe { Slot::arena(slot).as_ref() }));
@@ -173,8 +173,11 @@ impl SharedArena {
     }
 }
 
+#[cfg(all(feature = "pthread", not(feature = "std")))]
+pub(crate) use of_thread::Held;
+
 /// Which slots this thread holds.
-#[cfg(feature = "std")]
+#[cfg(any(feature = "std", feature = "pthread"))]
 mod of_thread {
     use super::*;
     use crate::{registry, shared};
@@ -191,29 +194,49 @@ mod of_thread {
         slot: *mut Slot,
     }
 
-    struct Held {
+    /// The slots of a thread.
+    pub(crate) struct Held {
         entries: [Cell<Entry>; REMEMBERED],
         /// The entry to be replaced next.
         oldest: Cell<usize>,
     }
 
-    std::thread_local! {
-        static HELD: Held = const {
+    impl Held {
+        pub(crate) const fn new() -> Self {
             Held { entries: [const { Cell::new(Entry { id: 0, slot: null_mut() }) }; REMEMBERED], oldest: Cell::new(0) }
-        };
+        }
+    }
+
+    #[cfg(feature = "std")]
+    std::thread_local! {
+        static HELD: Held = const { Held::new() };
+    }
+
+    /// None when the thread is ending, or can have no memory of its own.
+    #[cfg(feature = "std")]
+    #[inline]
+    fn with_held<R>(work: impl FnOnce(&Held) -> R) -> Option<R> {
+        HELD.try_with(work).ok()
+    }
+
+    #[cfg(not(feature = "std"))]
+    #[inline]
+    fn with_held<R>(work: impl FnOnce(&Held) -> R) -> Option<R> {
+        // SAFETY: this thread's own; it lives until the thread ends, and only shared borrows of it are ever made.
+        crate::pthread::slots().map(|held| work(unsafe { held.as_ref() }))
     }
 
     /// This thread's slot in the arena; None when the thread is ending and remembers no more.
     #[inline]
     pub(super) fn slot(arena: &SharedArena) -> Result<Option<NonNull<Slot>>, Error> {
-        HELD.try_with(|held| {
+        let found = with_held(|held| {
             let id = arena.id();
             match held.entries.iter().map(Cell::get).find(|entry| entry.id == id) {
                 Some(entry) => Ok(NonNull::new(entry.slot)),
                 None => hold(held, arena).map(Some),
             }
-        })
-        .unwrap_or(Ok(None))
+        });
+        found.unwrap_or(Ok(None))
     }
 
     #[cold]

@@ -3,7 +3,8 @@
  * What lives here: the arena's header as it lies in memory, the inline allocation path on it, and the prototypes of
  * libarenascope. What may be relied on: a C program and a Rust program that share an arena see the same bytes; NULL means
  * refused, errno says why, and the arena is as it was; no function unwinds or aborts. Deliberately absent: a lock. One thread at a
- * time uses an arena; it may be handed to another thread.
+ * time uses an arena; it may be handed to another thread. What many threads or processes use at once is in arenascope_shared.h,
+ * which this file includes.
  *
  *     ascope_arena *arena = ascope_growing();
  *     struct node *node = ascope_new(arena, struct node);
@@ -104,6 +105,7 @@ typedef struct ascope_arena {
 #define ASCOPE_FLAG_ZEROED 1u        /* memory that was never handed out reads as zero */
 #define ASCOPE_FLAG_GROWING 2u       /* made by ascope_growing */
 #define ASCOPE_FLAG_WATCHED 4u       /* events are reported */
+#define ASCOPE_FLAG_LEASED 256u      /* a thread's handle of a shared arena: base to base + capacity is its lease now */
 
 #if UINTPTR_MAX == UINT64_MAX
 ASCOPE_STATIC_ASSERT(offsetof(ascope_arena, cursor) == 16);
@@ -186,7 +188,8 @@ ASCOPE_INLINE ascope_arena *ascope_create_at(size_t capacity, uint32_t flags, co
 #define ASCOPE_GROWING_ARENA(variable)                                                                                           \
     ascope_arena *variable = ascope_create_at(0u, ASCOPE_GROWING, #variable, __FILE__, __LINE__)
 
-/* Ends the arena and all its blocks, and gives its memory back. O(1) up to 64 KiB. NULL: nothing happens. */
+/* Ends the arena and all its blocks, and gives its memory back. O(1) up to 64 KiB. NULL, or an arena that something else ends (a handle
+ * of a shared arena, the arena of a fork policy): nothing happens. */
 void ascope_destroy_at(ascope_arena *arena, const char *file, uint32_t line);
 #define ascope_destroy(arena) ascope_destroy_at((arena), __FILE__, __LINE__)
 
@@ -465,7 +468,7 @@ typedef struct ascope_marker {
 /* What became of a rewind. Anything but ASCOPE_OK: nothing has changed. */
 typedef enum ascope_status {
     ASCOPE_OK = 0,
-    ASCOPE_FOREIGN = 1,     /* the marker was taken from another arena */
+    ASCOPE_FOREIGN = 1,     /* the marker was taken from another arena, or the arena is a handle of a shared one */
     ASCOPE_STALE = 2,       /* the arena was reset, or rewound to before the marker */
     ASCOPE_OUT_OF_ORDER = 3 /* the marker is that of an outer scope, opened by Rust code, and an inner one is still open */
 } ascope_status;
@@ -531,7 +534,9 @@ enum {
     ASCOPE_REWIND = 8,      /* everything above block is gone */
     ASCOPE_RESET = 9,
     ASCOPE_DESTROY = 10,
-    ASCOPE_REFUSED = 11     /* a block of size could not be had */
+    ASCOPE_REFUSED = 11,    /* a block of size could not be had */
+    ASCOPE_LEASE = 12,      /* a handle of a shared arena has another lease, or a longer one: size bytes from block on */
+    ASCOPE_INHERITED = 13   /* comes before a child's first event in its private copy of an arena; size is the parent's pid */
 };
 
 /* One event. Unused fields are 0 or NULL. */
@@ -579,6 +584,8 @@ int ascope_is_watched(const ascope_arena *arena);
 #ifdef __cplusplus
 }
 #endif
+
+#include "arenascope_shared.h"
 
 #ifdef ARENASCOPE_SEED_NAMES
 #include "arenascope_seed.h"

@@ -1,12 +1,12 @@
 //! Going back: mark, rewind, reset.
 //!
-//! May be relied on: a rewind that may not be is a status, and changes nothing. Deliberately absent: scopes that end by
+//! May be relied on: a rewind that may not be is a status, and changes nothing; a thread's handle of a shared arena goes nowhere. Deliberately absent: scopes that end by
 //! themselves; C has none.
 #![allow(unsafe_code)] // Passes checkpoints through C as bytes; blocks die.
 
 use crate::create::owned;
 use crate::site::{Site, with_site};
-use arenascope::{Arena, Checkpoint, RewindError};
+use arenascope::{Arena, Checkpoint, RewindError, raw};
 use core::ffi::c_char;
 use core::mem::MaybeUninit;
 use core::ptr::NonNull;
@@ -22,8 +22,11 @@ const _: () =
     assert!(size_of::<Checkpoint>() <= size_of::<Marker>() && align_of::<Checkpoint>() <= align_of::<Marker>());
 
 impl Marker {
+    /// Of no arena.
+    const OF_NOTHING: Marker = Marker { words: [const { MaybeUninit::new(0) }; 5] };
+
     fn of(checkpoint: Checkpoint) -> Marker {
-        let mut marker = Marker { words: [const { MaybeUninit::new(0) }; 5] };
+        let mut marker = Marker::OF_NOTHING;
         // SAFETY: there is room, by the assertion above; any bytes are a valid Marker.
         unsafe { (&raw mut marker).cast::<Checkpoint>().write(checkpoint) };
         marker
@@ -51,7 +54,7 @@ pub enum Status {
     OutOfOrder = 3,
 }
 
-/// Saves where the arena stands, as seen from a line.
+/// Saves where the arena stands, as seen from a line. Of a shared arena's handle: a marker of no arena.
 ///
 /// # Safety
 /// The arena lives; `file` is null or a terminated string that lives as long as the arena.
@@ -59,6 +62,9 @@ pub enum Status {
 pub unsafe extern "C" fn ascope_mark_at(arena: *const Arena, file: *const c_char, line: u32) -> Marker {
     // SAFETY: the caller's condition.
     let (arena, site) = unsafe { (&*arena, Site::new(file, line)) };
+    if raw::is_leased(arena) {
+        return Marker::OF_NOTHING;
+    }
     Marker::of(with_site(arena, site, || arena.checkpoint()))
 }
 
@@ -81,6 +87,9 @@ pub unsafe extern "C" fn ascope_mark(arena: *const Arena) -> Marker {
 pub unsafe extern "C" fn ascope_rewind_at(arena: *mut Arena, to: Marker, file: *const c_char, line: u32) -> Status {
     // SAFETY: the caller's condition.
     let (arena, site, to) = unsafe { (&*arena, Site::new(file, line), to.checkpoint()) };
+    if raw::is_leased(arena) {
+        return Status::Foreign;
+    }
     // SAFETY: the caller's condition.
     match with_site(arena, site, || unsafe { arena.rewind_unchecked(&to) }) {
         Ok(()) => Status::Ok,
@@ -109,6 +118,9 @@ pub unsafe extern "C" fn ascope_reset_at(arena: *mut Arena, file: *const c_char,
     let Some(header) = NonNull::new(arena) else { return };
     // SAFETY: the caller's condition.
     let (arena, site, mut handle) = unsafe { (&*arena, Site::new(file, line), owned(header)) };
+    if raw::is_leased(arena) {
+        return;
+    }
     with_site(arena, site, || handle.reset());
 }
 

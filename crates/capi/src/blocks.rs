@@ -14,21 +14,20 @@ use core::ptr::NonNull;
 /// Alignment of blocks when nothing else is asked for, in bytes.
 const GRAIN: usize = 8;
 
-fn give(block: Result<NonNull<u8>, Error>) -> *mut u8 {
+pub(crate) fn give(block: Result<NonNull<u8>, Error>) -> *mut u8 {
     match block {
         Ok(block) => block.as_ptr(),
+        Err(Error::LeasesHeld) => refuse(errno::EBUSY),
         Err(_) => refuse(errno::ENOMEM),
     }
 }
 
-#[cold]
-fn refuse(number: core::ffi::c_int) -> *mut u8 {
-    errno::set(number);
-    core::ptr::null_mut()
+pub(crate) fn refuse(number: core::ffi::c_int) -> *mut u8 {
+    errno::refuse(number)
 }
 
 /// The errno for numbers that are no layout.
-fn why_no_layout(align: usize) -> core::ffi::c_int {
+pub(crate) fn why_no_layout(align: usize) -> core::ffi::c_int {
     if align.is_power_of_two() { errno::ENOMEM } else { errno::EINVAL }
 }
 

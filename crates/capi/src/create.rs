@@ -100,9 +100,21 @@ impl Options {
 /// `asked` points to `ascope_options` of the size that it states, with strings and an observer as described there.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn ascope_create(asked: *const Options) -> *mut Arena {
+    // SAFETY: the caller's condition.
+    unsafe { with_options(asked, |options, site| create(options, site).map(|arena| core::ptr::from_ref(arena).cast_mut())) }
+}
+
+/// What `make` makes of the options and the site in them; null, with errno, when they or it are refused.
+///
+/// # Safety
+/// As [`ascope_create`].
+#[inline]
+pub(crate) unsafe fn with_options<T>(
+    asked: *const Options,
+    make: impl FnOnce(&Options, Site) -> Result<*mut T, Error>,
+) -> *mut T {
     if asked.is_null() {
-        errno::set(errno::EINVAL);
-        return core::ptr::null_mut();
+        return errno::refuse(errno::EINVAL);
     }
     // SAFETY: the first field is there in every version.
     let bytes = unsafe { (&raw const (*asked).options_bytes).read() };
@@ -117,19 +129,31 @@ pub unsafe extern "C" fn ascope_create(asked: *const Options) -> *mut Arena {
         &older
     };
     if options.layout_version != LAYOUT_VERSION {
-        errno::set(errno::ENOTSUP);
-        return core::ptr::null_mut();
+        return errno::refuse(errno::ENOTSUP);
     }
     // SAFETY: the caller's condition.
     let site = unsafe { Site::new(options.file, options.line) };
-    // SAFETY: the caller's condition.
-    give(unsafe { create(options, site) })
+    match make(options, site) {
+        Ok(made) => made,
+        Err(error) => errno::refuse(errno::of(error)),
+    }
 }
 
 /// # Safety
 /// As [`ascope_create`].
 #[inline]
-unsafe fn create(options: &Options, site: Site) -> Result<&'static Arena, Error> {
+pub(crate) unsafe fn create(options: &Options, site: Site) -> Result<&'static Arena, Error> {
+    // SAFETY: the caller's condition.
+    let builder = unsafe { builder(options) };
+    with_first_site(options.observer, site, |observer| observed(builder, observer).build().map(hand_over))
+}
+
+/// All that the options say, but for site and observer.
+///
+/// # Safety
+/// The name is null or a terminated string that lives as long as the builder.
+#[inline]
+pub(crate) unsafe fn builder<'n>(options: &Options) -> Builder<'n> {
     use self::options as bit;
     let has = |flag: u32| options.flags & flag != 0;
     // SAFETY: the caller's condition; the builder copies the name.
@@ -160,7 +184,7 @@ unsafe fn create(options: &Options, site: Site) -> Result<&'static Arena, Error>
     if has(bit::HEAP) {
         builder = builder.source(&Heap);
     }
-    with_first_site(options.observer, site, |observer| observed(builder, observer).build().map(hand_over))
+    builder
 }
 
 /// An arena of exactly `capacity` bytes, without a creation site: for callers that do not include the header.
@@ -191,8 +215,7 @@ pub unsafe extern "C" fn ascope_in_buffer_at(
     line: u32,
 ) -> *mut Arena {
     if buffer.is_null() || bytes > isize::MAX as usize {
-        errno::set(errno::EINVAL);
-        return core::ptr::null_mut();
+        return errno::refuse(errno::EINVAL);
     }
     // SAFETY: the caller's condition.
     let site = unsafe { Site::new(file, line) };
@@ -213,7 +236,7 @@ fn observed<'n>(builder: Builder<'n>, observer: Option<&'static Observer>) -> Bu
     }
 }
 
-/// Ends an arena, and gives its memory back. Null: nothing happens.
+/// Ends an arena, and gives its memory back. Null, or an arena that something else ends: nothing happens.
 ///
 /// # Safety
 /// The arena lives, and nobody uses it or its blocks any more.
@@ -230,6 +253,10 @@ pub unsafe extern "C" fn ascope_destroy(arena: *mut Arena) {
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn ascope_destroy_at(arena: *mut Arena, file: *const c_char, line: u32) {
     let Some(header) = NonNull::new(arena) else { return };
+    // SAFETY: a living arena (the caller's condition).
+    if raw::is_ended_by_another(unsafe { header.as_ref() }) {
+        return;
+    }
     // SAFETY: a living arena, and only we own it from here on (the caller's condition).
     unsafe {
         let site = Site::new(file, line);
@@ -246,13 +273,7 @@ fn hand_over(arena: OwnedArena) -> &'static Arena {
 fn give(made: Result<&'static Arena, Error>) -> *mut Arena {
     match made {
         Ok(arena) => core::ptr::from_ref(arena).cast_mut(),
-        Err(error) => {
-            errno::set(match error {
-                Error::Os(number) => number,
-                _ => errno::ENOMEM,
-            });
-            core::ptr::null_mut()
-        }
+        Err(error) => errno::refuse(errno::of(error)),
     }
 }
 

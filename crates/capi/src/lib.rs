@@ -8,13 +8,20 @@
 //! The C prototypes with their contracts stand in `include/arenascope.h`; `docs/c.md` is the manual.
 #![no_std]
 
+extern crate alloc;
+
 mod back;
 mod blocks;
 mod create;
 mod errno;
+mod fork;
+mod heap;
 mod kept;
 #[cfg(arenascope_c_library)]
 mod library;
+mod pool;
+mod share;
+mod shared;
 mod site;
 mod watch;
 
@@ -32,5 +39,21 @@ pub use create::{
     Options, ascope_create, ascope_destroy, ascope_destroy_at, ascope_growing, ascope_in_buffer_at, ascope_init,
     options,
 };
+pub use fork::{
+    Absent, Wiped, ascope_absent_arena, ascope_absent_create, ascope_absent_destroy, ascope_wiped_arena,
+    ascope_wiped_create, ascope_wiped_destroy, ascope_wiped_generation,
+};
 pub use kept::{KeptRegions, ascope_kept, ascope_release_kept, ascope_set_kept_limits};
+pub use pool::{
+    Pool, ascope_pool_create, ascope_pool_destroy, ascope_pool_idle, ascope_pool_release, ascope_pool_return_at,
+    ascope_pool_take_at,
+};
+pub use share::{
+    Share, ShareHandle, ShareUse, ascope_share_alloc, ascope_share_at, ascope_share_attach, ascope_share_check,
+    ascope_share_create, ascope_share_destroy, ascope_share_fd, ascope_share_local, ascope_share_local_end,
+};
+pub use shared::{
+    Lease, LeaseSeen, SharedUse, ascope_local, ascope_local_end, ascope_shared_alloc, ascope_shared_alloc_at,
+    ascope_shared_create, ascope_shared_destroy, ascope_shared_leases, ascope_shared_reset, ascope_shared_stats,
+};
 pub use watch::{ascope_is_watched, ascope_observe, ascope_observe_all};

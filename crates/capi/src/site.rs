@@ -5,7 +5,7 @@
 //! arena's header, puts the C site into each event, and passes it on.
 #![allow(unsafe_code)] // Passes events on; reads C strings.
 
-use arenascope::{Arena, Event, EventKind, OBSERVER_VERSION, Observer, raw};
+use arenascope::{Arena, Event, EventKind, OBSERVER_VERSION, Observer, SharedArena, raw};
 use core::ffi::{CStr, c_char, c_void};
 use core::ptr::NonNull;
 
@@ -37,6 +37,12 @@ impl Site {
     pub(crate) fn write_to(self, arena: &Arena) {
         let file = self.file();
         raw::set_site(arena, file, if file.is_empty() { 0 } else { self.line });
+    }
+
+    /// Makes it the creation site of a shared arena that no thread has a handle of yet.
+    pub(crate) fn write_to_shared(self, arena: &SharedArena) {
+        let file = self.file();
+        raw::set_shared_site(arena, file, if file.is_empty() { 0 } else { self.line });
     }
 }
 

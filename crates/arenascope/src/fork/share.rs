@@ -174,7 +174,7 @@ impl ShareArena {
             .ok_or(ShareError::TooLarge)?;
         let bytes = geometry::up(bound, 64 << 10);
         let file = memory_file::create(bytes).map_err(ShareError::MemfdUnavailable)?;
-        let start = memory_file::map(file.as_fd(), bytes as usize).map_err(ShareError::MapRefused)?;
+        let start = memory_file::map(memory_file::borrow(&file), bytes as usize).map_err(ShareError::MapRefused)?;
         let arena = ShareArena { header: start.cast(), mapping_bytes: bytes as usize, file };
         let header = arena.header();
         header.layout_version.store(SHARE_LAYOUT_VERSION, Ordering::Relaxed);
@@ -200,7 +200,7 @@ impl ShareArena {
     /// # Safety
     /// Whoever else maps the file keeps to the rules of this library: it writes only what it allocated, and only atomically what others may read.
     pub unsafe fn attach(file: OwnedFd) -> Result<ShareArena, ShareError> {
-        let (bytes, sealed) = memory_file::size_and_seal(file.as_fd()).map_err(ShareError::MapRefused)?;
+        let (bytes, sealed) = memory_file::size_and_seal(memory_file::borrow(&file)).map_err(ShareError::MapRefused)?;
         if bytes < SHARE_HEADER_BYTES {
             return Err(ShareError::TooSmall { bytes, needed: SHARE_HEADER_BYTES });
         }
@@ -210,7 +210,7 @@ impl ShareArena {
         if !sealed {
             return Err(ShareError::NotSealed);
         }
-        let start = memory_file::map(file.as_fd(), bytes as usize).map_err(ShareError::MapRefused)?;
+        let start = memory_file::map(memory_file::borrow(&file), bytes as usize).map_err(ShareError::MapRefused)?;
         let arena = ShareArena { header: start.cast(), mapping_bytes: bytes as usize, file };
         arena.check()?;
         Ok(arena)
@@ -247,7 +247,7 @@ impl ShareArena {
         Some(unsafe { NonNull::slice_from_raw_parts(place.cast::<T>(), slice.count as usize).as_ref() })
     }
 
-    fn place(&self, at: u64, count: u64, size: usize, align: usize) -> Option<NonNull<u8>> {
+    pub(crate) fn place(&self, at: u64, count: u64, size: usize, align: usize) -> Option<NonNull<u8>> {
         let end = count.checked_mul(size as u64)?.checked_add(at)?;
         let leased = self.header().cursor.load(Ordering::Relaxed).min(self.mapping_bytes as u64);
         let fits = SHARE_HEADER_BYTES <= at && end <= leased && at.is_multiple_of(align as u64);
@@ -273,7 +273,7 @@ impl ShareArena {
     }
 
     /// Whether the header keeps its rules: magic, layout, sizes, cursor, and every lease apart from the others and below the cursor. Others may
-    /// be allocating meanwhile. O(leases log leases).
+    /// be allocating meanwhile. O(leases²), of 252 leases at most.
     ///
     /// # Errors
     /// What [`attach`](Self::attach) says, and [`ShareError::Damaged`] with the rule that is broken.
@@ -334,12 +334,13 @@ impl ShareArena {
         if cursor < SHARE_HEADER_BYTES || cursor > bound || !cursor.is_multiple_of(LEASE_GRAIN) {
             return damaged("the cursor lies outside of the memory");
         }
-        let spans = spans.get_mut(..count).unwrap_or_default();
-        spans.sort_unstable();
+        let spans = spans.get(..count).unwrap_or_default();
         if spans.iter().any(|(_, end)| *end > cursor) {
             return damaged("a lease reaches past the cursor");
         }
-        if spans.windows(2).any(|pair| matches!(pair, [(_, end), (next, _)] if end > next)) {
+        // Each with each: sorting would bring code that can panic into the C library, and they are few.
+        let meets = |at: usize, one: &(u64, u64)| spans.iter().skip(at + 1).any(|other| one.0 < other.1 && other.0 < one.1);
+        if spans.iter().enumerate().any(|(at, span)| meets(at, span)) {
             return damaged("two leases overlap");
         }
         walk.leased_bytes = cursor - SHARE_HEADER_BYTES;
@@ -417,7 +418,7 @@ impl ShareArena {
     fn populate(&self, span: leases::Span) -> Result<(), Error> {
         // SAFETY: P1 — inside the mapping.
         let done = unsafe {
-            memory_file::populate(self.file.as_fd(), self.header.cast(), span.start as usize, span.end as usize)
+            memory_file::populate(memory_file::borrow(&self.file), self.header.cast(), span.start as usize, span.end as usize)
         };
         if done.is_err() && !leases::undo(&self.header().cursor, span) {
             self.header().lost.fetch_add(span.end - span.start, Ordering::Relaxed);
@@ -457,7 +458,7 @@ pub(crate) fn next_lease_bytes(bytes: u64) -> u64 {
 impl AsFd for ShareArena {
     /// The memory file, for handing to another process. It is closed on `exec`.
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.file.as_fd()
+        memory_file::borrow(&self.file)
     }
 }
 
