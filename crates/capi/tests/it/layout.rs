@@ -2,7 +2,7 @@
 
 use crate::installed::{COMPILERS, Compiler, STRICT, prefix, run, scratch};
 use arenascope_capi::arenascope::{Event, HEADER_BYTES, Observer, header, raw};
-use arenascope_capi::{KeptRegions, Marker, Options, Status, options};
+use arenascope_capi::{KeptRegions, Lease, Marker, Options, ShareUse, SharedUse, Status, options};
 use std::mem::{offset_of, size_of};
 use std::process::Command;
 
@@ -35,6 +35,10 @@ fn assertions() -> String {
     fields!(text, "ascope_options", Options: options_bytes layout_version flags capacity reserve keep_bytes name file observer
         line commit_ahead);
     fields!(text, "ascope_kept_regions", KeptRegions: bytes count);
+    fields!(text, "ascope_shared_use", SharedUse: base capacity leased_bytes unused_bytes lost_bytes generation held slots
+        refusals);
+    fields!(text, "ascope_lease", Lease: pid tid base offset capacity);
+    fields!(text, "ascope_share_use", ShareUse: leased_bytes unused_bytes lost_bytes held orphaned refusals);
     let magic = header::MAGIC;
     for (name, value) in [
         ("sizeof(ascope_marker)", size_of::<Marker>() as u64),
@@ -57,6 +61,7 @@ fn assertions() -> String {
         ("ASCOPE_FLAG_ZEROED", header::flags::ZEROED.into()),
         ("ASCOPE_FLAG_GROWING", header::flags::GROWING.into()),
         ("ASCOPE_FLAG_WATCHED", header::flags::WATCHED.into()),
+        ("ASCOPE_FLAG_LEASED", header::flags::LEASED.into()),
     ] {
         text.push_str(&format!("ASCOPE_STATIC_ASSERT({name} == {value}u);\n"));
     }
@@ -72,6 +77,8 @@ fn assertions() -> String {
         "RESET",
         "DESTROY",
         "REFUSED",
+        "LEASE",
+        "INHERITED",
     ];
     use arenascope_capi::arenascope::EventKind as K;
     let values = [
@@ -86,7 +93,10 @@ fn assertions() -> String {
         K::RESET,
         K::DESTROY,
         K::REFUSED,
+        K::LEASE,
+        K::INHERITED,
     ];
+    assert_eq!(kinds.len(), values.len());
     for (name, value) in kinds.iter().zip(values) {
         text.push_str(&format!("ASCOPE_STATIC_ASSERT(ASCOPE_{name} == {});\n", value.0));
     }

@@ -6,6 +6,10 @@
 use crate::installed::{COMPILERS, Compiler, Library, c_folder, compile, run, said, scratch};
 use std::process::Command;
 
+/// Any error, and any leak but what is still reachable, is an end with status 9.
+const MEMCHECK: &[&str] =
+    &["--quiet", "--error-exitcode=9", "--leak-check=full", "--errors-for-leak-kinds=definite,indirect,possible"];
+
 #[test]
 fn the_promises_hold_with_every_compiler_and_both_libraries() {
     let source = c_folder().join("behaviour.c");
@@ -29,12 +33,7 @@ fn the_promises_hold_under_memcheck() {
     let source = c_folder().join("behaviour.c");
     let program = compile(Compiler(&["gcc", "-std=c11", "-O1"]), &source, Library::Shared, &[], "memcheck");
     let output = run(Command::new("valgrind")
-        .args([
-            "--quiet",
-            "--error-exitcode=9",
-            "--leak-check=full",
-            "--errors-for-leak-kinds=definite,indirect,possible",
-        ])
+        .args(MEMCHECK)
         .arg(program));
     assert_eq!(said(&output), "all kept\n");
 }
@@ -56,6 +55,39 @@ fn every_event_arrives_in_order_with_the_callers_line() {
         let program = compile(*compiler, &source, Library::Archive, &[], "events");
         assert_eq!(said(&run(&mut Command::new(program))), expected, "{:?}", compiler.0);
     }
+}
+
+/// Promises about what threads and processes use together: with every compiler, and for one under the sanitizers.
+fn together(name: &str) {
+    let source = c_folder().join(name);
+    let pthread = ["-pthread"];
+    for (number, compiler) in COMPILERS.iter().enumerate() {
+        let library = if number % 2 == 0 { Library::Shared } else { Library::Archive };
+        let program = compile(*compiler, &source, library, &pthread, "together");
+        assert_eq!(said(&run(&mut Command::new(program))), "all kept\n", "{:?}", compiler.0);
+    }
+    let sanitize = ["-pthread", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"];
+    let compiler = Compiler(&["gcc", "-std=c11", "-O1"]);
+    let program = compile(compiler, &source, Library::Archive, &sanitize, "together-sanitized");
+    assert_eq!(said(&run(&mut Command::new(program))), "all kept\n");
+}
+
+#[test]
+fn shared_arenas_and_pools_keep_their_promises() {
+    together("shared.c");
+}
+
+#[test]
+fn each_fork_policy_keeps_its_promise() {
+    together("forks.c");
+}
+
+#[test]
+fn shared_arenas_and_pools_keep_their_promises_under_memcheck() {
+    let compiler = Compiler(&["gcc", "-std=c11", "-O1"]);
+    let program = compile(compiler, &c_folder().join("shared.c"), Library::Shared, &["-pthread"], "memcheck");
+    let output = run(Command::new("valgrind").args(MEMCHECK).arg(program));
+    assert_eq!(said(&output), "all kept\n");
 }
 
 #[test]
