@@ -101,7 +101,9 @@ impl Options {
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn ascope_create(asked: *const Options) -> *mut Arena {
     // SAFETY: the caller's condition.
-    unsafe { with_options(asked, |options, site| create(options, site).map(|arena| core::ptr::from_ref(arena).cast_mut())) }
+    unsafe {
+        with_options(asked, |options, site| create(options, site).map(|arena| core::ptr::from_ref(arena).cast_mut()))
+    }
 }
 
 /// What `make` makes of the options and the site in them; null, with errno, when they or it are refused.

@@ -129,8 +129,8 @@ pub unsafe extern "C" fn ascope_shared_alloc_at(
     let Ok(layout) = Layout::from_size_align(size, align) else { return refuse(why_no_layout(align)) };
     // SAFETY: the caller's condition.
     let (shared, site) = unsafe { (owned(shared), Site::new(file, line)) };
-    let block =
-        raw::with_slot(&shared, |arena| with_site(arena, site, || arena.try_alloc_layout(layout))).and_then(|block| block);
+    let block = raw::with_slot(&shared, |arena| with_site(arena, site, || arena.try_alloc_layout(layout)))
+        .and_then(|block| block);
     give(block)
 }
 

@@ -339,7 +339,8 @@ impl ShareArena {
             return damaged("a lease reaches past the cursor");
         }
         // Each with each: sorting would bring code that can panic into the C library, and they are few.
-        let meets = |at: usize, one: &(u64, u64)| spans.iter().skip(at + 1).any(|other| one.0 < other.1 && other.0 < one.1);
+        let meets =
+            |at: usize, one: &(u64, u64)| spans.iter().skip(at + 1).any(|other| one.0 < other.1 && other.0 < one.1);
         if spans.iter().enumerate().any(|(at, span)| meets(at, span)) {
             return damaged("two leases overlap");
         }
@@ -418,7 +419,12 @@ impl ShareArena {
     fn populate(&self, span: leases::Span) -> Result<(), Error> {
         // SAFETY: P1 — inside the mapping.
         let done = unsafe {
-            memory_file::populate(memory_file::borrow(&self.file), self.header.cast(), span.start as usize, span.end as usize)
+            memory_file::populate(
+                memory_file::borrow(&self.file),
+                self.header.cast(),
+                span.start as usize,
+                span.end as usize,
+            )
         };
         if done.is_err() && !leases::undo(&self.header().cursor, span) {
             self.header().lost.fetch_add(span.end - span.start, Ordering::Relaxed);

@@ -9,8 +9,7 @@ fn names(words: &[&str], file: &str) -> Vec<String> {
 }
 
 fn declared() -> Vec<String> {
-    let header =
-        concat!(include_str!("../../include/arenascope.h"), include_str!("../../include/arenascope_shared.h"));
+    let header = concat!(include_str!("../../include/arenascope.h"), include_str!("../../include/arenascope_shared.h"));
     let mut found = Vec::new();
     for (at, _) in header.match_indices("ascope_") {
         let name: String = header[at..].chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();

@@ -32,9 +32,7 @@ fn the_promises_hold_under_the_sanitizers() {
 fn the_promises_hold_under_memcheck() {
     let source = c_folder().join("behaviour.c");
     let program = compile(Compiler(&["gcc", "-std=c11", "-O1"]), &source, Library::Shared, &[], "memcheck");
-    let output = run(Command::new("valgrind")
-        .args(MEMCHECK)
-        .arg(program));
+    let output = run(Command::new("valgrind").args(MEMCHECK).arg(program));
     assert_eq!(said(&output), "all kept\n");
 }
 
