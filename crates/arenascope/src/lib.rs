@@ -34,19 +34,23 @@
 //!   owns it, [`Scope::alloc_drop`] drops it when the scope ends (the last one first), `ManuallyDrop` says that you mean it.
 //! - *Anyone can look.* The [`header`] at the region's start has a documented, versioned layout, the same for C, for a debugger,
 //!   another process or a core dump. Storing 0 into its `limit` is all that watching takes.
-//! - *It may move to another thread*, with nothing borrowed from it. A forked child has a private copy.
+//! - *It may move to another thread*, with nothing borrowed from it. A [`SharedArena`] serves many threads at once, each inside leases of its own.
+//! - *A fork is answered by name*: a forked child has a private copy; [`fork`] holds arenas that are shared, wiped or absent there.
 //!
-//! **Not for** values that many threads put into one arena at once; blocks that must be freed one by one in any order (only
-//! the last one's memory is reused before a rewind); memory that must shrink while it is full.
+//! **Not for** blocks that must be freed one by one in any order (only the last one's memory is reused before a rewind); memory that must
+//! shrink while it is full.
 //!
 //! # What allocates
 //! | | blocks live | may be undone |
 //! |---|---|---|
 //! | [`Owned`] ([`OwnedArena`]; derefs to [`Arena`]) | until reset, rewind or drop | all: [`reset`](Owned::reset); to a [`Checkpoint`]: [`rewind`](Owned::rewind) |
 //! | [`Scope`], by [`Owned::scope`] or a [`ScopeGuard`] | until the scope ends; usable in scopes within | by ending |
-//! | [`Burst`], by [`Arena::burst`] or [`Scope::burst`] | as those of its arena or scope | |
+//! | [`Burst`], by [`Arena::burst`], [`Scope::burst`] or [`Local::burst`] | as those of its arena, scope or handle | |
+//! | [`SharedArena`], and [`Local`], a thread's handle of it | until the shared arena's reset or drop | all: [`reset`](SharedArena::reset) |
+//! | [`Pooled`], by [`ArenaPool::take`] | as those of an [`Owned`]; until it is dropped, and waits in the pool | as those of an [`Owned`] |
+//! | [`ShareLocal`](fork::ShareLocal), of a [`ShareArena`](fork::ShareArena) | as long as the memory, in all processes | |
 //!
-//! Arena and scope know the same calls, a burst those that tight loops need, by names that bumpalo's users know: `alloc`, `alloc_with`, `alloc_slice_copy`, `alloc_str`,
+//! Arena, scope and a thread's handle know the same calls, a burst those that tight loops need, by names that bumpalo's users know: `alloc`, `alloc_with`, `alloc_slice_copy`, `alloc_str`,
 //! `alloc_fmt`, … A table for those who come from other arenas is in `docs/arena.md`.
 //!
 //! # Speed
@@ -62,7 +66,7 @@
 //!   at a time: the compiler knows nothing about it and so cannot draw a wrong conclusion from it, and what is shown is what a debugger would
 //!   show. (On machines other than x86 and aarch64, and under Miri, it is a volatile load.) [`Owned::bytes`] shows the same memory
 //!   within the model, to who has the arena exclusively.
-//! - `observe_all` reads the headers of other threads' arenas.
+//! - `observe_all` and [`SharedArena::leases`] read the headers of other threads' arenas and leases.
 //!
 //! # Machines
 //! Linux on x86-64: everything is tested. i686: the suites for conformance, collections, scopes, memory policy and old bugs pass. aarch64: it compiles, and the

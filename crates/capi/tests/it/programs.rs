@@ -112,7 +112,7 @@ fn the_manuals_programs_compile_and_run() {
     for (number, text) in programs.iter().enumerate() {
         let source = scratch("manual").join(format!("program{number}.c"));
         std::fs::write(&source, text).expect("a source can be written");
-        let program = compile(Compiler(&["gcc", "-std=c11", "-O2"]), &source, Library::Shared, &[], "manual");
+        let program = compile(Compiler(&["gcc", "-std=c11", "-O2"]), &source, Library::Shared, &["-pthread"], "manual");
         assert!(said(&run(&mut Command::new(program))).contains("point 1."));
     }
 }
