@@ -478,7 +478,7 @@ fn a_thread_may_fork_while_others_create_fill_and_destroy_arenas() {
                 while !stop.load(Ordering::Relaxed) {
                     round += 1;
                     // Regions of their own, slabs, shared ones: every list and every lock.
-                    let large = Arena::builder().capacity(1 << 20).keep(round % 2 == 0).build().unwrap();
+                    let large = Arena::builder().capacity(1 << 20).keep(round.is_multiple_of(2)).build().unwrap();
                     large.alloc([round; 100]);
                     let small = Arena::init(1000).unwrap();
                     small.alloc(round);

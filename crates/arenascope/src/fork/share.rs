@@ -397,12 +397,14 @@ impl ShareArena {
         let end = start + bytes;
         let left = bound.saturating_sub(header.cursor.load(Ordering::Relaxed));
         let want = needed.max(suggested.min(left / SHARE / LEASE_GRAIN * LEASE_GRAIN));
-        if bytes > 0 && lease.used.load(Ordering::Relaxed) != NOTHING_LEFT && bytes + want <= LONGEST_SPAN {
-            if let Some(span) = leases::extend(&header.cursor, bound, end, want) {
-                self.populate(span)?;
-                lease.span.store(pack(start, bytes + want), Ordering::Release);
-                return Ok(());
-            }
+        if bytes > 0
+            && lease.used.load(Ordering::Relaxed) != NOTHING_LEFT
+            && bytes + want <= LONGEST_SPAN
+            && let Some(span) = leases::extend(&header.cursor, bound, end, want)
+        {
+            self.populate(span)?;
+            lease.span.store(pack(start, bytes + want), Ordering::Release);
+            return Ok(());
         }
         let span = leases::take(&header.cursor, bound, needed, want).ok_or(Error::Full)?;
         self.populate(span)?;

@@ -96,7 +96,7 @@ pub(crate) const LONGEST_SPAN: u64 = ((1 << (64 - START_BITS)) - 1) * LEASE_GRAI
 
 /// A span in one word. Both numbers are multiples of 128.
 pub(crate) const fn pack(start: u64, bytes: u64) -> u64 {
-    start / LEASE_GRAIN | (bytes / LEASE_GRAIN) << START_BITS
+    (start / LEASE_GRAIN) | ((bytes / LEASE_GRAIN) << START_BITS)
 }
 
 /// Begin and length of a span.

@@ -2,6 +2,7 @@
 //! memory, which are weaker than this machine's. The library's own file is compiled once with its orderings, where all must be well, and
 //! once for each ordering with that one weakened, where loom has to find the fault: so the models can fail.
 
+#![allow(clippy::duplicate_mod)] // The same file once for each way of compiling it: that is the point.
 #![allow(unsafe_code)] // The contents of slots and spans are plain memory to the models.
 mod strong;
 mod torn;
