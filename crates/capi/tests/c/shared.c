@@ -409,8 +409,34 @@ static void arenas_of_a_pool_are_handed_between_threads_and_used_again(void)
     ascope_destroy(arena);
 }
 
+static void each_source_and_policy_of_memory_serves(void)
+{
+    const uint32_t flags[] = {ASCOPE_HEAP, ASCOPE_GROWING | ASCOPE_HEAP, ASCOPE_SMALL_PAGES, ASCOPE_GROWING | ASCOPE_HUGE_PAGES,
+                              ASCOPE_GROWING | ASCOPE_NO_POPULATE, ASCOPE_GROWING | ASCOPE_RESET_RELEASES,
+                              ASCOPE_GROWING | ASCOPE_RESET_KEEPS_SOME};
+    for (size_t i = 0; i < sizeof flags / sizeof flags[0]; i++) {
+        ascope_options options = {ASCOPE_OPTIONS_INIT};
+        options.flags = flags[i];
+        options.capacity = 4 << 20;
+        options.keep_bytes = 4096;
+        ascope_shared *one = ascope_shared_create(&options);
+        CHECK(one != NULL);
+        ascope_arena *local = ascope_local(one);
+        for (int round = 0; round < 2; round++) {
+            for (size_t k = 0; k < 150; k++) { /* a growing one on the heap has 1 MiB */
+                char *block = (char *)ascope_calloc(local, 1, 5000);
+                CHECK(block != NULL && block[0] == 0 && block[4999] == 0);
+                memset(block, 0x5A, 5000);
+            }
+            ascope_shared_reset(one);
+        }
+        ascope_shared_destroy(one);
+    }
+}
+
 int main(void)
 {
+    each_source_and_policy_of_memory_serves();
     threads_never_get_the_same_byte_and_blocks_outlive_them();
     what_a_thread_leaves_is_the_next_ones();
     every_lease_shows_its_owner_and_its_bounds();
