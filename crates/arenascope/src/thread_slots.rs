@@ -161,7 +161,8 @@ impl SharedArena {
     pub(crate) fn with_slot<R>(&self, work: impl FnOnce(&Arena) -> R) -> Result<R, Error> {
         #[cfg(any(feature = "std", feature = "pthread"))]
         if let Some(slot) = of_thread::slot(self)? {
-            // SAFETY: S1, S3 — this thread holds the slot until it ends, or asks for too many others, which `work` does not.
+            // SAFETY: S1, S3 — this thread holds the slot until it ends, or asks for too many others: `work` does not, and while an observer
+            // runs that may, `leave` leaves it alone.
             return Ok(work(unsafe { Slot::arena(slot).as_ref() }));
         }
         let slot = self.header().hold_slot()?;
@@ -180,6 +181,7 @@ pub(crate) use of_thread::Held;
 #[cfg(any(feature = "std", feature = "pthread"))]
 mod of_thread {
     use super::*;
+    use crate::header::flags;
     use crate::{registry, shared};
     use core::cell::Cell;
     use core::ptr::null_mut;
@@ -226,14 +228,14 @@ mod of_thread {
         crate::pthread::slots().map(|held| work(unsafe { held.as_ref() }))
     }
 
-    /// This thread's slot in the arena; None when the thread is ending and remembers no more.
+    /// This thread's slot in the arena; None when the thread is ending and remembers no more, or has no place to remember one more.
     #[inline]
     pub(super) fn slot(arena: &SharedArena) -> Result<Option<NonNull<Slot>>, Error> {
         let found = with_held(|held| {
             let id = arena.id();
             match held.entries.iter().map(Cell::get).find(|entry| entry.id == id) {
                 Some(entry) => Ok(NonNull::new(entry.slot)),
-                None => hold(held, arena).map(Some),
+                None => hold(held, arena),
             }
         });
         found.unwrap_or(Ok(None))
@@ -241,27 +243,42 @@ mod of_thread {
 
     #[cold]
     #[inline(never)]
-    fn hold(held: &Held, arena: &SharedArena) -> Result<NonNull<Slot>, Error> {
+    fn hold(held: &Held, arena: &SharedArena) -> Result<Option<NonNull<Slot>>, Error> {
         let slot = arena.header().hold_slot()?;
-        let at = held.oldest.get() % REMEMBERED;
-        held.oldest.set(at + 1);
-        if let Some(entry) = held.entries.get(at) {
-            leave(entry.replace(Entry { id: arena.id(), slot: slot.as_ptr() }));
+        for step in 0..REMEMBERED {
+            let at = (held.oldest.get() + step) % REMEMBERED;
+            if let Some(entry) = held.entries.get(at)
+                && leave(entry.get())
+            {
+                entry.set(Entry { id: arena.id(), slot: slot.as_ptr() });
+                held.oldest.set(at + 1);
+                return Ok(Some(slot));
+            }
         }
-        Ok(slot)
+        // Observers within observers: this call does with a slot of its own.
+        // SAFETY: held a few lines ago, and not used.
+        unsafe { arena.header().leave_slot(slot) };
+        Ok(None)
     }
 
-    /// Leaves a slot, if its arena is still there: the registry's lock keeps it there meanwhile.
-    fn leave(entry: Entry) {
-        let Some(slot) = NonNull::new(entry.slot) else { return };
+    /// Leaves a slot, if its arena is still there: the registry's lock keeps it there meanwhile. False, and nothing happens, when an observer of
+    /// the slot's arena is running: then a call of this thread is still inside.
+    fn leave(entry: Entry) -> bool {
+        let Some(slot) = NonNull::new(entry.slot) else { return true };
+        let mut left = true;
         registry::SHARED.each(|listed| {
             // SAFETY: a listed header is mapped while the lock is held.
             let header = unsafe { &*shared::of_entry(listed) };
             if header.id.get() == entry.id {
-                // SAFETY: held by this thread, which does not use it any more.
-                unsafe { header.leave_slot(slot) };
+                // SAFETY: S1, S3 — held by this thread, and a header since then.
+                left = unsafe { Slot::arena(slot).as_ref() }.flags.get() & flags::REPORTING == 0;
+                if left {
+                    // SAFETY: held by this thread, which does not use it any more.
+                    unsafe { header.leave_slot(slot) };
+                }
             }
         });
+        left
     }
 
     impl Drop for Held {

@@ -336,6 +336,39 @@ static void an_observer_hears_of_leases_at_the_callers_line(void)
     CHECK(inherited == 0);
 }
 
+static ascope_shared *others[6];
+static unsigned asked;
+
+static void ask_others(void *context, const ascope_event *event)
+{
+    (void)context;
+    if (event->kind == ASCOPE_ALLOC && event->size == 77) {
+        for (size_t i = 0; i < 6; i++) {
+            CHECK(ascope_shared_alloc(others[i], 8, 8) != NULL);
+        }
+        CHECK(ascope_shared_stats(shared).held == 1); /* the call below is still inside: nobody else may get its handle */
+        asked++;
+    }
+}
+
+static void an_observer_that_uses_many_shared_arenas_takes_none_away_from_a_call(void)
+{
+    static const ascope_observer observer = {ASCOPE_OBSERVER_VERSION, sizeof(ascope_observer), NULL, ask_others, 0};
+    shared = ascope_shared_growing();
+    for (size_t i = 0; i < 6; i++) {
+        others[i] = ascope_shared_growing();
+    }
+    ascope_observe_all(&observer);
+    for (unsigned i = 1; i <= 3; i++) {
+        CHECK(ascope_shared_alloc(shared, 77, 8) != NULL && asked == i);
+    }
+    ascope_observe_all(NULL);
+    for (size_t i = 0; i < 6; i++) {
+        ascope_shared_destroy(others[i]);
+    }
+    ascope_shared_destroy(shared);
+}
+
 /* ---------------------------------------------------------------------------------------------- pools */
 
 static ascope_pool *pool;
@@ -444,6 +477,7 @@ int main(void)
     a_bounded_one_says_whether_others_have_room();
     nothing_is_refused_or_does_nothing();
     an_observer_hears_of_leases_at_the_callers_line();
+    an_observer_that_uses_many_shared_arenas_takes_none_away_from_a_call();
     arenas_of_a_pool_are_handed_between_threads_and_used_again();
     puts("all kept");
     return 0;
