@@ -9,7 +9,7 @@ use std::sync::mpsc;
 fn an_arena_comes_back_from_whichever_thread_empty_and_is_taken_again() {
     static POOL: ArenaPool =
         ArenaPool::new(Arena::builder().name("request").capacity(16 << 10), KeptLimits { bytes: 1 << 20, count: 8 });
-    let (sender, receiver) = mpsc::channel();
+    let (sender, receiver) = mpsc::sync_channel(64); // Bounded: some come back before all are taken.
     let worker = std::thread::spawn(move || {
         for (arena, expected) in receiver {
             let arena: arenascope::Pooled<'static> = arena;
