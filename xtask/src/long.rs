@@ -1,4 +1,4 @@
-//! What `cargo xtask test --long` adds for the arena: its suite under AddressSanitizer, Valgrind and Miri, and on nightly Rust.
+//! What `cargo xtask test --long` adds for the arena: its suite under AddressSanitizer, ThreadSanitizer, Valgrind and Miri, and on nightly Rust.
 //!
 //! Relied on: a missing toolchain or program is an error that says how to get it, never a skipped step. Each step prints the
 //! command that repeats it by hand. Deliberately absent: the arena's tests themselves.
@@ -23,6 +23,7 @@ pub fn arena() -> Result<(), String> {
     // Observers and sources of tests live forever on purpose: to a leak checker they are leaks.
     let asan = [("RUSTFLAGS", "-Zsanitizer=address"), ("ASAN_OPTIONS", "detect_leaks=0")];
     nightly("asan", &[&["test"], &package[..], &["--target", HOST, "--lib"], SUITE].concat(), &asan)?;
+    thread_sanitizer()?;
     nightly("nightly", &["test", "-p", "arenascope", "--features", "nightly", "--test", "nightly"], &[])?;
     // The error codes of what the compiler refuses are compared on nightly only.
     nightly("nightly", &["test", "-p", "arenascope", "--doc"], &[])?;
@@ -30,6 +31,16 @@ pub fn arena() -> Result<(), String> {
     steps::cargo(&[&["test", "--locked"], &package[..], SUITE].concat(), &valgrind)?;
     let miri = [("MIRIFLAGS", "-Zmiri-disable-isolation -Zmiri-strict-provenance -Zmiri-ignore-leaks")];
     nightly("miri", &[&["miri", "test"], &package[..], FOR_MIRI].concat(), &miri)
+}
+
+/// Threads under ThreadSanitizer: a program of their own, for the standard library that comes with the toolchain was compiled without it.
+fn thread_sanitizer() -> Result<(), String> {
+    let suppressions = steps::root().join("crates/arenascope/tests/race_free.suppressions");
+    let options = format!("suppressions={}", suppressions.display());
+    // Through the C library, whose mmap and munmap the sanitizer knows; else memory that is mapped again looks like a race.
+    let words = ["test", "-p", "arenascope", "--features", "rustix/use-libc", "--target", HOST, "--test", "race_free"];
+    let flags = "-Zsanitizer=thread -Cunsafe-allow-abi-mismatch=sanitizer";
+    nightly("tsan", &words, &[("RUSTFLAGS", flags), ("TSAN_OPTIONS", &options)])
 }
 
 /// Runs nightly cargo with a target directory of its own: other flags would rebuild everything each time.

@@ -6,7 +6,9 @@
 pub mod cold;
 pub mod cycle;
 pub mod json;
+pub mod many;
 pub mod scope;
+pub mod shared;
 pub mod text;
 pub mod trees;
 pub mod vectors;
@@ -15,7 +17,7 @@ pub mod warm;
 /// What one run of a loop took.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Took {
-    /// The row's work.
+    /// The row's work. In rows that count something else than time (`many`): what they count.
     pub ns: f64,
     /// A second thing measured in the same run (the drop of what was filled); 0 where there is none.
     pub second_ns: f64,

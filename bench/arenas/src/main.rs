@@ -6,6 +6,7 @@
 mod choices;
 mod loops;
 mod machine;
+mod many;
 mod measure;
 mod memory;
 mod ours;
@@ -128,8 +129,16 @@ fn write(path: &Path, value: &serde_json::Value) -> Result<(), String> {
 
 /// The peers' versions: crates from the lock file this was built with, C libraries from themselves.
 fn versions() -> serde_json::Value {
-    const CRATES: &[&str] =
-        &["bumpalo", "bump-scope", "blink-alloc", "oxc_allocator", "typed-arena", "libmimalloc-sys", "allocator-api2"];
+    const CRATES: &[&str] = &[
+        "bumpalo",
+        "bumpalo-herd",
+        "bump-scope",
+        "blink-alloc",
+        "oxc_allocator",
+        "typed-arena",
+        "libmimalloc-sys",
+        "allocator-api2",
+    ];
     let lock = include_str!("../Cargo.lock");
     let crates = CRATES.iter().filter_map(|name| {
         let (_, after) = lock.split_once(&format!("name = \"{name}\"\nversion = \""))?;

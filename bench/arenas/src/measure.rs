@@ -56,6 +56,7 @@ pub fn row(row: &Row, plan: &Plan) -> Result<Value, String> {
         let scale = |ns: f64| match row.scale {
             Scale::PerOperation(operations) => ns / (units as f64 * operations),
             Scale::WholeRun => ns / 1e6,
+            Scale::Count => ns,
         };
         let sorted = |pick: fn(&Took) -> f64| {
             let mut values: Vec<f64> = took[at].iter().map(|took| scale(pick(took))).collect();

@@ -3,10 +3,11 @@
 //! `new` is [`Arena::growing`], `with_capacity` is [`Arena::init`].
 #![allow(unsafe_code)] // A rewind through a shared reference.
 
-use crate::loops::{Took, cold, cycle, json, scope, timed, trees, vectors, warm};
+use crate::loops::shared::{Own, Together, rounds};
+use crate::loops::{Took, cold, cycle, json, many, scope, timed, trees, vectors, warm};
 use crate::memory::{Kind, Lay, Life, Put, Text, Vectors};
 use crate::rows::Contender;
-use arenascope::{Arena, HugePages, OwnedArena};
+use arenascope::{Arena, ArenaPool, HugePages, KeptLimits, Local, OwnedArena, SharedArena};
 use std::alloc::Layout;
 use std::hint::black_box;
 
@@ -205,4 +206,115 @@ fn checkpoint(units: u64) -> Took {
         // SAFETY: of what was allocated since the checkpoint only an address is left.
         unsafe { arena.rewind_unchecked(&checkpoint) }.expect("the checkpoint is this arena's own");
     })
+}
+
+/// Our shared arena, through a thread's own handle.
+pub struct ByLocal(SharedArena);
+
+impl Together for ByLocal {
+    const NAME: &'static str = "arenascope, local";
+    const KIND: Kind = Kind::Ours;
+    type Handle<'a> = Local<'a>;
+    fn new(_threads: usize) -> Self {
+        Self(SharedArena::growing().expect("an arena"))
+    }
+    fn handle(&self, _thread: usize) -> Local<'_> {
+        self.0.local()
+    }
+    fn reset(&mut self) {
+        self.0.reset();
+    }
+}
+
+impl<T: Copy> Put<T> for Local<'_> {
+    #[inline(always)]
+    fn put(&self, value: T) -> *mut T {
+        self.alloc(value)
+    }
+}
+
+/// Our shared arena itself.
+pub struct ByReference(SharedArena);
+
+impl Together for ByReference {
+    const NAME: &'static str = "arenascope, &SharedArena";
+    const KIND: Kind = Kind::Ours;
+    type Handle<'a> = &'a SharedArena;
+    fn new(_threads: usize) -> Self {
+        Self(SharedArena::growing().expect("an arena"))
+    }
+    fn handle(&self, _thread: usize) -> &SharedArena {
+        &self.0
+    }
+    fn reset(&mut self) {
+        self.0.reset();
+    }
+}
+
+impl<T: Copy> Put<T> for SharedArena {
+    #[inline(always)]
+    fn put(&self, value: T) -> *mut T {
+        self.alloc(value)
+    }
+}
+
+/// One arena for all threads, and one for each.
+pub fn shared<const THREADS: usize>() -> Vec<Contender> {
+    vec![
+        ours("local", rounds::<ByLocal, THREADS>),
+        ours("&SharedArena", rounds::<ByReference, THREADS>),
+        ours("own arenas", rounds::<Own<Ours>, THREADS>),
+    ]
+}
+
+/// Arenas of pools, bounded and growing.
+pub fn pool<const BYTES: usize>() -> Vec<Contender> {
+    vec![
+        ours("pool", |units| pooled::<BYTES>(units, &BOUNDED)),
+        ours("pool of growing ones", |units| pooled::<BYTES>(units, &GROWING)),
+    ]
+}
+
+const LIMITS: KeptLimits = KeptLimits { bytes: 16 << 20, count: 64 };
+
+static BOUNDED: ArenaPool = ArenaPool::new(Arena::builder().capacity(16 << 10), LIMITS);
+
+static GROWING: ArenaPool = ArenaPool::new(Arena::builder(), LIMITS);
+
+fn pooled<const BYTES: usize>(units: u64, pool: &ArenaPool) -> Took {
+    let life = || cycle::fill::<Arena>(&pool.take().expect("an arena"), BYTES);
+    life();
+    let ns = timed(|| (0..units).for_each(|_| life()));
+    Took { ns, ..Took::default() }
+}
+
+impl<T: Copy> Put<T> for Arena {
+    #[inline(always)]
+    fn put(&self, value: T) -> *mut T {
+        self.alloc(value)
+    }
+}
+
+/// Very many arenas, for one small block, and for as much as a peer's first chunk holds.
+pub fn many_lives() -> Vec<Contender> {
+    vec![
+        ours("init 64 B", |units| many::lives(units, || Ours::with_capacity(64))),
+        ours("init 512 B", |units| many::lives(units, || Ours::with_capacity(512))),
+    ]
+}
+
+/// What they take of memory.
+pub fn many_memory() -> Vec<Contender> {
+    vec![
+        ours("init 64 B", |units| many::memory(units, || Ours::with_capacity(64))),
+        ours("init 512 B", |units| many::memory(units, || Ours::with_capacity(512))),
+    ]
+}
+
+/// What they take of mappings.
+pub fn many_mappings() -> Vec<Contender> {
+    vec![
+        ours("init 64 B", |units| many::mappings(units, || Ours::with_capacity(64))),
+        ours("init 512 B", |units| many::mappings(units, || Ours::with_capacity(512))),
+    ]
 }

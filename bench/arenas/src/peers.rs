@@ -4,3 +4,4 @@ pub mod arenas;
 pub mod c;
 pub mod general;
 pub mod limit;
+pub mod shared;

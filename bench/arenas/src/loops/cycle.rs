@@ -42,8 +42,9 @@ fn cycle<A: Life + Put<Block>>(units: u64, bytes: usize, create: impl Fn() -> A)
     Took { ns, ..Took::default() }
 }
 
+/// Blocks of so many bytes in all.
 #[inline(never)]
-fn fill<A: Put<Block>>(arena: &A, bytes: usize) {
+pub fn fill<A: Put<Block>>(arena: &A, bytes: usize) {
     // Counted down, so that the loop's own share is two instructions.
     let mut left = (bytes / size_of::<Block>()) as u64;
     while left != 0 {
