@@ -4,7 +4,8 @@
 //! not cost one instruction more.
 #![allow(unsafe_code)] // Names for the assembly; a bump allocator by hand.
 
-use arenascope::Arena;
+use arenascope::fork::ShareLocal;
+use arenascope::{Arena, Local};
 use std::alloc::Layout;
 use std::cell::Cell;
 use std::hint::cold_path;
@@ -89,6 +90,34 @@ pub struct Eight([u64; 8]);
 pair!(ours_8 plain_8 u64);
 pair!(ours_24 plain_24 Three);
 pair!(ours_64 plain_64 Eight);
+
+macro_rules! by_handle {
+    ($local:ident $share:ident $type:ty) => {
+        /// Through a thread's handle of a shared arena.
+        #[unsafe(no_mangle)]
+        #[inline(never)]
+        pub extern "C" fn $local(local: &Local<'_>, value: $type) -> *mut $type {
+            local.alloc(value)
+        }
+        /// Through a handle of memory that processes share: the block's offset, 0 for none.
+        #[unsafe(no_mangle)]
+        #[inline(never)]
+        pub extern "C" fn $share(local: &ShareLocal<'_>, value: $type) -> u64 {
+            local.alloc(value).map_or(0, |offset| offset.to_raw())
+        }
+    };
+}
+
+by_handle!(local_8 share_8 u64);
+by_handle!(local_24 share_24 [u64; 3]);
+by_handle!(local_64 share_64 [u64; 8]);
+
+/// As `ours_try_8`.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn local_try_8(local: &Local<'_>, value: u64) -> *mut u64 {
+    local.try_alloc(value).map_or(std::ptr::null_mut(), |block| block as *mut u64)
+}
 
 /// Four blocks in a row.
 #[unsafe(no_mangle)]

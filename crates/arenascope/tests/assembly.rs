@@ -81,6 +81,37 @@ fn the_allocation_path_has_no_call_no_panic_and_nothing_for_the_probe() {
 }
 
 #[test]
+fn a_handle_of_a_shared_arena_allocates_by_the_arena_s_path() {
+    let path = |who, size| common_path(assembly(), &format!("{who}_{size}"));
+    for size in ["8", "24", "64", "try_8"] {
+        let (local, ours) = (path("local", size), path("ours", size));
+        assert!(!local.iter().any(|line| line.starts_with("call")), "{local:#?}");
+        assert_eq!(local.iter().filter(|line| line.starts_with('j')).count(), 1, "the limit: {local:#?}");
+        assert!(!local.iter().any(|line| line.starts_with("lock") || line.starts_with("xchg")), "{local:#?}");
+        // One more: a handle leads to its slot, and a function that gets the handle loads that. A loop loads it once. (And a move between
+        // registers, where the cold path wants the slot in another one.)
+        let more = if size == "try_8" { 2 } else { 1 };
+        assert!(local.len() <= ours.len() + more, "{local:#?}\nthe arena's {ours:#?}");
+    }
+}
+
+#[test]
+fn a_handle_of_memory_between_processes_allocates_without_a_call_or_an_exchange() {
+    for size in ["8", "24", "64"] {
+        let path = common_path(assembly(), &format!("share_{size}"));
+        assert!(!path.iter().any(|line| line.starts_with("call")), "{path:#?}");
+        assert!(!path.iter().any(|line| line.starts_with("lock") || line.starts_with("xchg")), "{path:#?}");
+        // Whether there is a lease, and the limit, which is 0 in a child.
+        assert_eq!(path.iter().filter(|line| line.starts_with('j')).count(), 2, "{path:#?}");
+        // More than an arena's 8: the lease, the bound and the memory's begin are found by a pointer each, ends are rounded up, for others may
+        // have left one between words, and `NOTHING_LEFT` is masked.
+        let values = path.iter().filter(|line| line.contains("xmm")).count();
+        let around = path.iter().filter(|line| line.starts_with("push") || line.starts_with("pop")).count();
+        assert!(path.len() - values - around <= 20, "{path:#?}");
+    }
+}
+
+#[test]
 fn of_blocks_in_a_row_one_cursor_is_loaded_and_one_stored() {
     let path = common_path(assembly(), "ours_row");
     let cursor: Vec<_> = path.iter().filter(|line| line.contains("+ 16]")).collect();

@@ -368,6 +368,21 @@ fn a_full_arena_says_who_holds_the_rest_and_the_dead_hold_nothing() {
     assert!(arena.check().unwrap().refusals >= 3);
 }
 
+/// Has the kernel kill this process so many microseconds from now, wherever it is then. Its own timer, for a parent that sleeps and
+/// kills has to be scheduled twice for each of them.
+fn killed_after(microseconds: u64) {
+    // SAFETY: a timer of this process, set by values of this function's own; zero is a value of every field.
+    unsafe {
+        let mut event: libc::sigevent = core::mem::zeroed();
+        (event.sigev_notify, event.sigev_signo) = (libc::SIGEV_SIGNAL, libc::SIGKILL);
+        let mut timer: libc::timer_t = core::mem::zeroed();
+        assert_eq!(libc::timer_create(libc::CLOCK_MONOTONIC, &mut event, &mut timer), 0);
+        let mut when: libc::itimerspec = core::mem::zeroed();
+        when.it_value.tv_nsec = microseconds as libc::c_long * 1000;
+        assert_eq!(libc::timer_settime(timer, 0, &when, core::ptr::null_mut()), 0);
+    }
+}
+
 /// A block of the torture: linked to the one published before, and checked by a sum.
 #[repr(C)]
 struct Node {
@@ -388,11 +403,13 @@ fn users_of_shared_memory_may_be_killed_at_any_instant() {
     let mut published = 0;
     while killed < kills {
         let list = arena.local().unwrap().alloc(AtomicOffset::<Node>::new(Offset::NULL)).unwrap();
-        // Two users at a time, killed at moments that have nothing to do with what they do.
-        let users: Vec<_> = (0..2)
+        // Four users at a time, killed at moments that have nothing to do with what they do.
+        let users: Vec<_> = (0..4)
             .map(|user: u64| {
-                let arena = &arena;
+                steps = steps.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+                let (arena, microseconds) = (&arena, (steps >> 33) % 600 + 1);
                 start_child(move || {
+                    killed_after(microseconds);
                     let local = arena.local().unwrap();
                     let list = arena.get(list).unwrap();
                     for round in 0u64.. {
@@ -415,11 +432,8 @@ fn users_of_shared_memory_may_be_killed_at_any_instant() {
             })
             .collect();
         for user in users {
-            steps = steps.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
-            std::thread::sleep(std::time::Duration::from_micros((steps >> 33) % 600));
-            // SAFETY: a child of ours.
-            unsafe { libc::kill(user, libc::SIGKILL) };
-            wait(user);
+            let status = wait(user);
+            assert!(libc::WIFSIGNALED(status) && libc::WTERMSIG(status) == libc::SIGKILL, "status {status:#x}");
             killed += 1;
         }
         let walk = arena.check().unwrap_or_else(|error| panic!("after {killed} kills: {error}"));
@@ -428,6 +442,7 @@ fn users_of_shared_memory_may_be_killed_at_any_instant() {
             arena = ShareArena::init(64 << 20).unwrap();
         }
     }
+    println!("{published} blocks published by {killed} users before they died");
     assert!(published > kills, "the users did something before they died: {published}");
 }
 

@@ -49,7 +49,10 @@ impl Shown {
 
     fn all(&self) -> Vec<(u64, u64)> {
         let count = self.count.load(Ordering::Acquire) as usize;
-        self.blocks[..count].iter().map(|block| (block.0.load(Ordering::Relaxed), block.1.load(Ordering::Relaxed))).collect()
+        self.blocks[..count]
+            .iter()
+            .map(|block| (block.0.load(Ordering::Relaxed), block.1.load(Ordering::Relaxed)))
+            .collect()
     }
 }
 

@@ -93,8 +93,7 @@ fn one_that_is_full() {
 
 /// Arenas are filled by one thread and emptied by the next.
 fn one_pool() {
-    static POOL: ArenaPool =
-        ArenaPool::new(Arena::builder().capacity(1000), KeptLimits { bytes: 1 << 20, count: 3 });
+    static POOL: ArenaPool = ArenaPool::new(Arena::builder().capacity(1000), KeptLimits { bytes: 1 << 20, count: 3 });
     static GROWING: ArenaPool = ArenaPool::new(Arena::builder(), KeptLimits { bytes: 8 << 20, count: 3 });
     threads(&|number| {
         for round in 0..300u64 {

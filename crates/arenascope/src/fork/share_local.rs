@@ -17,6 +17,7 @@ use crate::{Error, geometry};
 use core::alloc::Layout;
 use core::cell::Cell;
 use core::fmt;
+use core::hint::cold_path;
 use core::marker::PhantomData;
 use core::ptr::NonNull;
 use core::sync::atomic::Ordering;
@@ -95,26 +96,29 @@ impl<'arena> ShareLocal<'arena> {
     }
 
     /// Where a block of this layout begins, in bytes from the header.
-    #[inline]
+    #[inline(always)]
     fn take(&self, layout: Layout) -> Result<u64, Error> {
-        if let Some(at) = self.bump(layout) { Ok(at) } else { self.take_cold(layout) }
+        let Some(at) = self.bump(layout) else { return self.take_cold(layout) };
+        Ok(at)
     }
 
     #[inline(always)]
     fn bump(&self, layout: Layout) -> Option<u64> {
-        let lease = self.lease.get()?;
+        let Some(lease) = self.lease.get() else {
+            cold_path();
+            return None;
+        };
         // The header stands at a page: larger alignments are the cold path's.
         if layout.align() > 4096 {
             return None;
         }
         let used = lease.used.load(Ordering::Relaxed);
         // `NOTHING_LEFT` is no place in memory: it must not be added to.
-        let span = geometry::fit_any(
-            (used as usize) & (usize::MAX >> 8),
-            self.end.get() as usize,
-            layout.size(),
-            layout.align(),
-        )?;
+        let used = (used as usize) & (usize::MAX >> 8);
+        let Some(span) = geometry::fit_any(used, self.end.get() as usize, layout.size(), layout.align()) else {
+            cold_path();
+            return None;
+        };
         // P3 — before the block is shown to anybody.
         lease.used.store(span.end as u64, Ordering::Relaxed);
         Some(span.start as u64)
