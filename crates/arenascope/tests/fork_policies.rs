@@ -239,6 +239,27 @@ fn share_gives_parent_and_children_one_cursor_and_no_byte_twice() {
 }
 
 #[test]
+fn a_child_s_copy_of_a_handle_takes_a_lease_of_its_own() {
+    let arena = ShareArena::init(1 << 20).unwrap();
+    let local = arena.local().unwrap();
+    let before = local.alloc(1u64).unwrap();
+    let lease_of = |at: u64| arena.leases().find(|lease| (lease.start..lease.end).contains(&at)).unwrap();
+    let parents = lease_of(before.to_raw());
+    assert_eq!(parents.owner.unwrap().0, std::process::id());
+    assert!(in_child(|| {
+        // Not by chance: the parent's lease has room for it, and nobody else is using that now.
+        let mine = lease_of(local.alloc(2u64).unwrap().to_raw());
+        // And the child's child, too.
+        let again = in_child(|| {
+            let theirs = lease_of(local.alloc(3u64).unwrap().to_raw());
+            theirs.owner.unwrap().0 == std::process::id() && theirs.start != mine.start
+        });
+        mine.owner.unwrap().0 == std::process::id() && mine.start != parents.start && again
+    }));
+    assert_eq!(lease_of(before.to_raw()).used, parents.used, "nobody allocated from the parent's lease");
+}
+
+#[test]
 fn an_unrelated_process_maps_the_memory_by_its_descriptor() {
     let arena = ShareArena::init(100_000).unwrap();
     let text = arena.local().unwrap().alloc_slice_copy(b"across").unwrap();

@@ -18,7 +18,7 @@ macro_rules! models {
         pub mod $variant {
             use crate::$variant::atomics::AtomicU64;
             use crate::$variant::leases::{
-                LEASE_GRAIN, Span, claim, extend, find, holder, publish, release, take, undo,
+                LEASE_GRAIN, Span, claim, extend, find, holder, inherit, publish, release, take, undo,
             };
             use loom::cell::UnsafeCell;
             use loom::sync::Arc;
@@ -77,6 +77,43 @@ macro_rules! models {
                     assert!(claim(&slot.0, holder(1, 3)), "free in the end");
                     // SAFETY: held.
                     slot.1.with(|fields| assert_eq!(unsafe { *fields }, held));
+                });
+            }
+
+            /// Two take over the place of one that is gone, at once: one of them gets it, with what was in it; then it is handed on as ever.
+            pub fn one_inherits_from_the_dead() {
+                loom::model(|| {
+                    let dead = holder(7, 7);
+                    let lease = Arc::new((AtomicU64::new(0), UnsafeCell::new(0u64)));
+                    let theirs = lease.clone();
+                    // Killed with the place held: nothing of it is released, but what it did before it had released once.
+                    let gone = thread::spawn(move || {
+                        assert!(claim(&theirs.0, dead));
+                        // SAFETY: held; loom checks that nobody else is here.
+                        theirs.1.with_mut(|fields| unsafe { *fields = 10 });
+                    });
+                    gone.join().unwrap();
+                    let heirs: Vec<_> = (1..=2)
+                        .map(|pid| {
+                            let lease = lease.clone();
+                            thread::spawn(move || {
+                                let me = holder(pid, pid);
+                                if inherit(&lease.0, dead, me) || claim(&lease.0, me) {
+                                    // SAFETY: held.
+                                    lease.1.with_mut(|fields| unsafe { *fields += 1 });
+                                    release(&lease.0);
+                                    return 1;
+                                }
+                                0
+                            })
+                        })
+                        .collect();
+                    let held: u64 = heirs.into_iter().map(|heir| heir.join().unwrap()).sum();
+                    assert!(held >= 1, "somebody has it");
+                    assert!(!inherit(&lease.0, dead, holder(3, 3)), "the dead one holds it no more");
+                    assert!(!inherit(&lease.0, 0, holder(3, 3)), "nobody is no holder that is gone");
+                    // SAFETY: the heirs have ended.
+                    lease.1.with(|fields| assert_eq!(unsafe { *fields }, 10 + held));
                 });
             }
 
@@ -155,6 +192,11 @@ fn a_slot_is_handed_on_with_what_is_in_it() {
 }
 
 #[test]
+fn one_inherits_from_the_dead() {
+    run::strong::one_inherits_from_the_dead();
+}
+
+#[test]
 fn after_a_reset_all_is_handed_out_again() {
     run::strong::after_a_reset_all_is_handed_out_again();
 }
@@ -174,6 +216,30 @@ fn a_cursor_that_is_read_and_written_apart_is_caught() {
 #[should_panic]
 fn a_torn_cursor_is_caught_after_a_reset_too() {
     run::torn::after_a_reset_all_is_handed_out_again();
+}
+
+#[test]
+#[should_panic]
+fn a_torn_inheritance_is_caught() {
+    run::torn::one_inherits_from_the_dead();
+}
+
+#[test]
+#[should_panic(expected = "Causality violation")]
+fn an_inheritance_that_acquires_nothing_is_caught() {
+    run::weak_claim::one_inherits_from_the_dead();
+}
+
+/// The models bring atomics of their own; their orderings are the library's.
+#[test]
+fn the_strong_model_has_the_library_s_orderings() {
+    let orders = |text: &str| -> Vec<String> {
+        let lines = text.lines().map(str::trim).filter(|line| line.starts_with("pub(crate) const "));
+        lines.map(str::to_owned).collect()
+    };
+    let library = orders(include_str!("../../src/atomics.rs"));
+    assert_eq!(library.len(), 6, "{library:?}");
+    assert_eq!(library, orders(include_str!("strong.rs")));
 }
 
 #[test]
