@@ -187,6 +187,9 @@ fn after_a_kill(
         let layout = Layout::from_size_align(size, 8).unwrap();
         while let Ok((_, at)) = local.try_alloc_layout(layout) {
             blocks.push((at.to_raw(), size as u64));
+            if blocks.len() > CAPACITY {
+                return Err("survivors get more than there is".into());
+            }
         }
     }
     copy.check().map_err(|error| format!("when survivors had taken the rest: {error}"))?;
