@@ -8,8 +8,22 @@ use std::path::Path;
 use std::process::Command;
 
 /// The tests that watch the arena's own memory; the others start programs or read assembly.
-const SUITE: &[&str] =
-    &["--test", "conformance", "--test", "old_bugs", "--test", "scopes", "--test", "collections", "--test", "oracle"];
+const SUITE: &[&str] = &[
+    "--test",
+    "conformance",
+    "--test",
+    "old_bugs",
+    "--test",
+    "scopes",
+    "--test",
+    "collections",
+    "--test",
+    "oracle",
+    "--test",
+    "shared",
+    "--test",
+    "race_free",
+];
 
 /// Those of them that end today under Miri, which is a thousand times slower and has the heap source only.
 const FOR_MIRI: &[&str] = &["--test", "old_bugs", "--test", "collections", "--test", "scopes"];
