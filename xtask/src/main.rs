@@ -22,8 +22,8 @@ const USAGE: &str = "\
 cargo xtask CHORE
 
   test [--long] [ARG…]  installs or names missing Debian packages, runs the labs and all tests; ARG goes to `cargo test`;
-                        --long: more cases, a minute for each fuzz target, and the arena under AddressSanitizer, Valgrind
-                        and Miri (nightly Rust)
+                        --long: more cases, a minute for each fuzz target, and the arena under AddressSanitizer,
+                        ThreadSanitizer, Valgrind and Miri (nightly Rust)
   ci                    what a change must pass: format, clippy, docs, tidy, test
   fuzz [PART [SECONDS]] each fuzz target whose name contains PART, for 10 seconds or so many
   labs [NAME]           runs the labs, or one, and compares what is found with what each expects; other tools and Rust parts too

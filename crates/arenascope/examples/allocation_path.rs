@@ -4,7 +4,7 @@
 //! not cost one instruction more.
 #![allow(unsafe_code)] // Names for the assembly; a bump allocator by hand.
 
-use arenascope::fork::ShareLocal;
+use arenascope::fork::{ShareLocal, Shareable};
 use arenascope::{Arena, Local};
 use std::alloc::Layout;
 use std::cell::Cell;
@@ -109,8 +109,13 @@ macro_rules! by_handle {
 }
 
 by_handle!(local_8 share_8 u64);
-by_handle!(local_24 share_24 [u64; 3]);
-by_handle!(local_64 share_64 [u64; 8]);
+by_handle!(local_24 share_24 Three);
+by_handle!(local_64 share_64 Eight);
+
+// SAFETY: numbers.
+unsafe impl Shareable for Three {}
+// SAFETY: numbers.
+unsafe impl Shareable for Eight {}
 
 /// As `ours_try_8`.
 #[unsafe(no_mangle)]

@@ -260,7 +260,7 @@ fn by_hand(work: impl FnOnce(*mut u8, &Shown)) -> Result<Seen, String> {
 }
 
 fn span(start: u64, bytes: u64) -> u64 {
-    start / 128 | bytes / 128 << 36
+    (start / 128) | ((bytes / 128) << 36)
 }
 
 const NEW: u64 = HEADER_BYTES as u64 + 2048;
