@@ -4,7 +4,6 @@
 
 #![allow(clippy::duplicate_mod)] // The same file once for each way of compiling it: that is the point.
 #![allow(unsafe_code)] // The contents of slots and spans are plain memory to the models.
-#![allow(clippy::duplicate_mod)] // The library's file is compiled once for each set of orderings.
 mod strong;
 mod torn;
 mod torn_atomic;
