@@ -118,7 +118,8 @@ fn absent_is_not_there_in_the_child() {
 
 /// The mapping that holds an address. Read without allocating from locks that a forked child may find held: into a buffer on the stack.
 fn mapping_at(address: usize) -> Option<(usize, usize)> {
-    let mut text = vec![0u8; 1 << 20];
+    // Not from malloc: a mapping for it could come to lie where the address was.
+    let mut text = [0u8; 256 << 10];
     // SAFETY: plain system calls on a buffer of ours.
     let bytes = unsafe {
         let file = libc::open(c"/proc/self/maps".as_ptr(), libc::O_RDONLY);
