@@ -3,7 +3,7 @@
 //! May be relied on: [`Watch::finish`] sorts findings before notes, then by moment, then by rule. Absent on purpose:
 //! the replay itself, which the caller owns and may use for other things in the same pass.
 
-use crate::finding::{Certainty, Class, Finding};
+use crate::finding::{Certainty, Class, Finding, SiteRole};
 use crate::frees::Frees;
 use crate::scopes::Scopes;
 use crate::{
@@ -14,7 +14,7 @@ use crate::{
 };
 use alloc::boxed::Box;
 use alloc::vec::Vec;
-use arenascope_event::{BlobId, Event, EventKind, Mode, ProcessFacts};
+use arenascope_event::{BlobId, Event, EventKind, Mode, ProcessFacts, SiteId};
 use arenascope_replay::{ArenaId, Effect, Replay, State};
 
 /// A rule: observes every event with what it did and the state after it; concludes at the end.
@@ -251,10 +251,22 @@ impl Watch {
         if facts.mode == Mode::Check {
             all.retain(|finding| !MISLED_BY_REDZONES.contains(&finding.rule));
         }
+        // Used bytes are a finding: that they lay there needs no note of its own.
+        let used: Vec<_> =
+            all.iter().filter(|one| one.rule == StaleBytes::NAME && one.class == Class::Finding).collect();
+        let used: Vec<_> = used.into_iter().map(handed_out).collect();
+        all.retain(|one| {
+            one.rule != StaleBytes::NAME || one.class == Class::Finding || !used.contains(&handed_out(one))
+        });
         // A stable sort: what a rule put in order stays so.
         all.sort_by(|left, right| (left.class, left.moment, left.rule).cmp(&(right.class, right.moment, right.rule)));
         all
     }
+}
+
+/// The place that handed out what a finding is about.
+fn handed_out(finding: &Finding) -> Option<SiteId> {
+    finding.sites.iter().find(|(role, _)| *role == SiteRole::Allocated).map(|(_, site)| *site)
 }
 
 fn is_malloc(state: &State, id: ArenaId) -> bool {
