@@ -14,7 +14,7 @@ use crate::{
 };
 use alloc::boxed::Box;
 use alloc::vec::Vec;
-use arenascope_event::{BlobId, Event, EventKind, Mode, ProcessFacts, SiteId};
+use arenascope_event::{BlobId, Event, EventKind, Mode, ProcessFacts};
 use arenascope_replay::{ArenaId, Effect, Replay, State};
 
 /// A rule: observes every event with what it did and the state after it; concludes at the end.
@@ -172,8 +172,8 @@ pub const RULES: [RuleFacts; 26] = [
     },
 ];
 
-/// Rules that compare the arena's cursor, or the distance of blocks, with the sizes asked for: check mode changes both.
-const MISLED_BY_REDZONES: [&str; 2] = [CursorCorrupted::NAME, PaddingWaste::NAME];
+/// Rules that compare the distance of blocks with the sizes asked for: check mode changes it.
+const MISLED_BY_REDZONES: [&str; 1] = [PaddingWaste::NAME];
 
 /// All rules at work.
 pub struct Watch {
@@ -251,22 +251,21 @@ impl Watch {
         if facts.mode == Mode::Check {
             all.retain(|finding| !MISLED_BY_REDZONES.contains(&finding.rule));
         }
-        // Used bytes are a finding: that they lay there needs no note of its own.
-        let used: Vec<_> =
-            all.iter().filter(|one| one.rule == StaleBytes::NAME && one.class == Class::Finding).collect();
-        let used: Vec<_> = used.into_iter().map(handed_out).collect();
-        all.retain(|one| {
-            one.rule != StaleBytes::NAME || one.class == Class::Finding || !used.contains(&handed_out(one))
-        });
+        // What an access proves needs no second word about what it left behind.
+        let by_access = |one: &Finding| one.sites.first().is_some_and(|(role, _)| *role == SiteRole::Touched);
+        let left_behind = [StaleBytes::NAME, StalePointerAfterResize::NAME];
+        let told: Vec<_> =
+            all.iter().filter(|one| left_behind.contains(&one.rule) && by_access(one)).map(about).collect();
+        all.retain(|one| by_access(one) || !told.contains(&about(one)));
         // A stable sort: what a rule put in order stays so.
         all.sort_by(|left, right| (left.class, left.moment, left.rule).cmp(&(right.class, right.moment, right.rule)));
         all
     }
 }
 
-/// The place that handed out what a finding is about.
-fn handed_out(finding: &Finding) -> Option<SiteId> {
-    finding.sites.iter().find(|(role, _)| *role == SiteRole::Allocated).map(|(_, site)| *site)
+/// What a finding says, and of which block.
+fn about(finding: &Finding) -> (&'static str, Option<ArenaId>, Option<u64>) {
+    (finding.rule, finding.arena.as_ref().map(|arena| arena.id), finding.block.map(|block| block.number))
 }
 
 fn is_malloc(state: &State, id: ArenaId) -> bool {

@@ -257,6 +257,45 @@ fn many_calls_are_few_notes() {
     assert!(found.iter().all(|one| one.threads == [ThreadNumber(1)]));
 }
 
+// ---- cursor-corrupted ----
+
+/// Blocks of 64 bytes; the second holds `text`, and the third begins `kept` bytes inside it, and says so `times` times.
+fn set_back(text: &str, kept: u64, times: u64) -> Vec<Finding> {
+    let mut story = Table::new().map(0x1000, 4096).seen(0, 0x7000_0000).at(0).alloc(0, 0x1000, 64);
+    let word = |offset: u64| [0x1000_u64, offset, 4096].iter().flat_map(|word| word.to_le_bytes()).collect::<Vec<u8>>();
+    let mut at = 0x1040;
+    for _ in 0..times {
+        let (before, after) = (word(at + 64 - 0x1000), word(at + kept + 64 - 0x1000));
+        let address = Address(0x7000_0000);
+        story = story.at(1).alloc(0, at, 64);
+        story = story.event(EventKind::ObjectChanged { arena: ArenaKey(0), address, before, after });
+        story = story.at(2).alloc(0, at + kept, 64);
+        at += kept + 64;
+    }
+    let mut bytes = vec![0; 64];
+    bytes.extend(holding(text, kept as usize));
+    bytes.extend(holding("third", 64));
+    let story = Story::new(story).capture(CaptureReason::Destroy, 0x1000, &bytes);
+    story.then(|table| table.destroy(0).exit(0)).judge(&facts().build(), "cursor-corrupted")
+}
+
+#[test]
+fn a_cursor_set_back_into_the_last_block_is_noted_unless_it_gives_back_what_is_left() {
+    expect![[r#"
+        note possible at #6: 64 bytes, block 3 of arena 1: begins 24 bytes inside block 2, the last one before it
+          allocated at site 2, allocated at site 1, 1 times, 64 bytes
+          because the cursor in the arena object stood at +128 after the block before, and no call that was seen moved it until #6; who gives back the end of a block by hand sets the cursor to where its written bytes end, and these end more than 16 bytes before
+          the arena object after the block before at +0, 24 bytes: []
+          after this block at +0, 24 bytes: [8..16]
+    "#]]
+    .assert_eq(&describe(&set_back("second", 24, 1)));
+    // To the end of what was written, rounded up; a block that nobody wrote; a program that does so again.
+    for (text, kept, times) in [("second", 8, 1), ("second", 16, 1), ("a text of 24 bytes, full", 24, 1), ("", 24, 1)] {
+        assert_eq!(describe(&set_back(text, kept, times)), "", "{text} {kept}");
+    }
+    assert_eq!(describe(&set_back("second", 24, 2)), "");
+}
+
 // ---- stale-pointer-after-resize ----
 
 const STALE: &str = "stale-pointer-after-resize";

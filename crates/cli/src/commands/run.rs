@@ -433,6 +433,7 @@ fn finish_all(
             if read.facts.mode == arenascope_event::Mode::Precise {
                 let limits = read.facts.mode_limits.iter().filter(|limit| !remarks.contains(limit)).cloned();
                 remarks.extend(limits.collect::<Vec<_>>());
+                remarks.extend(remarks::of_precise_threads(&read.state));
             }
             // A line that matched nothing here may have matched in another program of the run.
             view.suppressed.clone_from(&suppressed);

@@ -8,6 +8,7 @@ use crate::run::given;
 use crate::run::memcheck::Memcheck;
 use crate::run::serve::Seen;
 use arenascope_event::{HookStatus, Mode, Role, RoleDecl};
+use arenascope_replay::State;
 use arenascope_symbols::Image;
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -75,6 +76,18 @@ pub fn of_precise(memcheck: &Memcheck, pid: u32) -> Vec<String> {
         sentences.push(format!("valgrind says: {words}"));
     }
     sentences
+}
+
+/// What precise mode cannot see in a process whose threads share an arena.
+pub fn of_precise_threads(state: &State) -> Option<String> {
+    let shared = state
+        .arenas()
+        .filter(|arena| arena.threads.len() > 1 && arena.malloc.is_none())
+        .map(|arena| arena.id)
+        .next()?;
+    Some(format!(
+        "memcheck runs one thread at a time: that two were in arena {shared} at once (unsynchronised-sharing) only shows without --precise"
+    ))
 }
 
 /// What the picture lacks for functions that could not be patched, and how to have them.

@@ -31,7 +31,7 @@ const ROLES: [&str; 22] = [
 ];
 
 /// False, with a sentence, where there is no Valgrind.
-fn there_is_valgrind() -> bool {
+pub fn there_is_valgrind() -> bool {
     let there = Command::new("valgrind").arg("--version").output().is_ok_and(|output| output.status.success());
     if !there {
         eprintln!("NOT RUN: precise mode needs Valgrind, which is not installed (apt install valgrind)");
