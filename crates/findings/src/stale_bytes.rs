@@ -11,7 +11,8 @@
 //!   is likely.
 //! - **Disproof**: the allocator itself writes these bytes.
 //! - **Silent**: a block whose owner wrote any of the bytes that were looked at (at most 64), which is what blocks are for; one that is
-//!   freed, or whose place is handed out again unseen, before the second look; bytes that are all alike or a pattern of four or eight bytes (an allocator that wipes or fills); words that point
+//!   freed, or whose place is handed out again unseen, before the second look; one that the same calls handed out as the former
+//!   owner's (rounds of a loop write the same again); bytes that are all alike or a pattern of four or eight bytes (an allocator that wipes or fills); words that point
 //!   into the arena, and the first 16 bytes of a block freed before (links and sizes of free lists); bytes that differ from
 //!   those before the reset (the allocator wrote them); memory that nobody of this arena had before; a cursor that the
 //!   program sets back by hand, of which the recorder knows nothing; an arena destroyed and made again; check mode, which
@@ -276,6 +277,10 @@ impl StaleBytes {
     }
 
     fn tell(&mut self, Waiting { shown, site, thread }: Waiting) {
+        // The same code once more: it writes the same again.
+        if site.is_some() && shown.owner.is_some_and(|owner| owner.site == site) {
+            return;
+        }
         let stale = shown.stale.iter().fold(0_u64, |sum, run| sum.saturating_add(run.len() as u64));
         let tally = self.sites.entry(site).or_insert_with(|| Tally {
             first: shown.clone(),

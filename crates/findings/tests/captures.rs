@@ -198,6 +198,12 @@ fn a_block_that_its_owner_wrote_is_silent() {
         assert_eq!(describe(&story.judge(&facts().build(), rule)), "", "{index}");
     }
     assert_eq!(rewound().judge(&facts().build(), rule).len(), 0);
+    // The next round of a loop: the same calls may have written the same bytes.
+    let round = Story::new(Table::new().map(0x1000, 4096).mark(0, 0x1000).at(0).alloc(0, 0x1000, 64).rewind(0, 0x1000))
+        .capture(CaptureReason::Alloc, 0x1000, &bytes)
+        .then(|table| table.alloc(0, 0x1000, 64))
+        .capture(CaptureReason::Exit, 0x1000, &bytes);
+    assert_eq!(round.judge(&facts().build(), rule).len(), 0);
 }
 
 #[test]
