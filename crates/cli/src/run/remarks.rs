@@ -78,7 +78,7 @@ pub fn of_precise(memcheck: &Memcheck, pid: u32) -> Vec<String> {
     sentences
 }
 
-/// What precise mode cannot see in a process whose threads share an arena.
+/// What precise mode hardly sees in a process whose threads share an arena.
 pub fn of_precise_threads(state: &State) -> Option<String> {
     let shared = state
         .arenas()
@@ -86,7 +86,8 @@ pub fn of_precise_threads(state: &State) -> Option<String> {
         .map(|arena| arena.id)
         .next()?;
     Some(format!(
-        "memcheck runs one thread at a time: that two were in arena {shared} at once (unsynchronised-sharing) only shows without --precise"
+        "memcheck runs one thread at a time: that two are in arena {shared} at once (unsynchronised-sharing) shows by chance; run \
+         without --precise for it"
     ))
 }
 
