@@ -50,6 +50,7 @@ pub fn start(environment: *mut *mut c_char) {
         }
         if space.is_some() {
             crate::malloc::watch(plan.malloc);
+            crate::signal_marks::set(plan.mark_on);
             signals::install();
             state::make_thread_key();
             first_facts(recorder, &answer);

@@ -141,6 +141,12 @@ ascope_thread:
     .size ascope_thread_over, 8
 ascope_thread_over:
     .zero 8
+    .globl ascope_fault
+    .hidden ascope_fault
+    .type ascope_fault, @object
+    .size ascope_fault, 64
+ascope_fault:
+    .zero 64
 
     .text
     .macro ascope_save
@@ -411,4 +417,19 @@ pub fn set_thread_over() {
             options(nostack, preserves_flags),
         );
     }
+}
+
+/// This thread's 64 bytes for the last fault that the program handled itself; zeros at first.
+pub fn fault_words() -> *mut u64 {
+    let words: *mut u64;
+    // SAFETY: computes the address of this thread's static TLS block; the offset is the loader's.
+    unsafe {
+        core::arch::asm!(
+            "mov {0}, qword ptr fs:[0]",
+            "add {0}, qword ptr [rip + ascope_fault@GOTTPOFF]",
+            out(reg) words,
+            options(nostack, readonly),
+        );
+    }
+    words
 }

@@ -94,6 +94,11 @@ pub struct RunArgs {
     #[arg(long, conflicts_with_all = ["mode", "check"], help_heading = "What")]
     precise: bool,
 
+    /// A signal that sets a mark: the bytes of all arenas are saved, and its name (SIGUSR1, then SIGUSR1@2) is a moment. The
+    /// program's own handler runs afterwards; where it has none, the signal does not end the program any more
+    #[arg(long, value_name = "SIGNAL", help_heading = "What")]
+    pub mark_on: Vec<String>,
+
     /// A function that makes arenas: 'arena_new(size) -> arena'
     #[arg(long, value_name = "ROLE", help_heading = "Roles: 'function(arguments) -> result'")]
     create: Vec<String>,

@@ -50,7 +50,7 @@ impl Rule for NullUsed {
 }
 
 fn accuse(state: &State, facts: &ProcessFacts) -> Option<Finding> {
-    let Some(ProcessEnd::Fault { moment, thread, site, signal, address, synchronous, .. }) = state.end else {
+    let Some(ProcessEnd::Fault { moment, thread, site, signal, address, synchronous, .. }) = state.fault else {
         return None;
     };
     let word = match signal {

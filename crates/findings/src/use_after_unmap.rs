@@ -82,7 +82,7 @@ impl Rule for UseAfterUnmap {
 }
 
 fn accuse(changes: &VecDeque<Change>, state: &State, facts: &ProcessFacts) -> Option<Finding> {
-    let Some(ProcessEnd::Fault { moment, thread, site, signal, address, synchronous: true, .. }) = state.end else {
+    let Some(ProcessEnd::Fault { moment, thread, site, signal, address, synchronous: true, .. }) = state.fault else {
         return None;
     };
     let word = match signal {

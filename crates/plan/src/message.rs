@@ -263,6 +263,8 @@ pub struct Plan {
     pub check: bool,
     /// Precise mode: memcheck is told about blocks, if the program runs under Valgrind.
     pub precise: bool,
+    /// Signals that set a mark, bit n − 1 for signal n.
+    pub mark_on: u64,
     /// Bytes of the trace file, whose descriptor travels with this message; 0: there is none.
     pub trace_bytes: u64,
     /// True when all its space is allocated already (kernels without MADV_POPULATE_WRITE).
@@ -312,6 +314,7 @@ impl<'a> PlanWriter<'a> {
         out.u8(plan.malloc as u8);
         out.u8(plan.check as u8);
         out.u8(plan.precise as u8);
+        out.u64(plan.mark_on);
         out.u64(plan.trace_bytes);
         out.u8(plan.allocated as u8);
         PlanWriter { out }
@@ -386,6 +389,7 @@ impl<'a> PlanReader<'a> {
             malloc: WatchMalloc::from_code(from.u8()?)?,
             check: from.u8()? != 0,
             precise: from.u8()? != 0,
+            mark_on: from.u64()?,
             trace_bytes: from.u64()?,
             allocated: from.u8()? != 0,
         };

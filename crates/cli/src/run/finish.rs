@@ -179,6 +179,10 @@ impl Asked {
                 EventKind::Overlapped { .. } => asked.overlapped = true,
                 EventKind::Fault { address, pc, synchronous, registers, .. } => {
                     asked.faults.extend(event.site.map(|site| site.0));
+                    // An abort after a fault says nothing about it.
+                    if !synchronous && asked.fault.is_some() {
+                        continue;
+                    }
                     let refused_site = refused.get(&event.thread).copied().filter(|_| synchronous);
                     asked.fault = refused_site.map(|refused_site| Fault {
                         pc,

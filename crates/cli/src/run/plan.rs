@@ -313,15 +313,17 @@ fn libc_wishes(request: &Request<'_>, blind: &mut Vec<String>) -> Vec<Wish> {
     wishes
 }
 
-/// The function of `arenascope_mark.h`, in every module that has it.
-const MARK: &str = "arenascope_mark";
+/// The functions of `arenascope_mark.h` and of the Rust crate's `mark`, in every module that has them. The second one's name
+/// ends where its length says.
+const MARKS: [(&str, Source); 2] = [("arenascope_mark", Source::ABSENT), ("arenascope_mark_text", Source::register(1))];
 
 fn mark_wishes(request: &Request<'_>) -> Vec<Wish> {
     let mut wishes: Vec<Wish> = Vec::new();
     for &index in request.fresh {
         let Some(module) = request.modules.get(index) else { continue };
         let Some(image) = module.image.as_deref() else { continue };
-        for found in image.find(MARK) {
+        let all = MARKS.iter().flat_map(|(name, size)| image.find(name).into_iter().map(|found| (found, *size)));
+        for (found, size) in all {
             let address = module.bias.wrapping_add(found.function.address);
             if wishes.iter().any(|wish| wish.address == address) {
                 continue;
@@ -333,7 +335,7 @@ fn mark_wishes(request: &Request<'_>) -> Vec<Wish> {
                 shape: Shape::Before,
                 takes_result: false,
                 stack_arguments: false,
-                sources: Sources::default(),
+                sources: Sources { size, ..Sources::default() },
                 fact: None,
             });
         }

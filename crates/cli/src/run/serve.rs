@@ -87,6 +87,8 @@ pub struct Settings {
     pub watching: Watching,
     /// How processes are run.
     pub mode: Mode,
+    /// Signals that set a mark, bit n − 1 for signal n.
+    pub mark_on: u64,
 }
 
 /// How traces are named.
@@ -512,6 +514,7 @@ impl Server {
             malloc: seen.malloc,
             check: seen.mode == Mode::Check,
             precise: seen.mode == Mode::Precise,
+            mark_on: self.settings.mark_on,
             trace_bytes: trace.as_ref().map_or(0, |trace| trace.bytes),
             allocated: trace.as_ref().is_some_and(|trace| trace.allocated),
         };
