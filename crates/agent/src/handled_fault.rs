@@ -12,7 +12,7 @@
 //! SA_NODEFER that `_exit` (nothing says that they have not been left), and ends by another thread.
 #![allow(unsafe_code, reason = "reads what the kernel passes to handlers, and this thread's words")]
 
-use crate::signals::{blocked_signals, alternate_stack, registers_of};
+use crate::signals::{alternate_stack, blocked_signals, registers_of};
 use crate::state::{self, Inside};
 use crate::stubs::fault_words;
 use arenascope_plan::signal_bit;

@@ -180,6 +180,10 @@ fn instead_of(signal: c_int, handler: u64, flags: u64) -> Option<(u64, u64)> {
     })
 }
 
+fn is_our_handler(handler: u64) -> bool {
+    handler == stub() || handler == dies_address()
+}
+
 /// True when actions that are set now are this process's own: a child of vfork has our memory and handlers of its own.
 fn is_ours() -> bool {
     state::recorder().is_some_and(|recorder| recorder.pid() == process::own_pid())
@@ -209,6 +213,11 @@ extern "C" fn sigaction_of_program(signal: c_int, new: *const libc::sigaction, o
     };
     let before = own.read();
     let action = if new.is_null() || !is_ours() { None } else { action_at(new) };
+    if action.is_some_and(|action| is_our_handler(action.sa_sigaction as u64)) {
+        // glibc's `signal`, called below, goes on through `sigaction`: there all has been said.
+        // SAFETY: the arguments of the C library's own call.
+        return unsafe { original(signal, new, old) };
+    }
     let result = match action {
         None => {
             // SAFETY: the program's own arguments.
@@ -240,7 +249,7 @@ extern "C" fn sigaction_of_program(signal: c_int, new: *const libc::sigaction, o
 /// Puts into an old action what the program had set.
 fn hide(old: &mut libc::sigaction, before: Before) {
     let handler = old.sa_sigaction as u64;
-    if handler != stub() && handler != dies_address() {
+    if !is_our_handler(handler) {
         return;
     }
     if before.flags & SET == 0 {
@@ -280,7 +289,7 @@ extern "C" fn signal_of_program(signal: c_int, handler: u64) -> u64 {
         action.flags |= added;
         set_action(signal, Some(&action), None);
     }
-    if old == stub() || old == dies_address() { before.handler } else { old }
+    if is_our_handler(old) { before.handler } else { old }
 }
 
 // ---- ours, from the start and to the end ----

@@ -276,7 +276,8 @@ fn watched(
             narrate::narrate(&path, &decls, style, &mut out, &ended);
         })
     });
-    let outcome = start(job, waiting, mark_on).and_then(|running| running.wait().map_err(|error| cannot_start(job, &error)));
+    let outcome =
+        start(job, waiting, mark_on).and_then(|running| running.wait().map_err(|error| cannot_start(job, &error)));
     ended.store(true, Relaxed);
     if let Some(narrator) = narrator {
         let _ = narrator.join();

@@ -79,7 +79,8 @@ mod tests {
         assert_eq!(words(&[]).ok(), Some(0));
         assert_eq!(words(&["USR1", "SIGUSR1", "10", "usr2"]).ok(), Some(1 << 9 | 1 << 11));
         assert_eq!(words(&["RTMIN"]).ok(), Some(1 << 33));
-        for unfit in ["KILL", "STOP", "SEGV", "11", "BUS", "ILL", "FPE", "TRAP", "SYS", "ABRT", "TSTP", "TTIN", "TTOU"] {
+        for unfit in ["KILL", "STOP", "SEGV", "11", "BUS", "ILL", "FPE", "TRAP", "SYS", "ABRT", "TSTP", "TTIN", "TTOU"]
+        {
             let error = words(&["USR1", unfit]).expect_err(unfit).to_string();
             assert!(error.contains("cannot set a mark"), "{error}");
         }

@@ -17,7 +17,10 @@ fn told(flags: &[&str], mode: &str, arguments: &[&str]) -> Vec<(String, Vec<u64>
     let found = accused(&json);
     let rule = |found: &serde_json::Value| {
         let lines = found["sites"].as_array().cloned().unwrap_or_default();
-        (found["rule"].as_str().unwrap_or("").to_owned(), lines.iter().filter_map(|site| site["line"].as_u64()).collect())
+        (
+            found["rule"].as_str().unwrap_or("").to_owned(),
+            lines.iter().filter_map(|site| site["line"].as_u64()).collect(),
+        )
     };
     found.iter().map(rule).collect()
 }
@@ -40,7 +43,10 @@ fn a_fault_whose_handler_ends_the_program_is_told() {
     for (flags, mode) in [(&["-O2"][..], "record"), (&["-O2"], "check")] {
         for ends in ["_exit", "reraise"] {
             let found = told(flags, mode, &[ends, "unmap"]);
-            assert!(matches!(&found[..], [(rule, _)] if rule == "use-after-unmap"), "{flags:?} {mode} {ends}: {found:?}");
+            assert!(
+                matches!(&found[..], [(rule, _)] if rule == "use-after-unmap"),
+                "{flags:?} {mode} {ends}: {found:?}"
+            );
         }
     }
 }

@@ -137,7 +137,7 @@ int main(int argc, char **argv)
 		strcpy(wild, "here");
 		bump_destroy(&arena);
 	} else {
-		bump_alloc(&other, 4000);
+		strcpy(bump_alloc(&other, 4000), "full");
 		wild = bump_alloc(&other, 4000); /* REFUSED */
 	}
 	if (!strcmp(what, "longjmp") ? setjmp(plain_back) == 0 : sigsetjmp(back, 1) == 0)
