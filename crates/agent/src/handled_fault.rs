@@ -16,7 +16,7 @@ use crate::signals::{alternate_stack, blocked_signals, registers_of};
 use crate::state::{self, Inside};
 use crate::stubs::fault_words;
 use arenascope_plan::signal_bit;
-use arenascope_record::{CallFrame, Record, quiet, read_own_memory};
+use arenascope_record::{Record, on_own_stack, quiet, read_own_memory};
 use core::ffi::{c_int, c_void};
 use core::mem::MaybeUninit;
 
@@ -84,29 +84,33 @@ pub fn tell(inside: &mut Inside, end: &End<'_>) -> bool {
     if noted.pid == 0 || noted.pid != u64::from(recorder.pid()) || quiet::is_on() {
         return false;
     }
-    let mut kept = MaybeUninit::<libc::ucontext_t>::uninit();
     let context = match *end {
-        End::Signal(signal, info, context) if again(&noted, signal, info, context) => context,
-        _ if is_inside(&noted, end) => {
-            // SAFETY: exactly this room; bytes that are not written are not looked at, by the comparison below.
-            let bytes = unsafe { core::slice::from_raw_parts_mut(kept.as_mut_ptr().cast::<u8>(), size_of_val(&kept)) };
-            // The kernel's frame ends before the C library's larger type does: what is looked at comes first.
-            let needed = core::mem::offset_of!(libc::ucontext_t, uc_mcontext) + size_of::<libc::mcontext_t>();
-            bytes.fill(0);
-            if read_own_memory(recorder.pid(), noted.context, bytes) < needed {
-                return false;
-            }
-            // SAFETY: filled above; any bytes are a valid ucontext (integers and pointers that nobody follows).
-            let context = unsafe { kept.assume_init_ref() };
-            if !noted.interrupted(context) {
-                return false;
-            }
-            context
+        End::Signal(signal, info, context) if again(&noted, signal, info, context) => {
+            core::ptr::from_ref(context) as u64
         }
+        _ if is_inside(&noted, end) => noted.context,
         _ => return false,
     };
+    on_own_stack(|| tell_here(inside, &noted, context))
+}
+
+/// Records the fault with the registers that lie at `context`, if they still do.
+fn tell_here(inside: &mut Inside, noted: &Noted, context: u64) -> bool {
+    let recorder = inside.recorder;
+    let mut kept = MaybeUninit::<libc::ucontext_t>::zeroed();
+    // SAFETY: exactly this room, all of it written.
+    let bytes = unsafe { core::slice::from_raw_parts_mut(kept.as_mut_ptr().cast::<u8>(), size_of_val(&kept)) };
+    // The kernel's frame ends before the C library's larger type does: what is looked at comes first.
+    let needed = core::mem::offset_of!(libc::ucontext_t, uc_mcontext) + size_of::<libc::mcontext_t>();
+    if read_own_memory(recorder.pid(), context, bytes) < needed {
+        return false;
+    }
+    // SAFETY: zeroed, then read; any bytes are a valid ucontext (integers, and pointers that nobody follows).
+    let context = unsafe { kept.assume_init_ref() };
+    if !noted.interrupted(context) {
+        return false;
+    }
     let (registers, frame) = registers_of(context);
-    let frame = CallFrame { return_address: noted.pc.wrapping_add(1), ..frame };
     let record = Record::Fault {
         signal: noted.signal as u32,
         address: noted.address,

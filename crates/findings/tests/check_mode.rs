@@ -208,6 +208,15 @@ fn a_fault_in_unmapped_memory_of_an_arena_names_the_block() {
 }
 
 #[test]
+fn a_crash_handler_s_way_out_does_not_hide_the_fault() {
+    let record = ProcessFacts { mode: Mode::Record, ..facts() };
+    for end in [unmapped(0x1047).exit(3), unmapped(0x1047).killed(6)] {
+        let found = judge(&record, end);
+        assert_eq!((one(&found).0, one(&found).2), ("use-after-unmap", Certainty::Certain), "{found:?}");
+    }
+}
+
+#[test]
 fn other_faults_are_not_the_arenas() {
     let record = facts();
     // Elsewhere; mapped again; another mapping came and went after the arena; sent by somebody.

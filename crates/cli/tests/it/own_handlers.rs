@@ -55,11 +55,9 @@ fn a_fault_whose_handler_ends_the_program_is_told() {
 fn a_program_that_goes_on_after_its_faults_is_not_accused() {
     for goes_on in ["recover", "deep", "longjmp", "fork", "later", "retry"] {
         for fault in ["unmap", "null"] {
-            for stack in [&[][..], &["alt"]] {
-                for flags in [&["-O0"][..], &["-O2"]] {
-                    let found = told(flags, "record", &[&[goes_on, fault], stack].concat());
-                    assert_eq!(found, [], "{goes_on} {fault} {stack:?} {flags:?}");
-                }
+            for (flags, stack) in [(&["-O0"][..], &[][..]), (&["-O0"], &["alt"]), (&["-O2"], &[])] {
+                let found = told(flags, "record", &[&[goes_on, fault], stack].concat());
+                assert_eq!(found, [], "{goes_on} {fault} {stack:?} {flags:?}");
             }
         }
         assert_eq!(told(&["-O2"], "check", &[goes_on, "unmap"]), [], "{goes_on} in check mode");
