@@ -59,10 +59,6 @@ fn add_reports(reports: memcheck::Reports, facts: &mut ProcessFacts, seen: &Seen
         for address in &site.addresses {
             site.frames.extend(symbols.frames(*address));
         }
-        // The Rust call is inlined everywhere: the place that matters is its caller's.
-        if site.frames.first().is_some_and(|frame| frame.inlined && frame.function == "arenascope::mark::mark") {
-            site.frames.remove(0);
-        }
         if let Some(frame) = site.frames.iter().find(|frame| !frame.file.is_empty()) {
             site.source = symbols.source_line(&frame.file, frame.line).unwrap_or_default();
         }
@@ -95,6 +91,10 @@ fn complete(seen: &Seen, trace: &Trace<'_>, arguments: &[String], wait_status: O
         }
         for address in &site.addresses {
             site.frames.extend(symbols.frames(*address));
+        }
+        // The Rust call is inlined everywhere: the place that matters is its caller's.
+        if site.frames.first().is_some_and(|frame| frame.inlined && frame.function == "arenascope::mark::mark") {
+            site.frames.remove(0);
         }
         if let Some(frame) = site.frames.iter().find(|frame| !frame.file.is_empty()) {
             site.source = symbols.source_line(&frame.file, frame.line).unwrap_or_default();
