@@ -184,11 +184,13 @@ fn a_freed_block_that_nobody_got_again_is_no_proof() {
 
 #[test]
 fn a_refusal_that_redzones_may_have_caused_accuses_nobody() {
-    let refused = ProcessFacts { null_use: arenascope_event::NullUse::Proven, ..facts() };
     let story = |size| Table::new().map(0x1000, 4096).create(2, 64).alloc(2, 0x1000, 40).refuse(2, size).fault(11, 0);
-    let accused = |size| judge(&refused, story(size)).iter().any(|finding| finding.rule == "null-used");
-    assert!(!accused(16), "40 and 16 bytes fit into 64");
-    assert!(accused(32));
+    for mode in [Mode::Check, Mode::Precise] {
+        let refused = ProcessFacts { null_use: arenascope_event::NullUse::Proven, mode, ..facts() };
+        let accused = |size| judge(&refused, story(size)).iter().any(|finding| finding.rule == "null-used");
+        assert!(!accused(16), "40 and 16 bytes fit into 64: {mode:?}");
+        assert!(accused(32), "{mode:?}");
+    }
 }
 
 // ---- use-after-unmap ----
