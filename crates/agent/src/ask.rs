@@ -52,6 +52,10 @@ impl Drop for Lent {
     }
 }
 
+/// How much of the trace is mapped from the start under Valgrind, which cannot map more later. In pieces of 64 MiB:
+/// memcheck warns of ranges above 256 MiB.
+const AHEAD_BYTES: u64 = 1 << 30;
+
 /// The launcher's answer: a plan in the message buffer, and the trace file if one came along.
 pub struct Answer {
     buffer: Lent,
@@ -71,7 +75,11 @@ impl Answer {
         let Some(plan) = self.plan().map(|reader| reader.plan) else { return Ok(None) };
         match self.trace.take() {
             Some(file) if plan.record && plan.trace_bytes > 0 => {
-                Space::map(file.as_fd(), plan.trace_bytes, plan.allocated).map(Some)
+                let space = Space::map(file.as_fd(), plan.trace_bytes, plan.allocated)?;
+                if crate::valgrind::is_running() {
+                    space.map_ahead(file.as_fd(), AHEAD_BYTES);
+                }
+                Ok(Some(space))
             }
             _ => Ok(None),
         }
