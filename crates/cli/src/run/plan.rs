@@ -51,6 +51,7 @@ struct Wish {
     shape: Shape,
     takes_result: bool,
     stack_arguments: bool,
+    copies: bool,
     sources: Sources,
     /// Index into the facts; `None` for functions of the C library.
     fact: Option<usize>,
@@ -157,6 +158,7 @@ fn role_wishes(request: &Request<'_>, facts: &mut Vec<HookFact>) -> Vec<Wish> {
                             shape: Shape::Around,
                             takes_result: located.takes_result,
                             stack_arguments: located.stack_arguments,
+                            copies: located.copies,
                             sources: located.sources,
                             fact: Some(facts.len()),
                         });
@@ -304,6 +306,7 @@ fn libc_wishes(request: &Request<'_>, blind: &mut Vec<String>) -> Vec<Wish> {
                 shape,
                 takes_result: true,
                 stack_arguments: false,
+                copies: false,
                 sources: Sources { arena: Source::ABSENT, ..Sources::default() },
                 fact: None,
             }),
@@ -335,6 +338,7 @@ fn mark_wishes(request: &Request<'_>) -> Vec<Wish> {
                 shape: Shape::Before,
                 takes_result: false,
                 stack_arguments: false,
+                copies: false,
                 sources: Sources { size, ..Sources::default() },
                 fact: None,
             });
@@ -445,6 +449,7 @@ fn lay(request: &Request<'_>, module: &Loaded, wish: &Wish, region: u64, code: &
     let leaf = ends_blocks && whole.is_some_and(|body| arenascope_code::calls_nothing(wish.address, body));
     outcome.hooks.push(Hook {
         leaf,
+        copies: wish.copies,
         kind: wish.kind,
         shape: wish.shape,
         takes_result: wish.takes_result,
