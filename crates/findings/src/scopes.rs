@@ -10,22 +10,17 @@ use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::vec::Vec;
 use arenascope_event::{ArenaKey, Event, EventKind, EventNumber, MarkValue, ProcessFacts, Role, SiteId, ThreadNumber};
-use arenascope_replay::{ArenaId, Block, Effect, State, What};
+use arenascope_replay::{ArenaId, Effect, State, What};
 
 /// Passed marks remembered per arena, and misfits told apart.
 const PASSED: usize = 64;
 const GROUPS: usize = 1024;
-/// A block that begins this far behind a mark, bytes, was placed from there: alignment, a header, a redzone.
-const NEAR: u64 = 8192;
-
-/// What misfits are grouped by: arena, whether another thread ended the scope, the rewind's site, the mark's.
-type Key = (ArenaId, bool, Option<SiteId>, Option<SiteId>);
 
 /// The gathering.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Scopes {
     arenas: BTreeMap<ArenaId, Marks>,
-    misfits: BTreeMap<Key, Misfit>,
+    misfits: BTreeMap<(ArenaId, bool, Option<SiteId>, Option<SiteId>), Misfit>,
     library: BTreeSet<ArenaKey>,
 }
 
@@ -36,10 +31,6 @@ struct Marks {
     standing: Vec<Taken>,
     /// Those that a rewind to an older one or a reset has passed.
     passed: VecDeque<Passed>,
-    /// The newest block since there are marks: when it was handed out, and its end.
-    newest: Option<(EventNumber, u64)>,
-    /// A rewind to a passed mark that the next block judges: an allocator that only goes back leaves its cursor below.
-    open: Option<(Key, Misfit)>,
 }
 
 /// A mark.
@@ -62,8 +53,6 @@ pub(crate) struct Passed {
     pub(crate) thread: ThreadNumber,
     /// By a reset, not a rewind.
     pub(crate) reset: bool,
-    /// Where its first block lay, or where the last one before it ended; `None` when no block died with it.
-    pub(crate) top: Option<u64>,
 }
 
 /// Rewinds to a mark whose scope had ended: the first, and how many.
@@ -99,7 +88,7 @@ impl Scopes {
     }
 
     fn rewound(&mut self, event: &Event, state: &State, id: ArenaId, value: MarkValue) {
-        let Some(marks) = self.arenas.get_mut(&id) else { return };
+        let Some(marks) = self.arenas.get(&id) else { return };
         if marks.standing.iter().any(|mark| mark.value == value) {
             return;
         }
@@ -109,40 +98,19 @@ impl Scopes {
         }
         let by_other = passed.thread != passed.mark.thread && passed.mark.thread == event.thread && !passed.reset;
         let key = (id, by_other, event.site, passed.mark.site);
-        let threads = [event.thread, passed.thread, passed.mark.thread].into();
-        let (moment, site) = (event.number, event.site);
-        let misfit = Misfit { arena: id, passed, moment, site, threads, count: 1 };
-        let cuts = |(born, end)| born > passed.moment && passed.top.is_some_and(|top| end > top);
-        if by_other || marks.newest.is_some_and(cuts) {
-            self.add(key, misfit);
-        } else {
-            marks.open = Some((key, misfit));
-        }
-    }
-
-    fn add(&mut self, key: Key, misfit: Misfit) {
         let known = self.misfits.len();
-        if let Some(there) = self.misfits.get_mut(&key) {
-            there.count = there.count.saturating_add(1);
-            there.threads.extend(misfit.threads);
+        if let Some(misfit) = self.misfits.get_mut(&key) {
+            misfit.count = misfit.count.saturating_add(1);
+            misfit.threads.insert(event.thread);
         } else if known < GROUPS {
-            self.misfits.insert(key, misfit);
-        }
-    }
-
-    /// A block shows where the arena's cursor stood.
-    fn handed_out(&mut self, event: &Event, id: ArenaId, block: &Block) {
-        let Some(marks) = self.arenas.get_mut(&id) else { return };
-        marks.newest = Some((event.number, block.end().0));
-        let Some((key, misfit)) = marks.open.take() else { return };
-        let went_there = |top: u64| block.address.0.checked_sub(top).is_some_and(|behind| behind < NEAR);
-        if misfit.passed.top.is_some_and(went_there) {
-            self.add(key, misfit);
+            let threads = [event.thread, passed.thread, passed.mark.thread].into();
+            let (moment, site) = (event.number, event.site);
+            self.misfits.insert(key, Misfit { arena: id, passed, moment, site, threads, count: 1 });
         }
     }
 
     /// After a rewind, reset or end: which marks do not stand any more.
-    fn pass(&mut self, event: &Event, state: &State, id: ArenaId, dead: &[Block]) {
+    fn pass(&mut self, event: &Event, state: &State, id: ArenaId) {
         let (Some(marks), Some(arena)) = (self.arenas.get_mut(&id), state.arena(id)) else { return };
         let last = arena.marks.last().map_or(EventNumber(0), |mark| mark.moment);
         while let Some(mark) = marks.standing.last().copied().filter(|mark| mark.moment > last) {
@@ -152,11 +120,7 @@ impl Scopes {
             }
             let reset = !matches!(event.kind, EventKind::Rewind { .. });
             let (moment, site, thread) = (event.number, event.site, event.thread);
-            // In order of placement, which is that of birth.
-            let since = dead.partition_point(|block| block.born <= mark.moment);
-            let before = since.checked_sub(1).and_then(|index| dead.get(index)).map(|block| block.end().0);
-            let top = dead.get(since).map(|block| block.address.0).or(before);
-            marks.passed.push_back(Passed { mark, moment, site, thread, reset, top });
+            marks.passed.push_back(Passed { mark, moment, site, thread, reset });
         }
     }
 }
@@ -167,14 +131,9 @@ impl Rule for Scopes {
             (What::Marked, Some(arena), EventKind::Mark { mark, .. }) => self.marked(event, state, arena, *mark),
             (What::Rewound, Some(arena), EventKind::Rewind { mark, .. }) => {
                 self.rewound(event, state, arena, *mark);
-                self.pass(event, state, arena, &effect.dead);
+                self.pass(event, state, arena);
             }
-            (What::Reset, Some(arena), _) => self.pass(event, state, arena, &effect.dead),
-            (What::Allocated, Some(arena), _) if !self.arenas.is_empty() => {
-                if let Some(block) = &effect.block {
-                    self.handed_out(event, arena, block);
-                }
-            }
+            (What::Reset, Some(arena), _) => self.pass(event, state, arena),
             (What::Destroyed, Some(arena), _) => drop(self.arenas.remove(&arena)),
             (_, _, EventKind::HeapSegment { arena, .. }) => drop(self.library.insert(*arena)),
             _ => {}
