@@ -1,5 +1,4 @@
-/* Unusual and correct: clean-up of an inner scope after the outer one's end, in an allocator that only ever goes back; an error
- * that leaves by longjmp through scopes; copies of the last bytes of a mapping; a text whose size argument counts characters;
+/* Unusual and correct: an error that leaves by longjmp through scopes; copies of the last bytes of a mapping; a text whose size argument counts characters;
  * two frames that take turns; regions with their header in their own mapping, made over the same address again and again; an
  * arena that fills and verifies its own poison and redzones. With an argument, also as many resets of full arenas as make a
  * trace of more than 4 MiB. */
@@ -92,8 +91,6 @@ static unsigned scopes(void)
         memset(arena_alloc(&arena, 64), round, 64);
         size_t inner = arena_mark(&arena);
         memset(arena_alloc(&arena, 32), round, 32);
-        if (round % 2)
-            arena_rewind(&arena, outer);
         arena_rewind(&arena, inner);
         arena_rewind(&arena, outer);
         if (setjmp(failed) == 0)
