@@ -46,6 +46,21 @@ pub fn require_for_benches() -> Result<(), String> {
     require_all(NEEDED_BY_BENCHES)
 }
 
+/// What `bench modes` needs.
+pub fn require_for_modes() -> Result<(), String> {
+    require_all(&[
+        ("gcc", "gcc"),
+        ("libc6-dev", "/usr/include/stdlib.h"),
+        ("valgrind", "valgrind"),
+        ("heaptrack", "heaptrack"),
+    ])
+}
+
+/// What `bench replay` needs: programs nobody built for us, and what asks the kernel for their peak.
+pub fn require_for_replay() -> Result<(), String> {
+    require_all(&[("sqlite3", "/usr/bin/sqlite3"), ("python3", "/usr/bin/python3"), ("time", "/usr/bin/time")])
+}
+
 /// What the table of docs/detection.md needs.
 pub fn require_for_detection() -> Result<(), String> {
     require_all(&[
