@@ -12,7 +12,8 @@
 //!   result took, or that such a call handed out (an array that grows by calls); dead blocks when the library that holds the
 //!   allocator touched some by a function that is not watched (it hands out memory unseen, as apr_psprintf does); dead blocks
 //!   of arenas that the agent could not be sure of (several chunks, a reset that gives memory back: it never closes those).
-//!   A note where events were lost or calls of the allocator are not seen.
+//!   A note where events were lost or calls of the allocator are not seen; and where one line read on from a block through all
+//!   that lies between it and the next one: a program that looks at its arena as a whole (a dump, a copy to compare with).
 //! - Labs: 09b (a true overflow by one byte), 15b (bytes not cleared); reads: `precise.c` of the end-to-end tests.
 //!
 //! Memory: blocks by address, living ones and those dead ones whose bytes nobody took again; one entry per report.
@@ -23,7 +24,7 @@ use crate::wording;
 use crate::{Overflow, StaleBytes, StalePointerAfterResize, UseAfter};
 use alloc::borrow::ToOwned;
 use alloc::boxed::Box;
-use alloc::collections::BTreeMap;
+use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -32,6 +33,9 @@ use arenascope_event::{
     Used,
 };
 use arenascope_replay::{ArenaId, Block, Effect, State, What};
+
+/// Why a walk from block to block is no accusation.
+const WALKED: &str = "the same line read on to the next block, as code does that looks at an arena as a whole";
 
 /// Bytes behind a block that are closed, as the agent has it.
 const ZONE: u64 = 64;
@@ -158,6 +162,23 @@ impl Precise {
         self.told.push(Told { report: index, block, verdict, moment, above, alone });
     }
 
+    /// Lines that read an arena from a block's end on to another block's start.
+    fn walks<'f>(&self, facts: &'f ProcessFacts) -> BTreeSet<(Line<'f>, ArenaId)> {
+        let mut reads: BTreeMap<(Line, ArenaId), (bool, bool)> = BTreeMap::new();
+        for told in &self.told {
+            let Some(report) = self.reports.get(told.report).filter(|report| report.used == Used::Read) else {
+                continue;
+            };
+            let (past, before) = reads.entry((line(facts, report), told.block.arena)).or_default();
+            match told.verdict {
+                Verdict::Past(_) => *past = true,
+                Verdict::Before(_) => *before = true,
+                Verdict::Dead(_) | Verdict::Stale => {}
+            }
+        }
+        reads.into_iter().filter(|(_, both)| *both == (true, true)).map(|(place, _)| place).collect()
+    }
+
     fn caller(&self, site: SiteId) -> Option<u64> {
         self.callers.get(usize::try_from(site.0).ok()?).copied().filter(|caller| *caller != 0)
     }
@@ -269,6 +290,7 @@ impl Rule for Precise {
         }
         let doubt = doubt(state, facts);
         let lends = lends(facts);
+        let walks = self.walks(facts);
         let mut found: Vec<(ArenaId, u64, Finding)> = Vec::new();
         for told in &self.told {
             let Some(report) = self.reports.get(told.report) else { continue };
@@ -276,7 +298,11 @@ impl Rule for Precise {
             if dead && lends || grows_by_calls(told, facts) {
                 continue;
             }
-            let one = accuse(told, report, doubt.as_deref(), state, facts);
+            let beside = matches!(told.verdict, Verdict::Past(_) | Verdict::Before(_));
+            let walked =
+                beside && report.used == Used::Read && walks.contains(&(line(facts, report), told.block.arena));
+            let why = if walked { Some(WALKED) } else { doubt.as_deref() };
+            let one = accuse(told, report, why, state, facts);
             let same = |(arena, number, other): &&mut (ArenaId, u64, Finding)| {
                 *arena == told.block.arena && *number == told.block.number && other.rule == one.rule
             };
@@ -289,6 +315,17 @@ impl Rule for Precise {
             }
         }
         found.into_iter().map(|(.., finding)| finding).collect()
+    }
+}
+
+/// The innermost line of the source that is known, or the site: a copy has several instructions, and memcheck a site for each.
+type Line<'f> = (&'f str, u32, Option<SiteId>);
+
+fn line<'f>(facts: &'f ProcessFacts, report: &Report) -> Line<'f> {
+    let site = report.site.and_then(|site| facts.sites.get(usize::try_from(site.0).ok()?));
+    match site.and_then(|site| site.frames.iter().find(|frame| frame.line > 0)) {
+        Some(frame) => (&frame.file, frame.line, None),
+        None => ("", 0, report.site),
     }
 }
 
