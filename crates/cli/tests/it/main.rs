@@ -6,6 +6,7 @@
 
 mod accusations;
 mod bad_input;
+mod builds;
 mod captures;
 mod check;
 mod correct_programs;
@@ -23,6 +24,7 @@ mod own_handlers;
 mod permissions;
 mod planted;
 mod precise;
+mod precise_corpus;
 mod processes;
 mod roles;
 mod sanitizers;
@@ -35,3 +37,4 @@ mod threads;
 mod traces;
 mod untouched;
 mod views;
+mod waste;
