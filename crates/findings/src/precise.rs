@@ -9,9 +9,10 @@
 //! - Disproof: a way to get or keep bytes that no role names: a function that hands out blocks unseen, blocks that are
 //!   counted on to touch (an array that grows by calls), an allocator that lends its memory to others.
 //! - Silent: accesses in no arena's bytes (memcheck's own business); bytes behind a block that a call with a thrown-away
-//!   result took, or that such a call handed out (an array that grows by calls); dead blocks when the library that holds the
-//!   allocator touched some by a function that is not watched (it hands out memory unseen, as apr_psprintf does); dead blocks
-//!   of arenas that the agent could not be sure of (several chunks, a reset that gives memory back: it never closes those).
+//!   result took, or that such a call handed out (an array that grows by calls); all but redzones when the library that holds
+//!   the allocator touched closed bytes by a function that is not watched (it hands out memory unseen, as apr_psprintf does; what
+//!   it wrote there is undefined after the next alloc); dead blocks of arenas that the agent could not be sure of (several
+//!   chunks, a reset that gives memory back: it never closes those).
 //!   A note where events were lost or calls of the allocator are not seen; and where one line read on from a block through all
 //!   that lies between it and the next one: a program that looks at its arena as a whole (a dump, a copy to compare with).
 //! - Labs: 09b (a true overflow by one byte), 15b (bytes not cleared); reads: `precise.c` of the end-to-end tests.
@@ -294,8 +295,9 @@ impl Rule for Precise {
         let mut found: Vec<(ArenaId, u64, Finding)> = Vec::new();
         for told in &self.told {
             let Some(report) = self.reports.get(told.report) else { continue };
-            let dead = matches!(told.verdict, Verdict::Dead(_));
-            if dead && lends || grows_by_calls(told, facts) {
+            // Not so in a block's own redzone: the allocator has given that away, and lends it to nobody.
+            let in_zone = matches!(told.verdict, Verdict::Past(past) if past < zone(told.block.size));
+            if lends && !in_zone || grows_by_calls(told, facts) {
                 continue;
             }
             let beside = matches!(told.verdict, Verdict::Past(_) | Verdict::Before(_));
@@ -336,6 +338,11 @@ fn grows_by_calls(told: &Told, facts: &ProcessFacts) -> bool {
         site.is_some_and(|site| site.fate.kind == FateKind::Dropped)
     };
     matches!(told.verdict, Verdict::Past(_) | Verdict::Before(_)) && (dropped(told.above) || dropped(told.block.site))
+}
+
+/// Bytes of the redzone behind a block of this size, at least; as the agent has it.
+fn zone(size: u64) -> u64 {
+    if size.is_multiple_of(ZONE) { ZONE } else { ZONE / 2 }
 }
 
 /// True when a library touched dead bytes of its own allocator by a function that is not watched.

@@ -135,6 +135,11 @@ fn a_library_that_lends_its_bytes_convicts_nobody_of_using_them() {
     facts.sites.push(inside);
     facts.reports[0].site = Some(SiteId(5));
     assert!(judge_with(&facts, story()).is_empty());
+    // Nor of bytes that lie behind a redzone; the redzone itself is nobody's.
+    facts.reports[1].address = Address(0x1028 + 4);
+    assert!(judge_with(&facts, story()).is_empty());
+    facts.reports[1].address = Address(0x1008 + 4);
+    assert_eq!(judge_with(&facts, story()).len(), 1);
 }
 
 #[test]
