@@ -136,9 +136,9 @@ fn a_library_that_lends_its_bytes_convicts_nobody_of_using_them() {
     facts.reports[0].site = Some(SiteId(5));
     assert!(judge_with(&facts, story()).is_empty());
     // Nor of bytes that lie behind a redzone; the redzone itself is nobody's.
-    facts.reports[1].address = Address(0x1028 + 4);
+    facts.reports[1] = report(Used::Read, 0x10a0 + 36, 1, 3);
     assert!(judge_with(&facts, story()).is_empty());
-    facts.reports[1].address = Address(0x1008 + 4);
+    facts.reports[1] = report(Used::Read, 0x10a0 + 4, 1, 3);
     assert_eq!(judge_with(&facts, story()).len(), 1);
 }
 
