@@ -71,8 +71,11 @@ impl Build {
     }
 }
 
+/// A bug, the builds that say something else about it, and why.
+type Difference = (&'static str, fn(&Build) -> bool, &'static str);
+
 /// Bugs about which some builds say something else than the plain one, and why.
-const DIFFERENT: &[(&str, fn(&Build) -> bool, &str)] = &[
+const DIFFERENT: &[Difference] = &[
     ("use-after-rewind", by_gcc, ARGUMENT),
     ("use-after-reset", by_gcc, ARGUMENT),
     ("marks-out-of-order", by_gcc, "gcc sees that the second rewind undoes the first and leaves the first out"),
