@@ -119,17 +119,22 @@ impl ExecAnswer {
 
 /// Asks how to get into `program`, which is about to be executed.
 pub fn ask_before_exec(program: &[u8]) -> Option<ExecAnswer> {
-    let Answer { buffer, used, .. } = ask_about(Purpose::Exec, 0, program)?;
+    let Answer { buffer, used, .. } = ask_about(Purpose::Exec, 0, 0, program)?;
     Some(ExecAnswer { buffer, used })
 }
 
 /// Asks the launcher. `None`: it is gone, or it is not ours, or the message does not fit.
 pub fn ask(purpose: Purpose, fork_id: u64) -> Option<Answer> {
     let mut program = [0u8; 1024];
-    ask_about(purpose, fork_id, program_path(&mut program))
+    ask_about(purpose, fork_id, 0, program_path(&mut program))
 }
 
-fn ask_about(purpose: Purpose, fork_id: u64, program: &[u8]) -> Option<Answer> {
+/// Asks for a scan, and waits until it is made: of the user's mark of this number, or 0 at the end.
+pub fn ask_for_scan(mark: u64) {
+    let _ = ask_about(Purpose::Scan, 0, mark, &[]);
+}
+
+fn ask_about(purpose: Purpose, fork_id: u64, mark: u64, program: &[u8]) -> Option<Answer> {
     if arenascope_record::quiet::is_on() {
         return None;
     }
@@ -141,6 +146,7 @@ fn ask_about(purpose: Purpose, fork_id: u64, program: &[u8]) -> Option<Answer> {
         pid,
         parent_pid,
         fork_id,
+        mark,
         next_hook: crate::state::next_hook(),
         around: stubs::around(),
         before: stubs::before(),
@@ -149,7 +155,7 @@ fn ask_about(purpose: Purpose, fork_id: u64, program: &[u8]) -> Option<Answer> {
     };
     let mut out = Writer::new(buffer.0);
     write_hello_head(&hello, &mut out);
-    if purpose != Purpose::Exec {
+    if !matches!(purpose, Purpose::Exec | Purpose::Scan) {
         for_each_module(&mut |module| write_module(&module, &mut out));
     }
     let used = out.finish()?;

@@ -1,7 +1,7 @@
 //! Which handler serves which hook. Called by the stubs.
 
 use crate::stubs::Frame;
-use crate::{malloc, memory, own_handlers, process, roles, seccomp, signals, state};
+use crate::{malloc, memory, own_handlers, process, roles, scan, seccomp, signals, state};
 use arenascope_plan::HookKind;
 
 /// The function is called with a copy of its stack arguments, and its return is seen.
@@ -59,6 +59,8 @@ pub extern "C" fn on_before(frame: &mut Frame) {
         HookKind::Syscall => seccomp::syscall(frame),
         HookKind::UserMark => roles::user_mark(frame, hook),
         HookKind::ExitNow => process::exit_now(frame),
+        HookKind::Exit => scan::exit(frame),
+        HookKind::StartMain => scan::start_main(frame),
         HookKind::Execve => process::exec(frame),
         HookKind::Fexecve => process::exec_descriptor(frame),
         _ => {}

@@ -150,6 +150,7 @@ pub fn exit_now(frame: &Frame) {
     crate::check::at_end(&mut inside);
     inside.pay_marks();
     handled_fault::tell(&mut inside, &handled_fault::End::Exit(frame.entry));
+    crate::scan::at_end();
     let thread = inside.thread();
     crate::malloc::tell_all(recorder, thread);
     recorder.capture_all(thread, arenascope_event::CaptureReason::Exit);

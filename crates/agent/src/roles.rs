@@ -213,6 +213,9 @@ fn ending(recorder: &Recorder, thread: &mut Thread, frame: &Frame, hook: &Hook, 
         }
         HookKind::Rewind => {
             let mark = mark_of(recorder, frame, hook);
+            if precise::works() || check::zones().is_some() {
+                recorder.capture_before_rewind(thread, entry);
+            }
             let order = entry.order.fetch_add(1, Relaxed);
             recorder.note(thread, call, &Record::Rewind { arena, order, mark });
             entry.goes_back();
@@ -372,6 +375,7 @@ pub fn user_mark(frame: &Frame, hook: &Hook) {
     };
     recorder.capture_all(thread, CaptureReason::UserMark);
     recorder.note(thread, Some(frame.call()), &Record::UserMark { name: name.get(..got).unwrap_or(&[]) });
+    crate::scan::at_mark();
 }
 
 /// Reads a C string as far as it is readable; its length without the NUL.

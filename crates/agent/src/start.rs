@@ -49,6 +49,7 @@ pub fn start(environment: *mut *mut c_char) {
             precise::begin();
         }
         if space.is_some() {
+            crate::scan::set_wanted(plan.scan);
             crate::malloc::watch(plan.malloc);
             crate::signal_marks::set(plan.mark_on);
             signals::install();

@@ -20,6 +20,7 @@
 //! Memory: blocks by address, living ones and those dead ones whose bytes nobody took again; one entry per report.
 
 use crate::finding::{BlockRef, Certainty, Class, Finding, SiteRole};
+use crate::lifetime_inversion::{self, Holder, Holders};
 use crate::watch::Rule;
 use crate::wording;
 use crate::{Overflow, StaleBytes, StalePointerAfterResize, UseAfter};
@@ -30,8 +31,8 @@ use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 use arenascope_event::{
-    ArenaKey, Event, EventKind, EventNumber, FateKind, HookStatus, ProcessFacts, Report, Role, SiteId, ThreadNumber,
-    Used,
+    Address, ArenaKey, Event, EventKind, EventNumber, FateKind, HookStatus, ProcessFacts, Report, Role, SiteId,
+    ThreadNumber, Used,
 };
 use arenascope_replay::{ArenaId, Block, Effect, State, What};
 
@@ -56,6 +57,7 @@ pub struct Precise {
     /// By a return address that handed out bytes which were used unwritten: the last block from there.
     latest: BTreeMap<u64, Option<(u64, Known)>>,
     threads: u32,
+    holders: Holders,
     told: Vec<Told>,
 }
 
@@ -99,7 +101,7 @@ enum Verdict {
     Stale,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 struct Told {
     report: usize,
     block: Known,
@@ -108,6 +110,8 @@ struct Told {
     /// The site of the block behind, if one lies close.
     above: Option<SiteId>,
     alone: Option<ThreadNumber>,
+    /// Who still pointed there, when a rewind had ended the block.
+    holder: Option<Holder>,
 }
 
 impl Precise {
@@ -133,7 +137,8 @@ impl Precise {
         if report.used == Used::Unwritten {
             let origin = report.origin.and_then(|site| self.caller(site));
             if let Some(Some((_, block))) = origin.and_then(|caller| self.latest.get(&caller)) {
-                let told = Told { report: index, block: *block, verdict: Verdict::Stale, moment, above: None, alone };
+                let (block, holder) = (*block, None);
+                let told = Told { report: index, block, verdict: Verdict::Stale, moment, above: None, alone, holder };
                 self.told.push(told);
             }
             return;
@@ -160,7 +165,14 @@ impl Precise {
         let Some((block, verdict)) = verdict else { return };
         let end = address.saturating_add(ZONE.saturating_mul(2));
         let above = above.filter(|(start, known)| *start <= end && known.death.is_none()).and_then(|(_, k)| k.site);
-        self.told.push(Told { report: index, block, verdict, moment, above, alone });
+        let holder = match (verdict, block.death) {
+            (Verdict::Dead(at), Some(Death { how: Ended::Rewound, .. })) => {
+                let start = Address(address.wrapping_sub(at));
+                self.holders.of(block.arena, start, Address(address), state).cloned()
+            }
+            _ => None,
+        };
+        self.told.push(Told { report: index, block, verdict, moment, above, alone, holder });
     }
 
     /// Lines that read an arena from a block's end on to another block's start.
@@ -269,7 +281,8 @@ fn beside(
 }
 
 impl Rule for Precise {
-    fn observe(&mut self, event: &Event, effect: &Effect, state: &State, _: &[u8]) {
+    fn observe(&mut self, event: &Event, effect: &Effect, state: &State, captured: &[u8]) {
+        self.holders.observe(event, effect, state, captured);
         if let EventKind::ThreadStart { .. } = event.kind {
             self.threads = self.threads.saturating_add(1);
         }
@@ -304,7 +317,10 @@ impl Rule for Precise {
             let walked =
                 beside && report.used == Used::Read && walks.contains(&(line(facts, report), told.block.arena));
             let why = if walked { Some(WALKED) } else { doubt.as_deref() };
-            let one = accuse(told, report, why, state, facts);
+            let mut one = accuse(told, report, why, state, facts);
+            if let Some(holder) = &told.holder {
+                one = lifetime_inversion::inverted(one, holder);
+            }
             let same = |(arena, number, other): &&mut (ArenaId, u64, Finding)| {
                 *arena == told.block.arena && *number == told.block.number && other.rule == one.rule
             };

@@ -9,8 +9,8 @@ use crate::scopes::Scopes;
 use crate::{
     CursorCorrupted, DoubleFree, GrowthWaste, InvalidFree, NeverStored, NeverUnmapped, NullUsed, OffsetNotReset,
     OnlyGrows, OutOfOrderRewind, Overflow, OverlappingArenas, OverlappingBlocks, PaddingWaste, Precise, StaleBytes,
-    StalePointerAfterResize, UnbalancedScope, UnsynchronisedSharing, UseAfter, UseAfterUnmap, WrongArenaFree,
-    fork_private_write, fork_same_block,
+    StalePointerAfterResize, UnbalancedScope, Unreachable, UnsynchronisedSharing, UseAfter, UseAfterUnmap,
+    WrongArenaFree, fork_private_write, fork_same_block, lifetime_inversion,
 };
 use alloc::boxed::Box;
 use alloc::vec::Vec;
@@ -47,7 +47,7 @@ pub struct RuleFacts {
 }
 
 /// Every rule there is, in the order in which they are listed to users.
-pub const RULES: [RuleFacts; 26] = [
+pub const RULES: [RuleFacts; 28] = [
     RuleFacts {
         name: NeverStored::NAME,
         class: Class::Finding,
@@ -144,6 +144,16 @@ pub const RULES: [RuleFacts; 26] = [
         claims: "a resize moved the block, and an old pointer to it was used",
     },
     RuleFacts {
+        name: lifetime_inversion::NAME,
+        class: Class::Finding,
+        claims: "a block of an outer scope still pointed into a scope that had ended, and was used (check mode; precise: or read)",
+    },
+    RuleFacts {
+        name: Unreachable::NAME,
+        class: Class::Note,
+        claims: "nothing in the process's memory points at these blocks, and the arena keeps them (run --scan)",
+    },
+    RuleFacts {
         name: NeverUnmapped::NAME,
         class: Class::Note,
         claims: "the arena's memory stood at exit: never destroyed, unmapped or freed",
@@ -218,6 +228,9 @@ impl Watch {
         if facts.mode == Mode::Check {
             watch.rules.push(Box::new(Overflow::new()));
             watch.rules.push(Box::new(UseAfter::new()));
+        }
+        if !facts.scans.is_empty() {
+            watch.rules.push(Box::new(Unreachable::new(facts)));
         }
         if !facts.reports.is_empty() {
             watch.rules.push(Box::new(Precise::new(facts)));

@@ -159,10 +159,12 @@ pub enum HookKind {
     Prctl = 35,
     Syscall = 36,
     UserMark = 37,
+    StartMain = 38,
+    Exit = 39,
 }
 
 impl HookKind {
-    const ALL: [HookKind; 30] = [
+    const ALL: [HookKind; 32] = [
         HookKind::Create,
         HookKind::Alloc,
         HookKind::Resize,
@@ -193,6 +195,8 @@ impl HookKind {
         HookKind::Prctl,
         HookKind::Syscall,
         HookKind::UserMark,
+        HookKind::StartMain,
+        HookKind::Exit,
     ];
 
     /// The kind with this code.

@@ -21,4 +21,4 @@ pub use signal::{SIGNAL_NAME_BYTES, signal_bit, signal_name, signal_number};
 pub use wire::{Reader, Writer};
 
 /// Both ends must agree on this number. Changed whenever a message changes.
-pub const PROTOCOL: u32 = 7;
+pub const PROTOCOL: u32 = 8;

@@ -142,6 +142,10 @@ pub fn run(args: RunArgs) -> Result<ExitCode, CliError> {
         return Err(CliError::usage("--precise with --watch malloc: under Valgrind malloc is memcheck's own")
             .hint("--precise for arenas, or --watch malloc without it"));
     }
+    if args.mode == Mode::Precise && args.scan.is_some() {
+        return Err(CliError::usage("--precise with --scan: Valgrind's own tables hold the address of every block")
+            .hint("--scan without it"));
+    }
     let memcheck = if args.mode == Mode::Precise { Some(Memcheck::find()?) } else { None };
     let mut words = Words::new(&args)?;
     let job = job(&args)?;
@@ -261,7 +265,8 @@ fn watched(
         Mode::Precise => arenascope_event::Mode::Precise,
         Mode::Record | Mode::Off => arenascope_event::Mode::Record,
     };
-    let settings = Settings { main_pid, main_trace: Some(main_trace), naming, watching, mode, mark_on };
+    let scan = args.scan;
+    let settings = Settings { main_pid, main_trace: Some(main_trace), naming, watching, mode, mark_on, scan };
     let server = std::thread::spawn(move || serve::serve(&listener, settings));
     let ended = Arc::new(AtomicBool::new(false));
     let narrator = args.narrate.then(|| {

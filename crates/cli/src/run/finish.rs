@@ -79,6 +79,7 @@ fn complete(seen: &Seen, trace: &Trace<'_>, arguments: &[String], wait_status: O
     facts.watches_malloc = seen.malloc != WatchMalloc::No;
     facts.mode = seen.mode;
     facts.mode_limits.clone_from(&seen.mode_limits);
+    facts.scans.clone_from(&seen.scans);
     let symbols = Symbolizer::new(&seen.modules);
     let code = ModulesCode { symbols: &symbols };
     let asked = Asked::of(trace, &facts);

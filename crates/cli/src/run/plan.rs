@@ -109,6 +109,8 @@ pub struct Request<'a> {
     pub record: bool,
     /// Record malloc blocks.
     pub heap: bool,
+    /// Memory is scanned at the end.
+    pub scan: bool,
     /// Number of the first hook.
     pub next_hook: u32,
     /// The agent's stubs.
@@ -248,7 +250,7 @@ fn names_module(library: &str, path: &str) -> bool {
 }
 
 /// Functions of the C library that are hooked, how, and whether only recording needs them.
-const LIBC: [(LibcFunction, HookKind, Shape, bool); 25] = [
+const LIBC: [(LibcFunction, HookKind, Shape, bool); 27] = [
     (LibcFunction::Mmap, HookKind::Mmap, Shape::Around, true),
     (LibcFunction::Munmap, HookKind::Munmap, Shape::Around, true),
     (LibcFunction::Mremap, HookKind::Mremap, Shape::Around, true),
@@ -274,6 +276,8 @@ const LIBC: [(LibcFunction, HookKind, Shape, bool); 25] = [
     (LibcFunction::Syscall, HookKind::Syscall, Shape::Before, true),
     (LibcFunction::Valloc, HookKind::Malloc, Shape::Around, true),
     (LibcFunction::Pvalloc, HookKind::Malloc, Shape::Around, true),
+    (LibcFunction::StartMain, HookKind::StartMain, Shape::Before, true),
+    (LibcFunction::Exit, HookKind::Exit, Shape::Before, true),
 ];
 
 fn libc_wishes(request: &Request<'_>, blind: &mut Vec<String>) -> Vec<Wish> {
@@ -290,7 +294,8 @@ fn libc_wishes(request: &Request<'_>, blind: &mut Vec<String>) -> Vec<Wish> {
                 | HookKind::PosixMemalign
                 | HookKind::HeapFree
         );
-        if (only_for_recording && !request.record) || (heap && !request.heap) {
+        let only_for_scans = matches!(kind, HookKind::StartMain | HookKind::Exit);
+        if (only_for_recording && !request.record) || (heap && !request.heap) || (only_for_scans && !request.scan) {
             continue;
         }
         let address = request.libc.get(function as usize).copied().unwrap_or(0);

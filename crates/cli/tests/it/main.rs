@@ -35,6 +35,7 @@ mod sight;
 mod small_stacks;
 mod threads;
 mod traces;
+mod unreachable;
 mod untouched;
 mod views;
 mod waste;
