@@ -1,22 +1,29 @@
 //! What Arenascope costs and what its arena is worth, measured into docs/performance.md and docs/performance.json.
 //!
-//! Two benches share the two files: the hooked call, and the arena beside its peers. Each renews its own part and leaves the
-//! other's as it was. Deliberately absent: judgement beyond *must* and *aim*.
+//! Four benches share the two files: the hooked call, each mode on one load, replay with all rules, and the arena beside its
+//! peers. Each renews its own part and leaves the others' as they were. Deliberately absent: judgement beyond *must* and *aim*.
 
 mod arenas;
 mod hooked;
+mod modes;
 mod page;
+mod replay;
+mod spread;
 
 /// Runs what `words` ask for: nothing is everything.
 pub fn run(words: &[&str]) -> Result<(), String> {
     match words {
         [] => {
             hooked::run()?;
+            modes::run()?;
+            replay::run()?;
             arenas::run(&[])
         }
         ["hooked"] => hooked::run(),
+        ["modes"] => modes::run(),
+        ["replay"] => replay::run(),
         ["arenas", rest @ ..] => arenas::run(rest),
-        [other, ..] => Err(format!("no bench {other}: hooked, arenas, or nothing for both")),
+        [other, ..] => Err(format!("no bench {other}: hooked, modes, replay, arenas, or nothing for all")),
     }
 }
 
@@ -35,4 +42,18 @@ fn machine() -> String {
     let kernel = read("/proc/sys/kernel/osrelease");
     let gib = kib / f64::from(1 << 20);
     format!("{name} (family {family}, model {number}), {cpus} CPUs, {gib:.0} GiB, Linux {}", kernel.trim())
+}
+
+/// How many events a screen's last line counts.
+///
+/// # Errors
+/// There is no such line, or events were lost.
+fn events_of(screen: &str) -> Result<u64, String> {
+    let line = screen.lines().rev().find(|line| line.contains(" events, ")).unwrap_or("");
+    let counted = line.split(" · ").find_map(|part| part.split_once(" events, "));
+    let (events, lost) = counted.ok_or_else(|| format!("no count of events on the screen:\n{screen}"))?;
+    if lost != "0 lost" {
+        return Err(format!("events were lost: {line}"));
+    }
+    events.replace(',', "").trim().parse().map_err(|_| format!("no number of events: {line}"))
 }

@@ -29,6 +29,8 @@ cargo xtask CHORE
   labs [NAME]           runs the labs, or one, and compares what is found with what each expects; other tools and Rust parts too
   bench [hooked]        cost of a hooked call and bytes per event; without a word all benches. Results go into
                         docs/performance.md and docs/performance.json
+  bench modes           each mode on one load, beside heaptrack and memcheck
+  bench replay          replay and all rules over ten million events of sqlite3 and of python3
   bench arenas [ARG…]   the arena beside its peers; ARG as bench/arenas/README.md says (--quick, row names)
   detection             what each tool says about planted bugs: the table of docs/detection.md
   install --prefix DIR  the C library: header, libarenascope.a and .so, pkg-config file

@@ -6,12 +6,15 @@ use crate::steps;
 use std::path::Path;
 use std::process::Command;
 
-/// Package, and a file whose presence says it is there: an absolute path, or a program looked up in PATH.
+/// Package, and a file whose presence says it is there: an absolute path, a program looked up in PATH, or, behind `clang:`, a file that
+/// clang finds in its own folders (whose names hold its version).
 const NEEDED: &[(&str, &str)] = &[
     ("gcc", "gcc"),
     ("g++", "g++"),
     ("libc6-dev", "/usr/include/stdlib.h"),
     ("clang", "clang"),
+    // The sanitizers' runtimes are a package of their own.
+    ("libclang-rt-14-dev", "clang:libclang_rt.asan-x86_64.a"),
     ("binutils", "objcopy"),
     ("pkg-config", "pkg-config"),
     // setpriv and unshare: tests that must not pass only because they run as root.
@@ -25,6 +28,8 @@ const NEEDED: &[(&str, &str)] = &[
     ("libtalloc-dev", "/usr/include/talloc.h"),
     ("sqlite3", "sqlite3"),
     ("python3", "/usr/bin/python3"),
+    // For `run --precise`, and counts of instructions.
+    ("valgrind", "valgrind"),
 ];
 
 /// What the benches need beside a C compiler: the C arenas, and callgrind.
@@ -44,6 +49,21 @@ pub fn require() -> Result<(), String> {
 /// The same for the benches.
 pub fn require_for_benches() -> Result<(), String> {
     require_all(NEEDED_BY_BENCHES)
+}
+
+/// What `bench modes` needs.
+pub fn require_for_modes() -> Result<(), String> {
+    require_all(&[
+        ("gcc", "gcc"),
+        ("libc6-dev", "/usr/include/stdlib.h"),
+        ("valgrind", "valgrind"),
+        ("heaptrack", "heaptrack"),
+    ])
+}
+
+/// What `bench replay` needs: programs nobody built for us, and what asks the kernel for their peak.
+pub fn require_for_replay() -> Result<(), String> {
+    require_all(&[("sqlite3", "/usr/bin/sqlite3"), ("python3", "/usr/bin/python3"), ("time", "/usr/bin/time")])
 }
 
 /// What the table of docs/detection.md needs.
@@ -93,6 +113,11 @@ fn present(probe: &str) -> bool {
     if probe.starts_with('/') {
         return Path::new(probe).exists();
     }
+    if let Some(file) = probe.strip_prefix("clang:") {
+        // What it does not find it prints as it is.
+        let found = steps::output(Command::new("clang").arg(format!("-print-file-name={file}")), "clang");
+        return found.is_ok_and(|path| path.trim().starts_with('/'));
+    }
     let path = std::env::var_os("PATH").unwrap_or_default();
     std::env::split_paths(&path).any(|folder| folder.join(probe).is_file())
 }
@@ -112,5 +137,6 @@ mod tests {
         assert!(present("/"));
         assert!(!present("no-program-has-this-name"));
         assert!(!present("/no/file/has/this/name"));
+        assert!(!present("clang:no_file_has_this_name.a"));
     }
 }

@@ -52,6 +52,10 @@ impl Drop for Lent {
     }
 }
 
+/// How much of the trace is mapped from the start under Valgrind, which cannot map more later. In pieces of 64 MiB:
+/// memcheck warns of ranges above 256 MiB.
+const AHEAD_BYTES: u64 = 1 << 30;
+
 /// The launcher's answer: a plan in the message buffer, and the trace file if one came along.
 pub struct Answer {
     buffer: Lent,
@@ -71,7 +75,11 @@ impl Answer {
         let Some(plan) = self.plan().map(|reader| reader.plan) else { return Ok(None) };
         match self.trace.take() {
             Some(file) if plan.record && plan.trace_bytes > 0 => {
-                Space::map(file.as_fd(), plan.trace_bytes, plan.allocated).map(Some)
+                let space = Space::map(file.as_fd(), plan.trace_bytes, plan.allocated)?;
+                if crate::valgrind::is_running() {
+                    space.map_ahead(file.as_fd(), AHEAD_BYTES);
+                }
+                Ok(Some(space))
             }
             _ => Ok(None),
         }
@@ -111,17 +119,22 @@ impl ExecAnswer {
 
 /// Asks how to get into `program`, which is about to be executed.
 pub fn ask_before_exec(program: &[u8]) -> Option<ExecAnswer> {
-    let Answer { buffer, used, .. } = ask_about(Purpose::Exec, 0, program)?;
+    let Answer { buffer, used, .. } = ask_about(Purpose::Exec, 0, 0, program)?;
     Some(ExecAnswer { buffer, used })
 }
 
 /// Asks the launcher. `None`: it is gone, or it is not ours, or the message does not fit.
 pub fn ask(purpose: Purpose, fork_id: u64) -> Option<Answer> {
     let mut program = [0u8; 1024];
-    ask_about(purpose, fork_id, program_path(&mut program))
+    ask_about(purpose, fork_id, 0, program_path(&mut program))
 }
 
-fn ask_about(purpose: Purpose, fork_id: u64, program: &[u8]) -> Option<Answer> {
+/// Asks for a scan, and waits until it is made: of the user's mark of this number, or 0 at the end.
+pub fn ask_for_scan(mark: u64) {
+    let _ = ask_about(Purpose::Scan, 0, mark, &[]);
+}
+
+fn ask_about(purpose: Purpose, fork_id: u64, mark: u64, program: &[u8]) -> Option<Answer> {
     if arenascope_record::quiet::is_on() {
         return None;
     }
@@ -133,6 +146,7 @@ fn ask_about(purpose: Purpose, fork_id: u64, program: &[u8]) -> Option<Answer> {
         pid,
         parent_pid,
         fork_id,
+        mark,
         next_hook: crate::state::next_hook(),
         around: stubs::around(),
         before: stubs::before(),
@@ -141,7 +155,7 @@ fn ask_about(purpose: Purpose, fork_id: u64, program: &[u8]) -> Option<Answer> {
     };
     let mut out = Writer::new(buffer.0);
     write_hello_head(&hello, &mut out);
-    if purpose != Purpose::Exec {
+    if !matches!(purpose, Purpose::Exec | Purpose::Scan) {
         for_each_module(&mut |module| write_module(&module, &mut out));
     }
     let used = out.finish()?;

@@ -175,8 +175,11 @@ pub fn again(recorder: &Recorder, thread: &mut Thread, frame: &mut Frame, object
     frame.restore_arguments();
     set_word(frame, word::GROWN, 0);
     set_word(frame, word::MORE, 0);
-    if let (Some(check), Some(entry)) = (zones(), recorder.arena(thread, object)) {
-        check.refused(recorder, entry);
+    if let Some(entry) = recorder.arena(thread, object) {
+        match zones() {
+            Some(check) => check.refused(recorder, entry),
+            None => crate::precise::refused(entry),
+        }
     }
     true
 }
@@ -224,7 +227,7 @@ pub fn marked(recorder: &Recorder, entry: &Entry, mark: u64) {
 /// An arena was created.
 #[cold]
 pub fn created(recorder: &Recorder, frame: &Frame, entry: &Entry, capacity: u64) {
-    crate::precise::created(entry);
+    crate::precise::created(entry, capacity);
     if let Some(check) = zones() {
         check.created(recorder, entry, get_word(frame, word::STAMP), capacity);
     }

@@ -1,7 +1,7 @@
 //! Which handler serves which hook. Called by the stubs.
 
 use crate::stubs::Frame;
-use crate::{malloc, memory, process, roles, seccomp, signals, state};
+use crate::{malloc, memory, own_handlers, process, roles, scan, seccomp, signals, state};
 use arenascope_plan::HookKind;
 
 /// The function is called with a copy of its stack arguments, and its return is seen.
@@ -19,6 +19,10 @@ pub extern "C" fn on_enter(frame: &mut Frame) -> u32 {
         kind if kind.is_role() => roles::enter(frame, hook),
         HookKind::Fork => process::fork_enter(frame),
         HookKind::Prctl => seccomp::prctl_enter(frame),
+        HookKind::Sigaction | HookKind::Signal => {
+            memory::enter(frame, hook.kind);
+            own_handlers::enter(frame, hook.kind)
+        }
         kind if malloc::is_watched() && malloc::serves(kind) => malloc::enter(frame, kind),
         _ => memory::enter(frame, hook.kind),
     }
@@ -53,8 +57,10 @@ pub extern "C" fn on_before(frame: &mut Frame) {
         HookKind::PthreadCreate => process::pthread_create(frame),
         HookKind::Vfork | HookKind::Spawn => process::vfork(frame),
         HookKind::Syscall => seccomp::syscall(frame),
-        HookKind::UserMark => roles::user_mark(frame),
+        HookKind::UserMark => roles::user_mark(frame, hook),
         HookKind::ExitNow => process::exit_now(frame),
+        HookKind::Exit => scan::exit(frame),
+        HookKind::StartMain => scan::start_main(frame),
         HookKind::Execve => process::exec(frame),
         HookKind::Fexecve => process::exec_descriptor(frame),
         _ => {}

@@ -5,7 +5,9 @@
 //!   stubs    registers saved, both sides of a hooked call (assembly)     hooks   which handler serves which hook
 //!   check    redzones in check mode
 //!   malloc   blocks of the C library's arenas                            glibc   what those look like
-//!   roles    arena functions    memory    mmap and malloc    process    fork, exec, threads, exit    signals   seccomp
+//!   roles    arena functions    memory    mmap and malloc    process    fork, exec, threads, exit    seccomp
+//!   signals  the fatal ones    own_handlers    the program's own handlers    handled_fault    signal_marks    (--mark-on)
+//!   scan     asks for a look at all memory, at marks and at the end
 //! ```
 //!
 //! Relied on: the host never fails through us. No panic, no allocation, no lock, no text; errno, registers and flags of
@@ -17,13 +19,17 @@
 mod ask;
 mod check;
 mod glibc;
+mod handled_fault;
 mod hooks;
 mod malloc;
 mod memory;
+mod own_handlers;
 mod precise;
 mod process;
 mod roles;
+mod scan;
 mod seccomp;
+mod signal_marks;
 mod signals;
 mod start;
 mod state;

@@ -166,10 +166,12 @@ pub fn enter(recorder: &Recorder, thread: &mut Thread, frame: &mut Frame, hook: 
     }
     let Some(entry) = recorder.arena(thread, object) else { return };
     tell(entry);
-    if matches!(hook.kind, HookKind::Alloc | HookKind::Resize) && hook.grows().is_ok() {
+    let guard = precise.guard(entry);
+    let below = guard.map_or(u64::MAX, Guard::zones_below);
+    if size < below && matches!(hook.kind, HookKind::Alloc | HookKind::Resize) && hook.grows().is_ok() {
         check::grow(frame, hook, size);
     }
-    let Some(guard) = precise.guard(entry) else { return };
+    let Some(guard) = guard else { return };
     check::set_precise(frame, BEGUN);
     if !guard.begin() {
         open(guard.loosen());
@@ -299,10 +301,17 @@ fn is_zero(recorder: &Recorder, block: u64, size: u64) -> bool {
 }
 
 /// An arena was created: what was known of one at the same object is over.
-pub fn created(entry: &Entry) {
+pub fn created(entry: &Entry, capacity: u64) {
     if let Some(guard) = all().and_then(|precise| precise.guard(entry)) {
         open(guard.loosen());
-        guard.forget();
+        guard.born(capacity);
+    }
+}
+
+/// The allocator said NULL to a block with its redzone.
+pub fn refused(entry: &Entry) {
+    if let Some(guard) = all().and_then(|precise| precise.guard(entry)) {
+        guard.refused();
     }
 }
 

@@ -5,6 +5,7 @@
 #![allow(unsafe_code, reason = "reads argument vectors of the host and hands over thread arguments")]
 
 use crate::ask;
+use crate::handled_fault;
 use crate::state::{self, Inside};
 use crate::stubs::{self, Frame};
 use arenascope_plan::{Purpose, Writer};
@@ -16,7 +17,8 @@ use rustix::mm::{MapFlags, ProtFlags, mmap_anonymous, munmap};
 
 static FORKS: AtomicU64 = AtomicU64::new(0);
 
-fn own_pid() -> u32 {
+/// The pid of who asks: not the recorder's in a child that shares its memory.
+pub fn own_pid() -> u32 {
     if let (true, Some(recorder)) = (quiet::is_on(), state::recorder()) {
         return recorder.pid();
     }
@@ -146,6 +148,9 @@ pub fn exit_now(frame: &Frame) {
         return;
     }
     crate::check::at_end(&mut inside);
+    inside.pay_marks();
+    handled_fault::tell(&mut inside, &handled_fault::End::Exit(frame.entry));
+    crate::scan::at_end();
     let thread = inside.thread();
     crate::malloc::tell_all(recorder, thread);
     recorder.capture_all(thread, arenascope_event::CaptureReason::Exit);

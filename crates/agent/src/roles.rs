@@ -213,6 +213,9 @@ fn ending(recorder: &Recorder, thread: &mut Thread, frame: &Frame, hook: &Hook, 
         }
         HookKind::Rewind => {
             let mark = mark_of(recorder, frame, hook);
+            if precise::works() || check::zones().is_some() {
+                recorder.capture_before_rewind(thread, entry);
+            }
             let order = entry.order.fetch_add(1, Relaxed);
             recorder.note(thread, call, &Record::Rewind { arena, order, mark });
             entry.goes_back();
@@ -356,14 +359,23 @@ fn made(recorder: &Recorder, thread: &mut Thread, frame: &Frame, hook: &Hook) {
 }
 
 /// `arenascope_mark(name)`: the program names this moment. The bytes of all arenas are saved before it is recorded.
-pub fn user_mark(frame: &Frame) {
+/// The name is a C string, or as long as the hook's size argument says.
+pub fn user_mark(frame: &Frame, hook: &Hook) {
     let Some(mut inside) = Inside::enter(frame.entry, true) else { return };
     let recorder = inside.recorder;
     let thread = inside.thread();
     let mut name = [0u8; NAME_BYTES];
-    let got = if frame.rdi == 0 { 0 } else { read_name(recorder, frame.rdi, &mut name) };
+    let got = match hook.sources.size.is_present() {
+        _ if frame.rdi == 0 => 0,
+        true => {
+            let size = (value(frame, hook.sources.size) as usize).min(NAME_BYTES);
+            name.get_mut(..size).map_or(0, |name| read_own_memory(recorder.pid(), frame.rdi, name))
+        }
+        false => read_name(recorder, frame.rdi, &mut name),
+    };
     recorder.capture_all(thread, CaptureReason::UserMark);
     recorder.note(thread, Some(frame.call()), &Record::UserMark { name: name.get(..got).unwrap_or(&[]) });
+    crate::scan::at_mark();
 }
 
 /// Reads a C string as far as it is readable; its length without the NUL.

@@ -49,7 +49,9 @@ pub fn start(environment: *mut *mut c_char) {
             precise::begin();
         }
         if space.is_some() {
+            crate::scan::set_wanted(plan.scan);
             crate::malloc::watch(plan.malloc);
+            crate::signal_marks::set(plan.mark_on);
             signals::install();
             state::make_thread_key();
             first_facts(recorder, &answer);

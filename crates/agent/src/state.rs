@@ -7,7 +7,9 @@ use crate::stubs::{set_thread_word, thread_word};
 use arenascope_plan::Hook;
 use arenascope_record::{Recorder, Thread, Zeroed};
 use core::mem::MaybeUninit;
-use core::sync::atomic::{AtomicPtr, AtomicU32, Ordering::Acquire, Ordering::Relaxed, Ordering::Release};
+use core::sync::atomic::{
+    AtomicPtr, AtomicU32, Ordering::Acquire, Ordering::Relaxed, Ordering::Release, Ordering::SeqCst, compiler_fence,
+};
 
 /// Hooks of a process; the launcher is told when one does not fit.
 pub const HOOKS: usize = 8192;
@@ -175,10 +177,29 @@ impl Inside {
     }
 }
 
+impl Inside {
+    /// Sets the marks that signals have left owing.
+    pub fn pay_marks(&mut self) {
+        if self.recorder.owes_marks() {
+            crate::signal_marks::pay(self.recorder, self.thread());
+        }
+    }
+}
+
 impl Drop for Inside {
     #[inline]
     fn drop(&mut self) {
+        let busy = self.thread().busy;
         self.thread().busy = 0;
+        // In this order, for handlers of this thread: a signal that comes before the store is owed and seen here, one that
+        // comes after it sets its mark itself.
+        compiler_fence(SeqCst);
+        if self.recorder.owes_marks() {
+            self.thread().busy = busy;
+            self.pay_marks();
+            // What came meanwhile waits for the next event.
+            self.thread().busy = 0;
+        }
     }
 }
 

@@ -29,6 +29,8 @@ use arenascope_record::{CallFrame, StubFrame, Thread};
 pub const STACK_ARGUMENT_BYTES: usize = 512;
 /// Bytes of [`Frame`].
 const FRAME: usize = 512;
+/// Bytes of the stack below the returned `main` that are left as they are while memory is scanned; a multiple of 16.
+const BELOW_MAIN: usize = 16 << 10;
 
 /// What a stub saved. Handlers read arguments from it and may change them; what stands in it when the handler returns is
 /// what the registers will hold.
@@ -141,6 +143,12 @@ ascope_thread:
     .size ascope_thread_over, 8
 ascope_thread_over:
     .zero 8
+    .globl ascope_fault
+    .hidden ascope_fault
+    .type ascope_fault, @object
+    .size ascope_fault, 64
+ascope_fault:
+    .zero 64
 
     .text
     .macro ascope_save
@@ -305,11 +313,48 @@ ascope_thread_entry:
     jmp rax
     .cfi_endproc
     .size ascope_thread_entry, . - ascope_thread_entry
+
+    .balign 64
+    .globl ascope_main_entry
+    .hidden ascope_main_entry
+    .type ascope_main_entry, @function
+ascope_main_entry:
+    .cfi_startproc
+    push rbx
+    .cfi_def_cfa_offset 16
+    .cfi_offset rbx, -16
+    push rdi
+    push rsi
+    push rdx
+    sub rsp, 8
+    .cfi_adjust_cfa_offset 32
+    call {real_main}
+    add rsp, 8
+    pop rdx
+    pop rsi
+    pop rdi
+    .cfi_adjust_cfa_offset -32
+    call rax
+    mov ebx, eax
+    sub rsp, {below_main}
+    .cfi_adjust_cfa_offset {below_main}
+    call {main_returned}
+    add rsp, {below_main}
+    .cfi_adjust_cfa_offset -{below_main}
+    mov eax, ebx
+    pop rbx
+    .cfi_adjust_cfa_offset -8
+    ret
+    .cfi_endproc
+    .size ascope_main_entry, . - ascope_main_entry
     "#,
     on_enter = sym crate::hooks::on_enter,
     on_exit = sym crate::hooks::on_exit,
     on_before = sym crate::hooks::on_before,
     thread_begin = sym crate::process::thread_begin,
+    real_main = sym crate::scan::real_main,
+    main_returned = sym crate::scan::main_returned,
+    below_main = const BELOW_MAIN,
     frame = const FRAME,
     cfa_around = const FRAME + 16,
     cfa_before = const FRAME + 32,
@@ -321,6 +366,7 @@ unsafe extern "C" {
     fn ascope_around_return_with_arguments();
     fn ascope_before();
     fn ascope_thread_entry();
+    fn ascope_main_entry();
 }
 
 /// Address of the stub for hooks seen on both sides.
@@ -336,6 +382,12 @@ pub fn before() -> u64 {
 /// The first code of every thread the host creates: `ascope_thread_entry(node)`.
 pub fn thread_entry() -> u64 {
     ascope_thread_entry as *const () as u64
+}
+
+/// What stands in for the program's `main` where memory is scanned: calls it, and [`crate::scan::main_returned`] so far below that
+/// what `main` left on the stack is still there.
+pub fn main_entry() -> u64 {
+    ascope_main_entry as *const () as u64
 }
 
 /// How a backtrace recognises a call made by `ascope_around`, and finds the true return address.
@@ -411,4 +463,19 @@ pub fn set_thread_over() {
             options(nostack, preserves_flags),
         );
     }
+}
+
+/// This thread's 64 bytes for the last fault that the program handled itself; zeros at first.
+pub fn fault_words() -> *mut u64 {
+    let words: *mut u64;
+    // SAFETY: computes the address of this thread's static TLS block; the offset is the loader's.
+    unsafe {
+        core::arch::asm!(
+            "mov {0}, qword ptr fs:[0]",
+            "add {0}, qword ptr [rip + ascope_fault@GOTTPOFF]",
+            out(reg) words,
+            options(nostack, readonly),
+        );
+    }
+    words
 }

@@ -93,6 +93,16 @@ pub struct RunArgs {
     /// Short for --mode precise: under Valgrind
     #[arg(long, conflicts_with_all = ["mode", "check"], help_heading = "What")]
     precise: bool,
+    /// Look for blocks that nothing points at: read all memory at the end and at the program's first four marks, if it is
+    /// not more than BYTES (K, M, G) [default: 1G]
+    #[arg(long, value_name = "BYTES", num_args = 0..=1, require_equals = true, default_missing_value = "1G",
+          value_parser = bytes, help_heading = "What")]
+    pub scan: Option<u64>,
+
+    /// A signal that sets a mark: the bytes of all arenas are saved, and its name (SIGUSR1, then SIGUSR1@2) is a moment. The
+    /// program's own handler runs afterwards; where it has none, the signal does not end the program any more
+    #[arg(long, value_name = "SIGNAL", help_heading = "What")]
+    pub mark_on: Vec<String>,
 
     /// A function that makes arenas: 'arena_new(size) -> arena'
     #[arg(long, value_name = "ROLE", help_heading = "Roles: 'function(arguments) -> result'")]
@@ -280,6 +290,18 @@ pub struct DiffArgs {
     pub arena: Option<String>,
 }
 
+/// A number of bytes: `4096`, `64K`, `512M`, `1G`.
+fn bytes(text: &str) -> Result<u64, String> {
+    let (digits, unit) = match text.char_indices().next_back() {
+        Some((at, 'K' | 'k')) => (text.get(..at), 1 << 10),
+        Some((at, 'M' | 'm')) => (text.get(..at), 1 << 20),
+        Some((at, 'G' | 'g')) => (text.get(..at), 1 << 30),
+        _ => (Some(text), 1_u64),
+    };
+    let number = digits.and_then(|digits| digits.parse::<u64>().ok()).and_then(|number| number.checked_mul(unit));
+    number.ok_or_else(|| "a number of bytes is wanted, such as 65536, 64K, 512M, 1G".to_owned())
+}
+
 /// Parses a command line, the program's name first. Errors print and exit by clap's rules: 2 for usage, 0 for help.
 pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Verb, clap::Error> {
     let matches = Cli::command().try_get_matches_from(arguments)?;
@@ -425,6 +447,19 @@ mod tests {
         assert_eq!(run(&["a.c"]).mode, Mode::Record);
         let both = ["arenascope", "run", "--check", "--mode", "off", "a.c"].map(OsString::from);
         assert!(parse(both).is_err());
+    }
+
+    #[test]
+    fn scan_takes_a_number_of_bytes_or_none() {
+        assert_eq!(run(&["a.c"]).scan, None);
+        assert_eq!(run(&["--scan", "a.c"]).scan, Some(1 << 30));
+        for (text, bytes) in [("4096", 4096), ("64K", 64 << 10), ("512m", 512 << 20), ("2G", 2 << 30)] {
+            assert_eq!(run(&[&format!("--scan={text}"), "a.c"]).scan, Some(bytes));
+        }
+        for text in ["", "M", "-1", "1T", "99999999999999999999", "18446744073709551615G", "1 G"] {
+            let line = ["arenascope", "run", &format!("--scan={text}"), "a.c"].map(OsString::from);
+            assert!(parse(line).is_err(), "{text:?}");
+        }
     }
 
     #[test]

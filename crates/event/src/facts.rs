@@ -1,6 +1,6 @@
 //! What is known about the process around its events: modules, hooks, sites with names, fates of results, losses.
 
-use crate::{Address, ArenaKey, RoleDecl, SiteId};
+use crate::{Address, ArenaKey, RoleDecl, Scan, SiteId};
 use alloc::string::String;
 use alloc::vec::Vec;
 
@@ -257,6 +257,8 @@ pub struct ProcessFacts {
     pub mode_limits: Vec<String>,
     /// What memcheck reported, in its order (precise mode).
     pub reports: Vec<Report>,
+    /// Scans of its memory, oldest first (`run --scan`).
+    pub scans: Vec<Scan>,
     /// Sites by `SiteId`.
     pub sites: Vec<SiteFacts>,
     /// What was lost.

@@ -11,6 +11,7 @@ mod event;
 mod facts;
 mod ids;
 mod role;
+mod scan;
 
 pub use event::{CaptureReason, Event, EventKind, MallocKind, MarkValue, Registers, Zone};
 pub use facts::{
@@ -19,3 +20,4 @@ pub use facts::{
 };
 pub use ids::{Address, ArenaKey, BlobId, EventNumber, SiteId, ThreadNumber};
 pub use role::{Argument, Result_, Role, RoleDecl};
+pub use scan::{Scan, ScannedArena, Unreached};

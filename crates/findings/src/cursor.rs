@@ -5,7 +5,7 @@
 
 use arenascope_event::Address;
 
-/// Alignment and headers may take this much between the end of a block and the cursor, bytes.
+/// Alignment, headers and redzones may take this much between the end of a block and the cursor, bytes.
 pub(crate) const NEAR: u64 = 64;
 
 /// A cursor, and how it moved.
@@ -28,8 +28,8 @@ pub(crate) type Range = (u64, u64);
 pub(crate) fn find(before: &[u8], after: &[u8], last: Range, end: u64, bases: &[Address]) -> Option<Cursor> {
     let fits = |base: u64, stood: u64, stands: u64| {
         let (stood, stands) = (base.wrapping_add(stood), base.wrapping_add(stands));
-        let at_end = stands.wrapping_sub(end) < NEAR;
-        let behind_start = last.0 < stood && stood < last.1.saturating_add(NEAR);
+        let at_end = stands.wrapping_sub(end) <= NEAR;
+        let behind_start = last.0 < stood && stood <= last.1.saturating_add(NEAR);
         (at_end && behind_start).then_some(stood)
     };
     let words = before.chunks_exact(8).zip(after.chunks_exact(8)).enumerate();

@@ -2,16 +2,20 @@
 //!
 //! - **Claims**: 1 the word of the arena object that follows the ends of the blocks stood right when the last call returned, and
 //!   the next block was handed out somewhere else: before the arena's memory, behind it, or in the middle of a living block
-//!   that is not the last. 2 A block reaches over the end of the mapping it lies in.
-//! - **Needs**: events, and the arena object's bytes around such a block (`ObjectChanged`).
+//!   that is not the last. 2 A block reaches over the end of the mapping it lies in. 3 A note: it went back into the last
+//!   block, once in the whole run, and not to where that block's written bytes end, as it does where the rest of a block is
+//!   given back by hand.
+//! - **Needs**: events, and the arena object's bytes around such a block (`ObjectChanged`); for 3 the next capture of the arena, too.
 //! - **Evidence**: the object's bytes when the last block and when this one were handed out; both blocks.
 //! - **Disproof**: a function that no role names and that moves the cursor there on purpose; more memory at the end of the mapping,
 //!   got by a call that was not seen.
 //! - **Silent**: for a cursor that went back to the start or the end of a block, or to the arena's start (a reset or rewind made
-//!   by hand), into the last block (its end given back), or forward; for cursors that are addresses and went to other
+//!   by hand), into the last block more than once (it gives back the ends of blocks), into bytes of it that were written or never
+//!   were, or forward; for cursors that are addresses and went to other
 //!   memory (a new chunk); for cursors that are no word of the object's first 64 bytes; in arenas used by several threads or
 //!   whose memory other arenas use; where functions that hand out or take back blocks have calls that are not seen; for `malloc`.
-//!   A note where events were lost.
+//!   In check mode for all but blocks that begin before the arena's memory: a program that moves a cursor by its own sizes, or
+//!   counts on what fits without asking, ends up elsewhere because of the redzones. A note where events were lost.
 //! - **Lab**: 09b3.
 
 use crate::cursor::Cursor;
@@ -26,7 +30,9 @@ use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
-use arenascope_event::{ArenaKey, Event, EventKind, EventNumber, ProcessFacts, Role, SiteId, ThreadNumber};
+use arenascope_event::{
+    Address, ArenaKey, Event, EventKind, EventNumber, Mode, ProcessFacts, Role, SiteId, ThreadNumber,
+};
 use arenascope_replay::{Arena, ArenaId, Block, Effect, ExtentKind, Place, State, What};
 
 /// Places told apart; those beyond are not told.
@@ -35,10 +41,16 @@ const GROUPS: usize = 1024;
 /// Bytes that malloc may give beyond what was asked for.
 const MALLOC_SLACK: u64 = 24;
 
+/// Bytes between what was written of a block and where a cursor that was set back there stands: alignment.
+const ALIGNED: usize = 16;
+
 /// The rule.
 #[derive(Clone, Debug, Default)]
 pub struct CursorCorrupted {
     tracks: Tracks,
+    /// Times that a cursor went back into the last block, and the first of them until its bytes are seen.
+    cut: u64,
+    first_cut: Option<Cut>,
     cases: BTreeMap<(ArenaId, Wrong, Option<SiteId>), Case>,
     library: BTreeSet<ArenaKey>,
 }
@@ -52,11 +64,23 @@ enum Wrong {
     Behind,
     /// It begins inside a living block that is not the last.
     Inside,
+    /// It begins inside the last block, and what lies before it there does not look like all that was wanted of that.
+    Cut,
     /// It reaches over the end of the mapping.
     Over {
         /// The memory is a malloc block, not a mapping.
         malloc: bool,
     },
+}
+
+/// A block that begins inside the last one, until the bytes before it are seen.
+#[derive(Clone, Debug)]
+struct Cut {
+    arena: ArenaId,
+    site: Option<SiteId>,
+    /// The last block's first byte.
+    start: Address,
+    case: Case,
 }
 
 /// Blocks of one call that lie wrong: the first, and how many.
@@ -128,11 +152,14 @@ impl CursorCorrupted {
             (Wrong::Behind, block.end().0.saturating_sub(extent.end().0), Certainty::Certain)
         } else if let Some(older) = inside {
             (Wrong::Inside, block.address.0.saturating_sub(older.address.0), Certainty::Likely)
+        } else if last.start < block.address.0 && block.address.0 < last.end {
+            (Wrong::Cut, block.address.0.saturating_sub(last.start), Certainty::Possible)
         } else {
             return;
         };
-        let other = match (wrong, inside) {
-            (Wrong::Inside, Some(older)) => Some((older.number, older.born, older.site)),
+        let cut = effect.dead.iter().find(|older| older.number == last.number);
+        let other = match (wrong, inside.or(cut)) {
+            (Wrong::Inside | Wrong::Cut, Some(older)) => Some((older.number, older.born, older.site)),
             _ => arena.block(last.number).map(|last| (last.number, last.born, last.site)),
         };
         let evidence = evidence(arena, &cursor, told);
@@ -148,7 +175,32 @@ impl CursorCorrupted {
             count: 1,
             bytes: block.size,
         };
-        self.add(arena.id, wrong, event.site, case);
+        if wrong == Wrong::Cut {
+            self.cut = self.cut.saturating_add(1);
+            let cut = Cut { arena: arena.id, site: event.site, start: Address(last.start), case };
+            self.first_cut = Some(cut).filter(|_| self.cut == 1);
+        } else {
+            self.add(arena.id, wrong, event.site, case);
+        }
+    }
+
+    /// The bytes of an arena are seen, of which those before a cut may be some: the end of a block that is given back by hand
+    /// begins where the written bytes end.
+    fn seen(&mut self, arena: ArenaId, base: Address, captured: &[u8]) {
+        let Some(cut) = self.first_cut.take_if(|cut| cut.arena == arena) else { return };
+        let range = || {
+            let start = usize::try_from(cut.start.0.checked_sub(base.0)?).ok()?;
+            captured.get(start..start.checked_add(usize::try_from(cut.case.distance).ok()?)?)
+        };
+        let Some(kept) = range() else {
+            // Another span of the arena.
+            self.first_cut = Some(cut);
+            return;
+        };
+        let written = kept.iter().rposition(|byte| *byte != 0).map_or(0, |last| last.saturating_add(1));
+        if written > 0 && kept.len().saturating_sub(written) > ALIGNED {
+            self.add(arena, Wrong::Cut, cut.site, cut.case);
+        }
     }
 
     /// A block that reaches over the end of its memory.
@@ -194,7 +246,13 @@ fn evidence(arena: &Arena, cursor: &Cursor, told: &Told) -> Vec<Evidence> {
 }
 
 impl Rule for CursorCorrupted {
-    fn observe(&mut self, event: &Event, effect: &Effect, state: &State, _: &[u8]) {
+    fn observe(&mut self, event: &Event, effect: &Effect, state: &State, captured: &[u8]) {
+        if let EventKind::Capture { reason, base, .. } = event.kind
+            && !reason.is_of_one_block()
+            && let Some(arena) = effect.arena
+        {
+            self.seen(arena, base, captured);
+        }
         if let EventKind::HeapSegment { arena, .. } = event.kind {
             self.library.insert(arena);
         }
@@ -216,7 +274,14 @@ impl Rule for CursorCorrupted {
         }
         let judged = self.cases.iter().filter_map(|((id, wrong, site), case)| {
             let arena = state.arena(*id)?;
-            let skipped = *wrong == Wrong::Over { malloc: true } && facts.lost.heap_skipped > 0;
+            let skipped = match wrong {
+                // Positions that a program reckons from its own sizes are off by the redzones, and always too high.
+                Wrong::Before => false,
+                _ if facts.mode == Mode::Check => true,
+                Wrong::Over { malloc: true } => facts.lost.heap_skipped > 0,
+                Wrong::Cut => self.cut > 1,
+                _ => false,
+            };
             if skipped || trust::is_library(facts, arena) || self.library.contains(&arena.key) {
                 return None;
             }
@@ -243,7 +308,10 @@ fn finding(
         (Wrong::Inside, Some((other, ..))) => {
             format!("{block}: begins {distance} inside block {other}, which still lives")
         }
-        (Wrong::Inside, None) => format!("{block}: begins {distance} inside a living block"),
+        (Wrong::Cut, Some((other, ..))) => {
+            format!("{block}: begins {distance} inside block {other}, the last one before it")
+        }
+        (Wrong::Inside | Wrong::Cut, None) => format!("{block}: begins {distance} inside a living block"),
         (Wrong::Over { malloc: true }, _) => {
             format!("{block}: reaches {distance} over the end of the malloc block it lies in")
         }
@@ -258,7 +326,14 @@ fn finding(
         ),
         None => "nothing is known to be mapped behind it".to_owned(),
     };
+    if wrong == Wrong::Cut {
+        because.push_str(&format!(
+            "; who gives back the end of a block by hand sets the cursor to where its written bytes end, and these end more \
+             than {ALIGNED} bytes before"
+        ));
+    }
     let (class, certainty) = match lost {
+        0 if wrong == Wrong::Cut => (Class::Note, case.sure),
         0 => (Class::Finding, case.sure),
         lost => {
             because.push_str(&format!("; but {lost} events were lost, and what explains it may be among them"));
@@ -284,6 +359,7 @@ fn finding(
         evidence: case.evidence.clone(),
         disproof: match wrong {
             Wrong::Over { .. } => "more memory behind the end, got by a call that was not seen".to_owned(),
+            Wrong::Cut => "code that gives back the end of the block on purpose".to_owned(),
             _ => "a function that no role names and that moves the cursor there on purpose".to_owned(),
         },
         next: match wrong {

@@ -93,6 +93,8 @@ pub struct Member {
     pub(crate) used: BTreeMap<ArenaId, EventNumber>,
     /// Where each arena was born, as the process that bore it numbers sites.
     pub(crate) born: BTreeMap<ArenaId, Option<SiteId>>,
+    /// CLOCK_MONOTONIC at the start of its trace, ns.
+    pub(crate) started_ns: u64,
     /// CLOCK_MONOTONIC of its end, ns, when that was seen.
     pub(crate) ended_ns: Option<u64>,
     /// It ended by executing another program.
@@ -300,6 +302,7 @@ impl Kin {
             used: parents.into_iter().flat_map(State::arenas).map(|arena| (arena.id, ended(arena))).collect(),
             blocks,
             private: self.private,
+            started_ns,
             ended_ns: match state.end {
                 Some(ProcessEnd::Exit { .. } | ProcessEnd::Fault { .. }) => {
                     Some(started_ns.saturating_add(state.time_ns))

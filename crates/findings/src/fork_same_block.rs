@@ -14,7 +14,7 @@
 //!
 //! Correct programs that look alike, and why they are silent: cursor and lock in the shared memory (the object is not
 //! private); memory that only looks shared (MAP_PRIVATE is copied); blocks freed, rewound or reset before (their end is
-//! known, with a millisecond for the clocks); children that use one scratch area one after the other; a process that
+//! known, with up to a millisecond for the clocks); children that use one scratch area one after the other; a process that
 //! goes on when its parent has ended; a handle that leads to a shared cursor (its blocks would be handed out over living
 //! ones in one process too where frees are not seen: such arenas are passed over).
 //!
@@ -32,8 +32,13 @@ use arenascope_replay::ArenaId;
 /// Its name.
 pub const NAME: &str = "fork-same-block";
 
-/// What the clocks of two traces may differ, ns.
-const SLACK_NS: u64 = 1_000_000;
+/// What the clocks of two traces may differ, ns: what lies between the two readings that tie a trace's counter to
+/// CLOCK_MONOTONIC, and in [`SLEWED`] for how long events are from such a pair, since the kernel may run that clock by 500 millionths
+/// faster or slower (adjtimex(2)), and not all the time; at most so much. A parent that ends its arena as soon as it has waited
+/// for its child leaves some 200,000 ns.
+const SLACK_NS: u64 = 50_000;
+const SLEWED: u64 = 2_000;
+const MOST_SLACK_NS: u64 = 1_000_000;
 
 /// Most pairs compared in one mapping: enough to say that there are many.
 const PAIRS: u32 = 1 << 20;
@@ -96,6 +101,12 @@ fn pairs<'m>(lineage: &Lineage<'m>, blocks: &[Got<'m>]) -> Vec<Pair<'m>> {
     found
 }
 
+/// How far the clocks of two processes may be apart at `now`.
+fn slack(lineage: &Lineage<'_>, members: [usize; 2], now: u64) -> u64 {
+    let started = members.iter().filter_map(|index| Some(lineage.members().get(*index)?.started_ns)).min().unwrap_or(0);
+    SLACK_NS.saturating_add(now.saturating_sub(started) / SLEWED).min(MOST_SLACK_NS)
+}
+
 /// The accusation that these two overlapping blocks are, if any.
 fn pair<'m>(lineage: &Lineage<'m>, left: Got<'m>, right: Got<'m>) -> Option<Pair<'m>> {
     if left.member == right.member {
@@ -112,7 +123,8 @@ fn pair<'m>(lineage: &Lineage<'m>, left: Got<'m>, right: Got<'m>) -> Option<Pair
             return None;
         }
     }
-    let limit = second.block.born_ns.saturating_add(SLACK_NS);
+    let born = second.block.born_ns;
+    let limit = born.saturating_add(slack(lineage, [first.member, second.member], born));
     if first.block.died_ns.is_some_and(|died| died <= limit) {
         return None;
     }

@@ -402,6 +402,7 @@ impl Rule for Frees {
 
     fn finish(self: Box<Self>, state: &State, facts: &ProcessFacts) -> Vec<Finding> {
         let mut found = Vec::new();
+        let interior = self.tallies.values().fold(0_u64, |sum, tally| sum.saturating_add(tally.interior));
         for misfree in self.groups.values() {
             let Some(arena) = state.arena(misfree.arena) else { continue };
             if trust::is_library(facts, arena) || self.library.contains(&arena.key) {
@@ -415,6 +416,7 @@ impl Rule for Frees {
                 misfree,
                 arena,
                 tally: self.tallies.get(&through).copied().unwrap_or_default(),
+                interior,
                 unseen: trust::unseen(facts, &trust::HANDS_OUT).is_some(),
                 lost: trust::missing(state, facts),
                 state,
@@ -437,6 +439,8 @@ pub(crate) struct Case<'a> {
     pub(crate) arena: &'a Arena,
     /// Of the arena that it was freed through.
     pub(crate) tally: Tally,
+    /// Frees of addresses inside living blocks, in all arenas.
+    pub(crate) interior: u64,
     /// Blocks are handed out by calls that are not seen.
     pub(crate) unseen: bool,
     /// Arena events that are missing.

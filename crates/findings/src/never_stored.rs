@@ -30,7 +30,8 @@ use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 use arenascope_event::{
-    Address, Argument, Event, EventKind, EventNumber, FateKind, ProcessFacts, Role, SiteFacts, SiteId, ThreadNumber,
+    Address, Argument, CaptureReason, Event, EventKind, EventNumber, FateKind, ProcessFacts, Role, SiteFacts, SiteId,
+    ThreadNumber,
 };
 use arenascope_replay::{Arena, ArenaId, Block, Effect, State, What};
 
@@ -161,8 +162,8 @@ impl NeverStored {
     /// Files what a capture shows of each living block under the block's site.
     fn look(&mut self, event: &Event, arena: Option<&Arena>, captured: &[u8]) {
         let EventKind::Capture { base, reason, .. } = event.kind else { return };
-        // Bytes of one block tell of an earlier owner, if of anybody.
-        if reason.is_of_one_block() {
+        // Bytes of one block tell of an earlier owner, if of anybody; what lives on after a rewind may be written later.
+        if reason.is_of_one_block() || reason == CaptureReason::Rewind {
             return;
         }
         let Some(arena) = arena.filter(|_| !captured.is_empty()) else { return };

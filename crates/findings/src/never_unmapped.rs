@@ -83,6 +83,8 @@ fn exited(state: &State, facts: &ProcessFacts) -> bool {
     // As of waitpid: the low seven bits are the signal, 0 for an exit.
     let waited = facts.wait_status.map(|status| status & 0x7f == 0);
     match state.end {
+        // A crash handler's way out.
+        _ if state.fault.is_some() => false,
         Some(ProcessEnd::Exit { .. }) => waited.unwrap_or(true),
         Some(ProcessEnd::Fault { .. } | ProcessEnd::Exec { .. }) => false,
         None => waited.unwrap_or(false),

@@ -3,7 +3,8 @@
 //! Evidence: a SIGSEGV or SIGBUS that a thread caused itself, the last NULL that an allocator gave this thread, and
 //! the launcher's verdict on whether one came from the other (`ProcessFacts::null_use`, decoded from the code between
 //! them). `Proven` is certain. `Consistent` is likely, if the address is one that an access through a NULL block
-//! can reach. In check mode it is silent unless the arena was full by its blocks alone. Anything else is silent; that NULL was returned stays readable in the arena's own figures.
+//! can reach. In check and precise mode, whose
+//! redzones take room, it is silent unless the arena was full by its blocks alone. Anything else is silent; that NULL was returned stays readable in the arena's own figures.
 
 use crate::finding::{Certainty, Class, Finding, SiteRole};
 use crate::watch::Rule;
@@ -50,7 +51,7 @@ impl Rule for NullUsed {
 }
 
 fn accuse(state: &State, facts: &ProcessFacts) -> Option<Finding> {
-    let Some(ProcessEnd::Fault { moment, thread, site, signal, address, synchronous, .. }) = state.end else {
+    let Some(ProcessEnd::Fault { moment, thread, site, signal, address, synchronous, .. }) = state.fault else {
         return None;
     };
     let word = match signal {
@@ -61,7 +62,7 @@ fn accuse(state: &State, facts: &ProcessFacts) -> Option<Finding> {
     let refusal = state.thread(thread)?.last_refusal.filter(|_| synchronous)?;
     // Redzones take room, and without them the arena may not have been full.
     let room = refusal.capacity.is_none_or(|capacity| refusal.live_bytes.saturating_add(refusal.size) <= capacity);
-    if facts.mode == Mode::Check && room {
+    if matches!(facts.mode, Mode::Check | Mode::Precise) && room {
         return None;
     }
     let reachable = address.0 < refusal.size.max(FIRST_PAGE_BYTES);

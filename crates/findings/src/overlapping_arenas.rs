@@ -5,7 +5,10 @@
 //! - **Needs**: events, every call of the functions that hand out blocks; the arena objects' bytes (`ObjectChanged`).
 //! - **Evidence**: both blocks, their allocations, and what shows that both arenas are in use. Either of: 1 both were made by
 //!   create calls, and the older arena handed out its block after the younger one was made; 2 after the overlap the older
-//!   block's arena went on behind that block, or was destroyed as an arena of its own.
+//!   block's arena went on behind that block, freed or resized it, or was destroyed as an arena of its own, beside another that
+//!   had been created. Where that one is no more than an object that was never created, its blocks begin in the midst of the
+//!   older arena's, and the older one was destroyed, it is a note: a copy of the object, changed by hand, looks the same after a
+//!   rewind made by hand.
 //! - **Disproof**: a reset of the older arena that no role names; an arena that is a window on the other by design.
 //! - **Silent**: for arenas inside a block of another (a sub-arena, a chunk, a pool on malloc memory): one block holds the
 //!   other, or they come from one call through two layers; for an arena and its parent; for copies of an arena object, of
@@ -56,6 +59,8 @@ enum Proof {
     BothCreated,
     /// The older block's arena was used again.
     UsedAgain(EventNumber, Option<SiteId>),
+    /// The older block's arena was destroyed; the other one is an object that was never created.
+    Ended(EventNumber),
 }
 
 /// Two arenas with blocks that share bytes.
@@ -63,6 +68,8 @@ enum Proof {
 struct Shared {
     older: Side,
     newer: Side,
+    /// The newer block does not begin where the older arena's memory does: no copy of it that was emptied by hand.
+    amid: bool,
     proof: Option<Proof>,
     count: u64,
     bytes: u64,
@@ -181,6 +188,9 @@ impl OverlappingArenas {
                 let known = Shared {
                     older: side(older, other.place(older)),
                     newer: side(newer, place),
+                    amid: other.extent(older.extent).is_some_and(|extent| {
+                        extent.start < newer.address && other.blocks().iter().any(|one| one.end() <= newer.address)
+                    }),
                     proof,
                     count: 1,
                     bytes: shared,
@@ -214,9 +224,22 @@ impl OverlappingArenas {
         let made = |id: ArenaId| state.arena(id).is_some_and(explicit);
         let pairs = self.shared.range_mut((arena, ArenaId(0))..=(arena, ArenaId(u32::MAX)));
         for ((_, other), pair) in pairs.filter(|(_, pair)| pair.proof.is_none()) {
-            if made(arena) && made(*other) && changed <= pair.older.moment {
-                pair.proof = Some(Proof::UsedAgain(event.number, event.site));
+            if !made(arena) || changed > pair.older.moment {
+                continue;
             }
+            if made(*other) {
+                pair.proof = Some(Proof::UsedAgain(event.number, event.site));
+            } else if pair.amid {
+                pair.proof = Some(Proof::Ended(event.number));
+            }
+        }
+    }
+
+    /// A block was freed or resized: for its arena it lived.
+    fn lived(&mut self, event: &Event, arena: ArenaId, number: u64) {
+        let pairs = self.shared.range_mut((arena, ArenaId(0))..=(arena, ArenaId(u32::MAX)));
+        for (_, pair) in pairs.filter(|(_, pair)| pair.proof.is_none() && pair.older.block.number == number) {
+            pair.proof = Some(Proof::UsedAgain(event.number, event.site));
         }
     }
 
@@ -277,6 +300,12 @@ impl OverlappingArenas {
 
 impl Rule for OverlappingArenas {
     fn observe(&mut self, event: &Event, effect: &Effect, state: &State, _: &[u8]) {
+        if let (What::Freed | What::Resized { .. }, Some(arena), Some(block)) =
+            (effect.what, effect.arena, &effect.block)
+            && !self.shared.is_empty()
+        {
+            self.lived(event, arena, block.number);
+        }
         match event.kind {
             EventKind::Alloc { .. } | EventKind::Resize { .. } => {
                 if let (What::Allocated | What::Resized { .. }, Some(block), Some(place)) =
@@ -367,9 +396,19 @@ fn sharing(state: &State, facts: &ProcessFacts, older: &Arena, newer: &Arena, pa
         Proof::UsedAgain(moment, _) => {
             format!("arena {} was used again at #{}: both are in use", older.id, moment.0)
         }
+        Proof::Ended(moment) => format!(
+            "no reset or rewind of arena {} was seen before it was destroyed at #{}; but what stands here as arena {} was never \
+             created, and may be a copy of the other's object, set back by hand",
+            older.id, moment.0, newer.id
+        ),
     };
-    let sure = if proof == Proof::BothCreated { Certainty::Certain } else { Certainty::Likely };
+    let sure = match proof {
+        Proof::BothCreated => Certainty::Certain,
+        Proof::UsedAgain(..) => Certainty::Likely,
+        Proof::Ended(_) => Certainty::Possible,
+    };
     let (class, certainty, doubt) = sureness(state, facts, sure);
+    let class = if sure == Certainty::Possible { Class::Note } else { class };
     let mut sites = Vec::new();
     sites.extend(pair.newer.site.map(|site| (SiteRole::Allocated, site)));
     sites.extend(pair.older.site.map(|site| (SiteRole::Allocated, site)));

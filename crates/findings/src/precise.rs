@@ -9,29 +9,35 @@
 //! - Disproof: a way to get or keep bytes that no role names: a function that hands out blocks unseen, blocks that are
 //!   counted on to touch (an array that grows by calls), an allocator that lends its memory to others.
 //! - Silent: accesses in no arena's bytes (memcheck's own business); bytes behind a block that a call with a thrown-away
-//!   result took, or that such a call handed out (an array that grows by calls); dead blocks when the library that holds the
-//!   allocator touched some by a function that is not watched (it hands out memory unseen, as apr_psprintf does); dead blocks
-//!   of arenas that the agent could not be sure of (several chunks, a reset that gives memory back: it never closes those).
-//!   A note where events were lost or calls of the allocator are not seen.
+//!   result took, or that such a call handed out (an array that grows by calls); all but redzones when the library that holds
+//!   the allocator touched closed bytes by a function that is not watched (it hands out memory unseen, as apr_psprintf does; what
+//!   it wrote there is undefined after the next alloc); dead blocks of arenas that the agent could not be sure of (several
+//!   chunks, a reset that gives memory back: it never closes those).
+//!   A note where events were lost or calls of the allocator are not seen; and where one line read on from a block through all
+//!   that lies between it and the next one: a program that looks at its arena as a whole (a dump, a copy to compare with).
 //! - Labs: 09b (a true overflow by one byte), 15b (bytes not cleared); reads: `precise.c` of the end-to-end tests.
 //!
 //! Memory: blocks by address, living ones and those dead ones whose bytes nobody took again; one entry per report.
 
 use crate::finding::{BlockRef, Certainty, Class, Finding, SiteRole};
+use crate::lifetime_inversion::{self, Holder, Holders};
 use crate::watch::Rule;
 use crate::wording;
 use crate::{Overflow, StaleBytes, StalePointerAfterResize, UseAfter};
 use alloc::borrow::ToOwned;
 use alloc::boxed::Box;
-use alloc::collections::BTreeMap;
+use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 use arenascope_event::{
-    ArenaKey, Event, EventKind, EventNumber, FateKind, HookStatus, ProcessFacts, Report, Role, SiteId, ThreadNumber,
-    Used,
+    Address, ArenaKey, Event, EventKind, EventNumber, FateKind, HookStatus, ProcessFacts, Report, Role, SiteId,
+    ThreadNumber, Used,
 };
 use arenascope_replay::{ArenaId, Block, Effect, State, What};
+
+/// Why a walk from block to block is no accusation.
+const WALKED: &str = "the same line read on to the next block, as code does that looks at an arena as a whole";
 
 /// Bytes behind a block that are closed, as the agent has it.
 const ZONE: u64 = 64;
@@ -51,6 +57,7 @@ pub struct Precise {
     /// By a return address that handed out bytes which were used unwritten: the last block from there.
     latest: BTreeMap<u64, Option<(u64, Known)>>,
     threads: u32,
+    holders: Holders,
     told: Vec<Told>,
 }
 
@@ -94,7 +101,7 @@ enum Verdict {
     Stale,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 struct Told {
     report: usize,
     block: Known,
@@ -103,6 +110,8 @@ struct Told {
     /// The site of the block behind, if one lies close.
     above: Option<SiteId>,
     alone: Option<ThreadNumber>,
+    /// Who still pointed there, when a rewind had ended the block.
+    holder: Option<Holder>,
 }
 
 impl Precise {
@@ -128,7 +137,8 @@ impl Precise {
         if report.used == Used::Unwritten {
             let origin = report.origin.and_then(|site| self.caller(site));
             if let Some(Some((_, block))) = origin.and_then(|caller| self.latest.get(&caller)) {
-                let told = Told { report: index, block: *block, verdict: Verdict::Stale, moment, above: None, alone };
+                let (block, holder) = (*block, None);
+                let told = Told { report: index, block, verdict: Verdict::Stale, moment, above: None, alone, holder };
                 self.told.push(told);
             }
             return;
@@ -155,7 +165,31 @@ impl Precise {
         let Some((block, verdict)) = verdict else { return };
         let end = address.saturating_add(ZONE.saturating_mul(2));
         let above = above.filter(|(start, known)| *start <= end && known.death.is_none()).and_then(|(_, k)| k.site);
-        self.told.push(Told { report: index, block, verdict, moment, above, alone });
+        let holder = match (verdict, block.death) {
+            (Verdict::Dead(at), Some(Death { how: Ended::Rewound, .. })) => {
+                let start = Address(address.wrapping_sub(at));
+                self.holders.of(block.arena, start, Address(address), state).cloned()
+            }
+            _ => None,
+        };
+        self.told.push(Told { report: index, block, verdict, moment, above, alone, holder });
+    }
+
+    /// Lines that read an arena from a block's end on to another block's start.
+    fn walks<'f>(&self, facts: &'f ProcessFacts) -> BTreeSet<(Line<'f>, ArenaId)> {
+        let mut reads: BTreeMap<(Line, ArenaId), (bool, bool)> = BTreeMap::new();
+        for told in &self.told {
+            let Some(report) = self.reports.get(told.report).filter(|report| report.used == Used::Read) else {
+                continue;
+            };
+            let (past, before) = reads.entry((line(facts, report), told.block.arena)).or_default();
+            match told.verdict {
+                Verdict::Past(_) => *past = true,
+                Verdict::Before(_) => *before = true,
+                Verdict::Dead(_) | Verdict::Stale => {}
+            }
+        }
+        reads.into_iter().filter(|(_, both)| *both == (true, true)).map(|(place, _)| place).collect()
     }
 
     fn caller(&self, site: SiteId) -> Option<u64> {
@@ -247,7 +281,8 @@ fn beside(
 }
 
 impl Rule for Precise {
-    fn observe(&mut self, event: &Event, effect: &Effect, state: &State, _: &[u8]) {
+    fn observe(&mut self, event: &Event, effect: &Effect, state: &State, captured: &[u8]) {
+        self.holders.observe(event, effect, state, captured);
         if let EventKind::ThreadStart { .. } = event.kind {
             self.threads = self.threads.saturating_add(1);
         }
@@ -269,14 +304,23 @@ impl Rule for Precise {
         }
         let doubt = doubt(state, facts);
         let lends = lends(facts);
+        let walks = self.walks(facts);
         let mut found: Vec<(ArenaId, u64, Finding)> = Vec::new();
         for told in &self.told {
             let Some(report) = self.reports.get(told.report) else { continue };
-            let dead = matches!(told.verdict, Verdict::Dead(_));
-            if dead && lends || grows_by_calls(told, facts) {
+            // Not so in a block's own redzone: the allocator has given that away, and lends it to nobody.
+            let in_zone = matches!(told.verdict, Verdict::Past(past) if past < zone(told.block.size));
+            if lends && !in_zone || grows_by_calls(told, facts) {
                 continue;
             }
-            let one = accuse(told, report, doubt.as_deref(), state, facts);
+            let beside = matches!(told.verdict, Verdict::Past(_) | Verdict::Before(_));
+            let walked =
+                beside && report.used == Used::Read && walks.contains(&(line(facts, report), told.block.arena));
+            let why = if walked { Some(WALKED) } else { doubt.as_deref() };
+            let mut one = accuse(told, report, why, state, facts);
+            if let Some(holder) = &told.holder {
+                one = lifetime_inversion::inverted(one, holder);
+            }
             let same = |(arena, number, other): &&mut (ArenaId, u64, Finding)| {
                 *arena == told.block.arena && *number == told.block.number && other.rule == one.rule
             };
@@ -292,6 +336,17 @@ impl Rule for Precise {
     }
 }
 
+/// The innermost line of the source that is known, or the site: a copy has several instructions, and memcheck a site for each.
+type Line<'f> = (&'f str, u32, Option<SiteId>);
+
+fn line<'f>(facts: &'f ProcessFacts, report: &Report) -> Line<'f> {
+    let site = report.site.and_then(|site| facts.sites.get(usize::try_from(site.0).ok()?));
+    match site.and_then(|site| site.frames.iter().find(|frame| frame.line > 0)) {
+        Some(frame) => (&frame.file, frame.line, None),
+        None => ("", 0, report.site),
+    }
+}
+
 /// True when bytes behind the block may be the program's after all: one array, got by several calls.
 fn grows_by_calls(told: &Told, facts: &ProcessFacts) -> bool {
     let dropped = |site: Option<SiteId>| {
@@ -299,6 +354,11 @@ fn grows_by_calls(told: &Told, facts: &ProcessFacts) -> bool {
         site.is_some_and(|site| site.fate.kind == FateKind::Dropped)
     };
     matches!(told.verdict, Verdict::Past(_) | Verdict::Before(_)) && (dropped(told.above) || dropped(told.block.site))
+}
+
+/// Bytes of the redzone behind a block of this size, at least; as the agent has it.
+fn zone(size: u64) -> u64 {
+    if size.is_multiple_of(ZONE) { ZONE } else { ZONE / 2 }
 }
 
 /// True when a library touched dead bytes of its own allocator by a function that is not watched.

@@ -1,12 +1,18 @@
 //! `stale-bytes`: a new block shows bytes of whoever had its memory before.
 //!
-//! - **Claims**: this block, when the allocator handed it out, still held bytes that an earlier owner had written. A note: an
-//!   allocator may leave clearing to its callers. It is a bug only where somebody reads before writing, which `--precise` shows.
-//! - **Needs** captures: the recorder looks at the first bytes of the first blocks after a reset, rewind or free.
-//! - **Evidence**: the bytes just after the call; and, after a reset, the same bytes at the same place in the capture from before
-//!   it: then it is certain. After a rewind or a free there is no such capture, and it is likely.
+//! - **Claims**: this block, when the allocator handed it out, still held bytes that an earlier owner had written, and nobody had
+//!   written over them when the place was looked at again. A note: an allocator may leave clearing to its callers, and they write
+//!   a block before they read it. It is a bug only where somebody reads before writing, which `--precise` shows.
+//! - **Needs** captures: the recorder looks at the first bytes of the first blocks after a reset, rewind or free; and a later one of
+//!   the same place.
+//! - **Evidence**: the bytes just after the call; the same bytes, none of them changed, in the next capture of the arena (before
+//!   its reset, its end, the exit), or when the next block is handed out there; and, after a reset, the same bytes at
+//!   the same place in the capture from before it: then it is certain. After a rewind or a free there is no such capture, and it
+//!   is likely.
 //! - **Disproof**: the allocator itself writes these bytes.
-//! - **Silent**: bytes that are all alike or a pattern of four or eight bytes (an allocator that wipes or fills); words that point
+//! - **Silent**: a block whose owner wrote any of the bytes that were looked at (at most 64), which is what blocks are for; one that is
+//!   freed, or whose place is handed out again unseen, before the second look; one that the same calls handed out as the former
+//!   owner's (rounds of a loop write the same again); bytes that are all alike or a pattern of four or eight bytes (an allocator that wipes or fills); words that point
 //!   into the arena, and the first 16 bytes of a block freed before (links and sizes of free lists); bytes that differ from
 //!   those before the reset (the allocator wrote them); memory that nobody of this arena had before; a cursor that the
 //!   program sets back by hand, of which the recorder knows nothing; an arena destroyed and made again; check mode, which
@@ -16,8 +22,8 @@
 //! - **Lab**: 15b.
 //!
 //! Grouped by the calling line; more than a few lines are one note, for then it is the allocator's way. Memory: what lay first
-//! in each arena before its last reset, some dead blocks of each, one tally for each site; the first two have limits over all
-//! arenas.
+//! in each arena before its last reset, some dead blocks of each, blocks that wait for their second look, one tally for each
+//! site; the first three have limits over all arenas.
 
 use crate::finding::{BlockRef, Certainty, Class, Evidence, Finding, SiteRole};
 use crate::watch::Rule;
@@ -43,8 +49,12 @@ const KEPT_BLOCKS: usize = 32;
 const ALL_KEPT_BLOCKS: usize = 1 << 16;
 /// Bytes at the start of a freed block that allocators use for themselves.
 const FREE_LIST_BYTES: usize = 16;
+/// The most that is looked at of a new block.
+const LOOK_BYTES: usize = 64;
 /// Fewer bytes than this prove nothing.
 const LEAST_BYTES: usize = 4;
+/// Blocks that wait for a second look; those beyond are not told. The recorder looks at fewer in the life of a process.
+const WAITING: usize = 1 << 12;
 /// Calling lines that get a note of their own. With more it is the allocator's way, and one note says so.
 const NOTES: usize = 3;
 
@@ -106,6 +116,16 @@ struct Shown {
     owner: Option<Dead>,
     /// All of them are that owner's.
     alone: bool,
+    /// When they were still there.
+    seen: EventNumber,
+}
+
+/// A block that showed such bytes, until its place is looked at again.
+#[derive(Clone, Debug)]
+struct Waiting {
+    shown: Shown,
+    site: Option<SiteId>,
+    thread: ThreadNumber,
 }
 
 /// Blocks of one site.
@@ -128,6 +148,8 @@ pub struct StaleBytes {
     kept_blocks: usize,
     /// Bytes of a block about to be told, by thread.
     pending: BTreeMap<ThreadNumber, (ArenaKey, Address, Vec<u8>)>,
+    /// By the block's first byte.
+    waiting: BTreeMap<Address, Waiting>,
     sites: BTreeMap<Option<SiteId>, Tally>,
 }
 
@@ -222,7 +244,56 @@ impl StaleBytes {
             proved: known,
             alone: owner.is_some_and(|owner| last <= owner.address.plus(owner.size)),
             owner,
+            seen: moment,
         })
+    }
+
+    /// The bytes at `base` are looked at: blocks there that wait are told if they show what they showed, and are forgotten if not.
+    fn look_again(&mut self, base: Address, captured: &[u8], moment: EventNumber) {
+        let end = base.plus(captured.len() as u64);
+        let inside: Vec<Address> = self.waiting.range(base..end).map(|(at, _)| *at).collect();
+        for address in inside {
+            let start = usize::try_from(address.0.saturating_sub(base.0)).unwrap_or(usize::MAX);
+            let now = captured.get(start..).unwrap_or(&[]);
+            let Some(mut waiting) = self.waiting.remove(&address) else { continue };
+            let seen = waiting.shown.bytes.len().min(now.len());
+            let stale = |run: &Range<usize>| run.start.saturating_add(LEAST_BYTES) <= seen;
+            if waiting.shown.stale.iter().any(stale) && waiting.shown.bytes.get(..seen) == now.get(..seen) {
+                waiting.shown.seen = moment;
+                self.tell(waiting);
+            }
+        }
+    }
+
+    /// Somebody was handed `block`, or gave it back: what waits there is looked at no more.
+    fn forget(&mut self, block: &Block) {
+        let low = Address(block.address.0.saturating_sub(LOOK_BYTES as u64));
+        let touched = self.waiting.range(low..block.end());
+        let touched = touched.filter(|(at, waiting)| at.plus(waiting.shown.bytes.len() as u64) > block.address);
+        let touched: Vec<Address> = touched.map(|(at, _)| *at).collect();
+        for address in touched {
+            self.waiting.remove(&address);
+        }
+    }
+
+    fn tell(&mut self, Waiting { shown, site, thread }: Waiting) {
+        // The same code once more: it writes the same again.
+        if site.is_some() && shown.owner.is_some_and(|owner| owner.site == site) {
+            return;
+        }
+        let stale = shown.stale.iter().fold(0_u64, |sum, run| sum.saturating_add(run.len() as u64));
+        let tally = self.sites.entry(site).or_insert_with(|| Tally {
+            first: shown.clone(),
+            count: 0,
+            bytes: 0,
+            threads: BTreeSet::new(),
+        });
+        if shown.proved && !tally.first.proved {
+            tally.first = shown;
+        }
+        tally.count = tally.count.saturating_add(1);
+        tally.bytes = tally.bytes.saturating_add(stale);
+        tally.threads.insert(thread);
     }
 }
 
@@ -257,6 +328,10 @@ impl Rule for StaleBytes {
     fn observe(&mut self, event: &Event, effect: &Effect, state: &State, captured: &[u8]) {
         let key = match event.kind {
             EventKind::Capture { arena, reason, base, .. } => {
+                let of_arena = !reason.is_of_one_block() || reason == CaptureReason::Alloc;
+                if of_arena && !self.waiting.is_empty() {
+                    self.look_again(base, captured, event.number);
+                }
                 match reason {
                     CaptureReason::Reset => self.keep_bytes(arena, base, captured),
                     CaptureReason::Alloc if !captured.is_empty() => {
@@ -277,7 +352,11 @@ impl Rule for StaleBytes {
             self.bury(key, effect.dead.iter(), event);
         }
         match (effect.what, &effect.block) {
-            (What::Freed, Some(block)) => self.bury(key, core::iter::once(block), event),
+            (What::Freed, Some(block)) => {
+                self.forget(block);
+                self.bury(key, core::iter::once(block), event);
+            }
+            (What::Resized { moved: true }, Some(block)) => self.forget(block),
             (What::Rewound, _) => {
                 if let Some(before) = self.before.get_mut(&key) {
                     (before.open, before.done) = (false, false);
@@ -288,27 +367,16 @@ impl Rule for StaleBytes {
                     (before.open, before.done) = (false, before.open);
                 }
             }
-            (What::Allocated | What::HandedOn { .. }, Some(block)) if !self.pending.is_empty() => {
+            (What::Allocated | What::HandedOn { .. }, Some(block)) => {
+                self.forget(block);
                 let Some((seen, base, bytes)) = self.pending.remove(&event.thread) else { return };
                 let arena = effect.arena.and_then(|id| state.arena(id));
                 let Some(arena) = arena.filter(|_| seen == key && base == block.address) else { return };
-                if arena.object.is_null() && arena.created.is_none() {
+                if (arena.object.is_null() && arena.created.is_none()) || self.waiting.len() >= WAITING {
                     return;
                 }
                 let Some(shown) = self.judge(key, arena, block, &bytes, event.number) else { return };
-                let stale = shown.stale.iter().fold(0_u64, |sum, run| sum.saturating_add(run.len() as u64));
-                let tally = self.sites.entry(event.site).or_insert_with(|| Tally {
-                    first: shown.clone(),
-                    count: 0,
-                    bytes: 0,
-                    threads: BTreeSet::new(),
-                });
-                if shown.proved && !tally.first.proved {
-                    tally.first = shown;
-                }
-                tally.count = tally.count.saturating_add(1);
-                tally.bytes = tally.bytes.saturating_add(stale);
-                tally.threads.insert(event.thread);
+                self.waiting.insert(block.address, Waiting { shown, site: event.site, thread: event.thread });
             }
             _ => {}
         }
@@ -392,13 +460,14 @@ fn note(state: &State, facts: &ProcessFacts, calls: &[Option<SiteId>], tally: &T
     let text = shown.stale.first().and_then(|run| wording::text(shown.bytes.get(run.clone())?));
     let held = text.map_or_else(|| "they".to_owned(), |text| format!("they held \"{text}\", which"));
     let when = shown.owner.map(|owner| format!(" at #{}", owner.moment.0)).unwrap_or_default();
-    let because = if shown.proved {
+    let before = if shown.proved {
         format!("{held} stood at the same place before the {back}{when}")
     } else {
         format!(
             "{held} lay there when the block was handed out, after the {back}{when}; the bytes before it were not captured"
         )
     };
+    let because = format!("{before}. At #{} they still lay there: nobody had written over them", shown.seen.0);
     let complete = facts.lost.events() == 0 && state.missing == 0;
     let certainty = match (shown.proved, may_fill(facts) || !complete) {
         (_, true) => Certainty::Possible,

@@ -5,10 +5,12 @@
 //!   capture of the arena before its next reset, its end or the exit shows the same place again.
 //! - **Evidence**: both, and which bytes differ. Reads leave nothing behind: they need `--precise`.
 //! - **Disproof**: an allocator that writes into memory it has taken back; a program that goes on with the old copy on purpose.
-//! - **Silent**: in shared mappings, which other processes write to; where any free role is watched or any block was freed, rewound or handed out near the old place meanwhile; changes that
-//!   are only pointers into the arena or a module (links of free lists), or leave one value throughout (wiped, filled); when
-//!   events were lost; when an alloc function is not watched in full: its blocks may lie there. Likely, not certain, with roles
-//!   found by shape in an arena of several extents.
+//! - **Silent**: in shared mappings, which other processes write to; where any block was freed, rewound or handed out near the old
+//!   place meanwhile; changes that are only pointers into the arena or a module (links of free lists), or leave one value
+//!   throughout (wiped, filled); when events were lost; when an alloc function is not watched in full: its blocks may lie there.
+//!   Where a free role is watched the allocator may keep the old place on a list: then also where the arena ever freed a block
+//!   or handed one out since, and for words that became zero or point into the arena object. Likely, not certain, then, and
+//!   with roles found by shape in an arena of several extents.
 //! - **Lab**: 13b.
 //!
 //! Grouped by the line that resizes. Memory: at most 512 places left, and one tally for each site.
@@ -35,6 +37,8 @@ const PLACE_BYTES: u64 = 1024;
 /// Linux's MAP_SHARED, and how many such mappings are kept apart; with more the rule says nothing.
 const MAP_SHARED: u32 = 1;
 const SHARED: usize = 256;
+/// An arena object is taken to be this long.
+const OBJECT_BYTES: u64 = 4096;
 /// Around a new block this much may be the allocator's own.
 const AROUND_BYTES: u64 = 64;
 
@@ -53,6 +57,8 @@ struct Place {
     thread: ThreadNumber,
     /// The arena has more than one extent.
     chunked: bool,
+    /// The arena handed out a block since.
+    went_on: bool,
 }
 
 /// A place that changed.
@@ -124,10 +130,16 @@ impl StalePointerAfterResize {
                 allocated: block.site,
                 thread: event.thread,
                 chunked: arena.extents().count() > 1,
+                went_on: false,
             },
         );
         // The new place may reach into the old one.
         self.hand_out_exactly(block);
+    }
+
+    /// The arena did what may change a list of free memory.
+    fn went_on(&mut self, arena: Option<ArenaId>) {
+        self.places.values_mut().filter(|place| Some(place.arena) == arena).for_each(|place| place.went_on = true);
     }
 
     fn hand_out_exactly(&mut self, block: &Block) {
@@ -210,6 +222,7 @@ impl Rule for StalePointerAfterResize {
                 let moved = effect.what == What::Resized { moved: true };
                 if let Some(block) = &effect.block {
                     self.hand_out(block);
+                    self.went_on(effect.arena);
                 }
                 let at = effect.before.as_ref().map(|before| before.address);
                 if let (true, Some((of, base, bytes)), Some(arena)) = (moved, seen, arena)
@@ -229,7 +242,10 @@ impl Rule for StalePointerAfterResize {
             _ => {}
         }
         match (effect.what, effect.arena, &effect.block) {
-            (What::Allocated | What::HandedOn { .. }, _, Some(block)) => self.hand_out(block),
+            (What::Allocated | What::HandedOn { .. }, arena, Some(block)) => {
+                self.hand_out(block);
+                self.went_on(arena);
+            }
             (What::Freed | What::Rewound | What::Reset | What::Destroyed, Some(arena), _) => {
                 self.places.retain(|_, place| place.arena != arena);
             }
@@ -244,11 +260,12 @@ impl Rule for StalePointerAfterResize {
         let frees = facts.hooks.iter().any(|hook| hook.decl.role == Role::Free);
         let allocs = facts.hooks.iter().filter(|hook| matches!(hook.decl.role, Role::Alloc | Role::Resize));
         let in_full = allocs.into_iter().all(|hook| matches!(hook.status, HookStatus::Watched));
-        if frees || !in_full || facts.lost.events() > 0 || state.missing > 0 {
+        if !in_full || facts.lost.events() > 0 || state.missing > 0 {
             return Vec::new();
         }
         let mut lines: BTreeMap<CallingLine, Used> = BTreeMap::new();
-        for (site, used) in self.used {
+        let explained = |used: &Used| frees && may_be_listed(state, used);
+        for (site, used) in self.used.into_iter().filter(|(_, used)| !explained(used)) {
             match lines.entry(CallingLine::of(facts, site)) {
                 alloc::collections::btree_map::Entry::Vacant(entry) => {
                     entry.insert(used);
@@ -264,21 +281,34 @@ impl Rule for StalePointerAfterResize {
             }
         }
         let used = lines.into_values().filter(|used| !links_modules(facts, used));
-        used.map(|used| accuse(state, facts, &used)).collect()
+        used.map(|used| accuse(state, facts, &used, frees)).collect()
     }
+}
+
+/// The word of memory that the first byte of `run` lies in, when all of it was seen.
+fn word(used: &Used, run: &Range<usize>) -> Option<u64> {
+    let skew = usize::try_from(used.address.0 % 8).unwrap_or(0);
+    let start = (run.start.saturating_add(skew) / 8 * 8).checked_sub(skew)?;
+    let word = used.found.get(start..start.saturating_add(8))?;
+    word.try_into().map(u64::from_le_bytes).ok()
 }
 
 /// True when the first change wrote a pointer to static memory: where allocators keep the heads of their lists.
 fn links_modules(facts: &ProcessFacts, used: &Used) -> bool {
-    let skew = usize::try_from(used.address.0 % 8).unwrap_or(0);
-    let first = used.changed.first().map_or(0, |run| run.start);
-    let start = (first.saturating_add(skew) / 8 * 8).checked_sub(skew);
-    let word = start.and_then(|start| used.found.get(start..start.saturating_add(8)));
-    let Some(Ok(value)) = word.map(|word| word.try_into().map(u64::from_le_bytes)) else { return false };
-    facts.modules.iter().any(|module| module.start.0 <= value && value < module.end.0)
+    let value = used.changed.first().and_then(|run| word(used, run));
+    value.is_some_and(|value| facts.modules.iter().any(|module| module.start.0 <= value && value < module.end.0))
 }
 
-fn accuse(state: &State, facts: &ProcessFacts, used: &Used) -> Finding {
+/// True when an allocator that keeps lists of free memory may have written what was found.
+fn may_be_listed(state: &State, used: &Used) -> bool {
+    let Some(arena) = state.arena(used.place.arena) else { return true };
+    let of_lists = |run: &Range<usize>| {
+        word(used, run).is_some_and(|value| value == 0 || value.wrapping_sub(arena.object.0) < OBJECT_BYTES)
+    };
+    used.place.went_on || arena.counts.frees > 0 || used.changed.iter().all(of_lists)
+}
+
+fn accuse(state: &State, facts: &ProcessFacts, used: &Used, frees: bool) -> Finding {
     let place = &used.place;
     let arena = wording::arena_ref(state, facts, place.arena);
     let bytes = used.changed.iter().map(|run| run.len()).sum::<usize>() as u64;
@@ -286,7 +316,7 @@ fn accuse(state: &State, facts: &ProcessFacts, used: &Used) -> Finding {
         0 | 1 => "".to_owned(),
         count => format!(" ({count} blocks of this call)"),
     };
-    let sure = facts.watched == Watched::Given || !place.chunked;
+    let sure = (facts.watched == Watched::Given || !place.chunked) && !frees;
     let shown = |bytes: &[u8]| wording::text(bytes).map(|text| format!(" (\"{text}\")")).unwrap_or_default();
     let written = used.changed.first().and_then(|run| used.found.get(run.clone())).map(shown).unwrap_or_default();
     let sites = [place.resized, place.allocated];

@@ -16,6 +16,7 @@
 
 use crate::damage::{Act, Damages, Told, doubt};
 use crate::finding::{BlockRef, Certainty, Class, Evidence, Finding, SiteRole};
+use crate::lifetime_inversion::{self, Holder, Holders};
 use crate::watch::Rule;
 use crate::wording;
 use alloc::borrow::ToOwned;
@@ -24,13 +25,16 @@ use alloc::collections::BTreeMap;
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
-use arenascope_event::{Event, HookStatus, ProcessFacts, Role, SiteId, Zone};
-use arenascope_replay::{Effect, State};
+use arenascope_event::{Event, EventKind, HookStatus, ProcessFacts, Role, SiteId, Zone};
+use arenascope_replay::{ArenaId, Effect, State};
 
 /// The rule.
 #[derive(Clone, Debug, Default)]
 pub struct UseAfter {
     damages: Damages,
+    holders: Holders,
+    /// By arena, first byte of the dead block, and order of its end: who still pointed there when it was changed.
+    inverted: BTreeMap<(ArenaId, u64, u64), Holder>,
 }
 
 impl UseAfter {
@@ -48,15 +52,27 @@ impl UseAfter {
 }
 
 impl Rule for UseAfter {
-    fn observe(&mut self, event: &Event, effect: &Effect, state: &State, _: &[u8]) {
+    fn observe(&mut self, event: &Event, effect: &Effect, state: &State, captured: &[u8]) {
         self.damages.observe(event, effect, state);
+        self.holders.observe(event, effect, state, captured);
+        if let EventKind::Damage { arena, block, zone: Zone::Dead, address, ended: Some(ended), .. } = event.kind
+            && let Some(id) = state.arena_of_key(arena).map(|arena| arena.id)
+            && let Some(holder) = self.holders.of(id, block, address, state)
+        {
+            self.inverted.entry((id, block.0, ended)).or_insert_with(|| holder.clone());
+        }
     }
 
     fn finish(self: Box<Self>, state: &State, facts: &ProcessFacts) -> Vec<Finding> {
         let doubt = doubt(state, facts).or_else(|| unseen_hand_outs(facts));
         let mut found: BTreeMap<(&'static str, Option<SiteId>, Class), Finding> = BTreeMap::new();
         for told in self.damages.finish().iter().filter(|told| told.zone == Zone::Dead && !told.others) {
-            let Some(one) = accuse(told, doubt.as_deref(), state, facts) else { continue };
+            let Some(mut one) = accuse(told, doubt.as_deref(), state, facts) else { continue };
+            if let Some(ended) = told.ended.filter(|ended| ended.what == Act::Rewind)
+                && let Some(holder) = self.inverted.get(&(told.arena, told.block.0, ended.order))
+            {
+                one = lifetime_inversion::inverted(one, holder);
+            }
             let site = told.known.and_then(|known| known.site);
             match found.entry((one.rule, site, one.class)) {
                 alloc::collections::btree_map::Entry::Vacant(place) => drop(place.insert(one)),

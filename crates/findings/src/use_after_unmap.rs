@@ -7,8 +7,8 @@
 //! - Disproof: a wild pointer that hit the range by chance.
 //! - Silent: when something is mapped at the address; when the range was mapped anew after the arena's last event; when
 //!   the unmap was too long ago to be remembered. Only likely where the address lies in no block of the arena.
-//!   Correct programs that look alike: one that provokes faults on purpose has a handler of its own, and then no
-//!   fault is recorded.
+//!   Correct programs that look alike: one that provokes faults on purpose has a handler of its own, and then a fault is
+//!   recorded only when the process ended in that handler.
 //! - Labs: 11.
 
 use crate::finding::{BlockRef, Certainty, Class, Finding, SiteRole};
@@ -82,7 +82,7 @@ impl Rule for UseAfterUnmap {
 }
 
 fn accuse(changes: &VecDeque<Change>, state: &State, facts: &ProcessFacts) -> Option<Finding> {
-    let Some(ProcessEnd::Fault { moment, thread, site, signal, address, synchronous: true, .. }) = state.end else {
+    let Some(ProcessEnd::Fault { moment, thread, site, signal, address, synchronous: true, .. }) = state.fault else {
         return None;
     };
     let word = match signal {

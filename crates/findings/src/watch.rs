@@ -3,14 +3,14 @@
 //! May be relied on: [`Watch::finish`] sorts findings before notes, then by moment, then by rule. Absent on purpose:
 //! the replay itself, which the caller owns and may use for other things in the same pass.
 
-use crate::finding::{Certainty, Class, Finding};
+use crate::finding::{Certainty, Class, Finding, SiteRole};
 use crate::frees::Frees;
 use crate::scopes::Scopes;
 use crate::{
     CursorCorrupted, DoubleFree, GrowthWaste, InvalidFree, NeverStored, NeverUnmapped, NullUsed, OffsetNotReset,
     OnlyGrows, OutOfOrderRewind, Overflow, OverlappingArenas, OverlappingBlocks, PaddingWaste, Precise, StaleBytes,
-    StalePointerAfterResize, UnbalancedScope, UnsynchronisedSharing, UseAfter, UseAfterUnmap, WrongArenaFree,
-    fork_private_write, fork_same_block,
+    StalePointerAfterResize, UnbalancedScope, Unreachable, UnsynchronisedSharing, UseAfter, UseAfterUnmap,
+    WrongArenaFree, fork_private_write, fork_same_block, lifetime_inversion,
 };
 use alloc::boxed::Box;
 use alloc::vec::Vec;
@@ -47,7 +47,7 @@ pub struct RuleFacts {
 }
 
 /// Every rule there is, in the order in which they are listed to users.
-pub const RULES: [RuleFacts; 26] = [
+pub const RULES: [RuleFacts; 28] = [
     RuleFacts {
         name: NeverStored::NAME,
         class: Class::Finding,
@@ -144,6 +144,16 @@ pub const RULES: [RuleFacts; 26] = [
         claims: "a resize moved the block, and an old pointer to it was used",
     },
     RuleFacts {
+        name: lifetime_inversion::NAME,
+        class: Class::Finding,
+        claims: "a block of an outer scope still pointed into a scope that had ended, and was used (check mode; precise: or read)",
+    },
+    RuleFacts {
+        name: Unreachable::NAME,
+        class: Class::Note,
+        claims: "nothing in the process's memory points at these blocks, and the arena keeps them (run --scan)",
+    },
+    RuleFacts {
         name: NeverUnmapped::NAME,
         class: Class::Note,
         claims: "the arena's memory stood at exit: never destroyed, unmapped or freed",
@@ -172,8 +182,8 @@ pub const RULES: [RuleFacts; 26] = [
     },
 ];
 
-/// Rules that compare the arena's cursor, or the distance of blocks, with the sizes asked for: check mode changes both.
-const MISLED_BY_REDZONES: [&str; 2] = [CursorCorrupted::NAME, PaddingWaste::NAME];
+/// Rules that compare the distance of blocks with the sizes asked for: check mode changes it.
+const MISLED_BY_REDZONES: [&str; 1] = [PaddingWaste::NAME];
 
 /// All rules at work.
 pub struct Watch {
@@ -219,6 +229,9 @@ impl Watch {
             watch.rules.push(Box::new(Overflow::new()));
             watch.rules.push(Box::new(UseAfter::new()));
         }
+        if !facts.scans.is_empty() {
+            watch.rules.push(Box::new(Unreachable::new(facts)));
+        }
         if !facts.reports.is_empty() {
             watch.rules.push(Box::new(Precise::new(facts)));
         }
@@ -251,10 +264,21 @@ impl Watch {
         if facts.mode == Mode::Check {
             all.retain(|finding| !MISLED_BY_REDZONES.contains(&finding.rule));
         }
+        // What an access proves needs no second word about what it left behind.
+        let by_access = |one: &Finding| one.sites.first().is_some_and(|(role, _)| *role == SiteRole::Touched);
+        let left_behind = [StaleBytes::NAME, StalePointerAfterResize::NAME];
+        let told: Vec<_> =
+            all.iter().filter(|one| left_behind.contains(&one.rule) && by_access(one)).map(about).collect();
+        all.retain(|one| by_access(one) || !told.contains(&about(one)));
         // A stable sort: what a rule put in order stays so.
         all.sort_by(|left, right| (left.class, left.moment, left.rule).cmp(&(right.class, right.moment, right.rule)));
         all
     }
+}
+
+/// What a finding says, and of which block.
+fn about(finding: &Finding) -> (&'static str, Option<ArenaId>, Option<u64>) {
+    (finding.rule, finding.arena.as_ref().map(|arena| arena.id), finding.block.map(|block| block.number))
 }
 
 fn is_malloc(state: &State, id: ArenaId) -> bool {

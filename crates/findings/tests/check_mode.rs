@@ -184,11 +184,13 @@ fn a_freed_block_that_nobody_got_again_is_no_proof() {
 
 #[test]
 fn a_refusal_that_redzones_may_have_caused_accuses_nobody() {
-    let refused = ProcessFacts { null_use: arenascope_event::NullUse::Proven, ..facts() };
     let story = |size| Table::new().map(0x1000, 4096).create(2, 64).alloc(2, 0x1000, 40).refuse(2, size).fault(11, 0);
-    let accused = |size| judge(&refused, story(size)).iter().any(|finding| finding.rule == "null-used");
-    assert!(!accused(16), "40 and 16 bytes fit into 64");
-    assert!(accused(32));
+    for mode in [Mode::Check, Mode::Precise] {
+        let refused = ProcessFacts { null_use: arenascope_event::NullUse::Proven, mode, ..facts() };
+        let accused = |size| judge(&refused, story(size)).iter().any(|finding| finding.rule == "null-used");
+        assert!(!accused(16), "40 and 16 bytes fit into 64: {mode:?}");
+        assert!(accused(32), "{mode:?}");
+    }
 }
 
 // ---- use-after-unmap ----
@@ -205,6 +207,15 @@ fn a_fault_in_unmapped_memory_of_an_arena_names_the_block() {
     assert_eq!(one(&found), ("use-after-unmap", Class::Finding, Certainty::Certain, 2, message.into()));
     assert_eq!(found[0].sites.len(), 3, "touched, unmapped, allocated");
     assert_eq!(one(&judge(&record, unmapped(0x1f00))).2, Certainty::Likely, "no block lay there");
+}
+
+#[test]
+fn a_crash_handler_s_way_out_does_not_hide_the_fault() {
+    let record = ProcessFacts { mode: Mode::Record, ..facts() };
+    for end in [unmapped(0x1047).exit(3), unmapped(0x1047).killed(6)] {
+        let found = judge(&record, end);
+        assert_eq!((one(&found).0, one(&found).2), ("use-after-unmap", Certainty::Certain), "{found:?}");
+    }
 }
 
 #[test]

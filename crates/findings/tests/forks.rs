@@ -71,7 +71,7 @@ fn seen() -> Table {
     Table::new().seen(0, 0x7000_0000).at(1)
 }
 
-fn said(found: &[FamilyFinding]) -> Vec<(&str, Class, Certainty)> {
+fn said(found: &[FamilyFinding]) -> Vec<(&'static str, Class, Certainty)> {
     found.iter().map(|one| (one.finding.rule, one.finding.class, one.finding.certainty)).collect()
 }
 
@@ -135,6 +135,36 @@ fn with_both_processes_alive_it_is_certain_and_told_with_every_place() {
     let sites: Vec<_> = one.sites.iter().map(|(role, member, site)| (role.word(), *member, site.0)).collect();
     assert_eq!(sites, [("forked", 0, 0), ("allocated", 1, 1), ("allocated", 0, 0)]);
     assert_eq!((one.member, &one.members[..]), (0, &[0, 1][..]));
+}
+
+/// The parent gets a block 1 ms after the fork and gives all memory back after the child, waited for, got the same one.
+#[test]
+fn a_parent_that_ends_its_arena_soon_after_its_child_is_told() {
+    const US: u64 = 1_000;
+    let after = |forked: u64, died: u64| {
+        let mut events = before(SHARED).at(0).event(fork(101)).at(0).alloc(0, 0x1040, 64).destroy(0).exit(0).events();
+        let last = events.len() - 1;
+        for (back, time) in [(3, forked), (2, forked + MS), (1, died), (0, died + MS)] {
+            events[last - back].time_ns = time;
+        }
+        let own = facts(PARENT, 0);
+        let parent = summary(Replay::new(&own), &own, &events, 100 * MS);
+        let mut replay = Replay::new(&own);
+        events.iter().take(last - 3).for_each(|event| drop(replay.apply(event)));
+        let mut events = one_block(|story| story.exit(0)).events();
+        events.iter_mut().for_each(|event| event.time_ns = 2 * MS);
+        let facts = facts(101, 101);
+        let child = summary(Replay::forked(replay.state(), &facts), &facts, &events, 100 * MS + forked);
+        said(&judge(&[parent, child]))
+    };
+    // The child's block: 2 ms after the fork.
+    assert_eq!(after(MS, 3 * MS + 300 * US), [CERTAIN]);
+    // Too close for the clocks, the more so the longer they have run apart.
+    assert_eq!(after(MS, 3 * MS + 30 * US), SILENT);
+    assert_eq!(after(1_000 * MS, 1_002 * MS + 300 * US), SILENT);
+    assert_eq!(after(60_000 * MS, 60_003 * MS + 100 * US), [CERTAIN]);
+    // Given back before.
+    assert_eq!(after(MS, 2 * MS + 300 * US), SILENT);
 }
 
 #[test]

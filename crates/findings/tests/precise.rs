@@ -135,6 +135,11 @@ fn a_library_that_lends_its_bytes_convicts_nobody_of_using_them() {
     facts.sites.push(inside);
     facts.reports[0].site = Some(SiteId(5));
     assert!(judge_with(&facts, story()).is_empty());
+    // Nor of bytes that lie behind a redzone; the redzone itself is nobody's.
+    facts.reports[1] = report(Used::Read, 0x10a0 + 36, 1, 3);
+    assert!(judge_with(&facts, story()).is_empty());
+    facts.reports[1] = report(Used::Read, 0x10a0 + 4, 1, 3);
+    assert_eq!(judge_with(&facts, story()).len(), 1);
 }
 
 #[test]
@@ -149,4 +154,22 @@ fn where_something_is_missing_nobody_is_accused() {
         let found = judge_with(&facts, three().at(0).alloc(1, 0x10c0, 8));
         assert_eq!((one(&found).1, one(&found).2), (Class::Note, Certainty::Possible));
     }
+}
+
+/// A dump of an arena, or a copy of it to compare with later, reads redzones: nobody but us knows that they are there.
+#[test]
+fn a_place_that_reads_from_block_to_block_is_a_note() {
+    let walk = |used| [report(used, 0x1060, 8, 3), report(used, 0x1068, 8, 3), report(used, 0x1078, 8, 3)];
+    let after = || three().at(0).alloc(1, 0x10c0, 8);
+    let found = judge(&walk(Used::Read), after());
+    assert_eq!(
+        found.iter().map(|one| (one.rule, one.class)).collect::<Vec<_>>(),
+        [("overflow", Class::Note), ("underflow", Class::Note)]
+    );
+    assert!(found[0].because.contains("looks at an arena as a whole"), "{}", found[0].because);
+    // Who writes so far is no onlooker; nor are two places one walk.
+    assert!(judge(&walk(Used::Written), after()).iter().all(|one| one.class == Class::Finding));
+    let [first, _, last] = walk(Used::Read);
+    let two = [first, Report { site: Some(SiteId(3)), ..last }];
+    assert!(judge(&two, after()).iter().all(|one| one.class == Class::Finding));
 }

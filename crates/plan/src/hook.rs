@@ -159,10 +159,12 @@ pub enum HookKind {
     Prctl = 35,
     Syscall = 36,
     UserMark = 37,
+    StartMain = 38,
+    Exit = 39,
 }
 
 impl HookKind {
-    const ALL: [HookKind; 30] = [
+    const ALL: [HookKind; 32] = [
         HookKind::Create,
         HookKind::Alloc,
         HookKind::Resize,
@@ -193,6 +195,8 @@ impl HookKind {
         HookKind::Prctl,
         HookKind::Syscall,
         HookKind::UserMark,
+        HookKind::StartMain,
+        HookKind::Exit,
     ];
 
     /// The kind with this code.
@@ -234,6 +238,8 @@ pub struct Hook {
     pub stack_arguments: bool,
     /// True when it runs no other code (no destructor, no callback), so that nothing reads the blocks that it ends.
     pub leaf: bool,
+    /// True when it may copy as many bytes as are asked for out of memory of the caller's (a `memdup`).
+    pub copies: bool,
     /// Address of the relocated start of the function.
     pub trampoline: u64,
     /// Where its arguments are.
@@ -248,6 +254,9 @@ impl Hook {
     pub fn grows(&self) -> Result<(), &'static str> {
         let changeable = |source: Source| source.kind == SourceKind::Register;
         match (self.kind, self.sources.size, self.sources.count) {
+            (HookKind::Alloc, ..) if self.copies => {
+                Err("may copy as many bytes as are asked for, from an argument that the role leaves out")
+            }
             (HookKind::Alloc | HookKind::Resize, ..) if !self.takes_result => {
                 Err("hands out blocks through a pointer, and whether it refused a larger one cannot be told")
             }
@@ -270,6 +279,7 @@ impl Hook {
         out.u8(self.takes_result as u8);
         out.u8(self.stack_arguments as u8);
         out.u8(self.leaf as u8);
+        out.u8(self.copies as u8);
         out.u64(self.trampoline);
         for source in self.sources.all() {
             out.u8(source.kind as u8);
@@ -291,6 +301,7 @@ impl Hook {
         let takes_result = from.u8()? != 0;
         let stack_arguments = from.u8()? != 0;
         let leaf = from.u8()? != 0;
+        let copies = from.u8()? != 0;
         let trampoline = from.u64()?;
         let mut all = [Source::ABSENT; 11];
         for source in &mut all {
@@ -304,6 +315,15 @@ impl Hook {
             *source =
                 Source { kind, index: from.u8()?, bytes: from.u8()?, signed: from.u8()? != 0, value: from.u64()? };
         }
-        Some(Hook { kind, shape, takes_result, stack_arguments, leaf, trampoline, sources: Sources::from_all(all) })
+        Some(Hook {
+            kind,
+            shape,
+            takes_result,
+            stack_arguments,
+            leaf,
+            copies,
+            trampoline,
+            sources: Sources::from_all(all),
+        })
     }
 }

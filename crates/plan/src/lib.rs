@@ -9,6 +9,7 @@
 
 mod hook;
 mod message;
+mod signal;
 mod wire;
 
 pub use hook::{Hook, HookKind, Shape, Source, SourceKind, Sources};
@@ -16,7 +17,8 @@ pub use message::{
     Done, Failure, Hello, HelloReader, LibcFunction, MESSAGE_LIMIT, ModuleEntry, Patch, Placed, Plan, PlanItem,
     PlanReader, PlanWriter, Preload, Purpose, WatchMalloc, write_done, write_hello_head, write_module,
 };
+pub use signal::{SIGNAL_NAME_BYTES, signal_bit, signal_name, signal_number};
 pub use wire::{Reader, Writer};
 
 /// Both ends must agree on this number. Changed whenever a message changes.
-pub const PROTOCOL: u32 = 6;
+pub const PROTOCOL: u32 = 8;

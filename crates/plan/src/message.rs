@@ -35,11 +35,13 @@ pub enum LibcFunction {
     Syscall,
     Valloc,
     Pvalloc,
+    StartMain,
+    Exit,
 }
 
 impl LibcFunction {
     /// How many there are.
-    pub const COUNT: usize = 25;
+    pub const COUNT: usize = 27;
 
     /// In message order, with the dynamic symbol's name.
     pub const ALL: [(LibcFunction, &'static core::ffi::CStr); LibcFunction::COUNT] = [
@@ -68,6 +70,8 @@ impl LibcFunction {
         (LibcFunction::Syscall, c"syscall"),
         (LibcFunction::Valloc, c"valloc"),
         (LibcFunction::Pvalloc, c"pvalloc"),
+        (LibcFunction::StartMain, c"__libc_start_main"),
+        (LibcFunction::Exit, c"exit"),
     ];
 }
 
@@ -83,6 +87,8 @@ pub enum Purpose {
     ForkChild = 2,
     /// This process is about to execute `program`; the answer is a [`Preload`].
     Exec = 3,
+    /// This process waits while its memory is scanned, `Hello::mark` says when; the answer is of no interest.
+    Scan = 4,
 }
 
 /// The agent's question.
@@ -96,6 +102,8 @@ pub struct Hello<'a> {
     pub parent_pid: u32,
     /// Fork id when it comes from a fork, else 0.
     pub fork_id: u64,
+    /// At a scan, the number of the user's mark from 1, or 0 at the end.
+    pub mark: u64,
     /// The next free hook number.
     pub next_hook: u32,
     /// Entry of the stub for `Shape::Around`.
@@ -128,6 +136,7 @@ pub fn write_hello_head(hello: &Hello<'_>, out: &mut Writer<'_>) {
     out.u32(hello.pid);
     out.u32(hello.parent_pid);
     out.u64(hello.fork_id);
+    out.u64(hello.mark);
     out.u32(hello.next_hook);
     out.u64(hello.around);
     out.u64(hello.before);
@@ -164,6 +173,7 @@ impl<'a> HelloReader<'a> {
             1 => Purpose::NewModules,
             2 => Purpose::ForkChild,
             3 => Purpose::Exec,
+            4 => Purpose::Scan,
             _ => return None,
         };
         let mut hello = Hello {
@@ -171,6 +181,7 @@ impl<'a> HelloReader<'a> {
             pid: from.u32()?,
             parent_pid: from.u32()?,
             fork_id: from.u64()?,
+            mark: from.u64()?,
             next_hook: from.u32()?,
             around: from.u64()?,
             before: from.u64()?,
@@ -263,6 +274,10 @@ pub struct Plan {
     pub check: bool,
     /// Precise mode: memcheck is told about blocks, if the program runs under Valgrind.
     pub precise: bool,
+    /// Signals that set a mark, bit n − 1 for signal n.
+    pub mark_on: u64,
+    /// The agent asks for a scan at marks and at the end.
+    pub scan: bool,
     /// Bytes of the trace file, whose descriptor travels with this message; 0: there is none.
     pub trace_bytes: u64,
     /// True when all its space is allocated already (kernels without MADV_POPULATE_WRITE).
@@ -312,6 +327,8 @@ impl<'a> PlanWriter<'a> {
         out.u8(plan.malloc as u8);
         out.u8(plan.check as u8);
         out.u8(plan.precise as u8);
+        out.u64(plan.mark_on);
+        out.u8(plan.scan as u8);
         out.u64(plan.trace_bytes);
         out.u8(plan.allocated as u8);
         PlanWriter { out }
@@ -386,6 +403,8 @@ impl<'a> PlanReader<'a> {
             malloc: WatchMalloc::from_code(from.u8()?)?,
             check: from.u8()? != 0,
             precise: from.u8()? != 0,
+            mark_on: from.u64()?,
+            scan: from.u8()? != 0,
             trace_bytes: from.u64()?,
             allocated: from.u8()? != 0,
         };

@@ -14,14 +14,28 @@ use crate::system::{monotonic_ns, read_own_memory};
 use crate::thread::Thread;
 use arenascope_event::CaptureReason;
 use arenascope_trace::{Record, layout, layout::ClockPair, layout::SegmentKind};
-use core::sync::atomic::Ordering::Relaxed;
+use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 /// Longest capture of one span, bytes.
 const SPAN_LIMIT: u64 = 1 << 20;
 /// All captures of a process, bytes.
 const TOTAL_LIMIT: u64 = 256 << 20;
 
+/// Bytes that captures before rewinds may take of those: a program may rewind in every round of a loop.
+const REWIND_LIMIT: u64 = 64 << 20;
+static BEFORE_REWINDS: AtomicU64 = AtomicU64::new(0);
+
 impl Recorder {
+    /// Saves the bytes of all spans of `entry`, which is about to go back, while the share for that lasts.
+    #[cold]
+    pub fn capture_before_rewind(&self, thread: &mut Thread, entry: &Entry) {
+        let spans = entry.spans().map(|(low, high)| high.saturating_sub(low).min(SPAN_LIMIT));
+        let bytes = spans.fold(0, u64::saturating_add);
+        if BEFORE_REWINDS.fetch_add(bytes, Relaxed) < REWIND_LIMIT {
+            self.capture(thread, entry, CaptureReason::Rewind);
+        }
+    }
+
     /// Saves the bytes of all spans of `entry`.
     #[cold]
     pub fn capture(&self, thread: &mut Thread, entry: &Entry, reason: CaptureReason) {

@@ -15,6 +15,8 @@ use core::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 
 /// Arenas that have a picture; later ones are loose.
 pub const GUARDS: usize = 1 << 14;
+/// After so many refusals an arena's blocks get no redzones.
+const REFUSALS: u64 = 8;
 /// Marks remembered, the latest ones.
 const MARKS: usize = 16;
 
@@ -44,6 +46,8 @@ pub struct Guard {
     zone: AtomicU64,
     loose: AtomicU32,
     inside: AtomicU32,
+    capacity: AtomicU64,
+    refusals: AtomicU64,
     next_mark: AtomicU64,
     marks: [[AtomicU64; 2]; MARKS],
 }
@@ -88,6 +92,27 @@ impl Guard {
             word.store(0, Relaxed);
         }
         self.loose.store(0, Relaxed);
+    }
+
+    /// The arena was created with this capacity; 0: not known.
+    pub fn born(&self, capacity: u64) {
+        self.forget();
+        self.capacity.store(capacity, Relaxed);
+        self.refusals.store(0, Relaxed);
+    }
+
+    /// The allocator said NULL to a block with its redzone.
+    pub fn refused(&self) {
+        self.refusals.fetch_add(1, Relaxed);
+    }
+
+    /// Blocks of fewer bytes have a redzone: as in check mode, a bounded arena must not be full earlier for a few large ones.
+    pub fn zones_below(&self) -> u64 {
+        match (self.refusals.load(Relaxed), self.capacity.load(Relaxed)) {
+            (REFUSALS.., _) => 0,
+            (_, 0) => u64::MAX,
+            (_, capacity) => capacity / 4,
+        }
     }
 
     /// True when the picture touches these bytes.
@@ -184,6 +209,18 @@ mod tests {
             assert_eq!(guard.place(*start, *end, |_| true), Span::default());
         }
         guard
+    }
+
+    #[test]
+    fn large_blocks_and_full_arenas_have_no_redzones() {
+        let guard = Guard::default();
+        assert_eq!(guard.zones_below(), u64::MAX, "its capacity is not known");
+        guard.born(4096);
+        assert_eq!(guard.zones_below(), 1024);
+        (0..REFUSALS).for_each(|_| guard.refused());
+        assert_eq!(guard.zones_below(), 0);
+        guard.born(0);
+        assert_eq!(guard.zones_below(), u64::MAX);
     }
 
     #[test]

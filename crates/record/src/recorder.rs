@@ -11,7 +11,7 @@ use crate::deep;
 use crate::heap::{self, HeapSet};
 use crate::objects::{self, Look, Objects};
 use crate::quiet;
-use crate::reserve::{Reserve, Zeroed, page_wiped_on_fork};
+use crate::reserve::{Reserve, WipedOnFork, Zeroed, page_wiped_on_fork};
 use crate::reused::Budget;
 use crate::sites::{CACHE_SLOTS, CallFrame, CodeRanges, FRAMES_MAX, SITE_SLOTS, SiteTable, StubFrame, walk};
 use crate::space::{self, Space};
@@ -85,7 +85,7 @@ unsafe impl Zeroed for crate::sites::CachedSite {}
 
 /// The recorder. One per process, never dropped.
 pub struct Recorder {
-    live: &'static AtomicU32,
+    wiped: &'static WipedOnFork,
     enabled: AtomicBool,
     space: UnsafeCell<Option<Space>>,
     epoch: AtomicU32,
@@ -134,7 +134,7 @@ impl Recorder {
         );
         let place: &'static mut MaybeUninit<Recorder> = reserve.take_one::<RecorderPlace>()?.as_place();
         let recorder = place.write(Recorder {
-            live: page_wiped_on_fork()?,
+            wiped: page_wiped_on_fork()?,
             enabled: AtomicBool::new(start.space.is_some()),
             space: UnsafeCell::new(start.space),
             epoch: AtomicU32::new(1),
@@ -156,7 +156,7 @@ impl Recorder {
             captured_bytes: AtomicU64::new(0),
             budget: Budget::new(),
         });
-        recorder.live.store(1, Relaxed);
+        recorder.wiped.live.store(1, Relaxed);
         Some(recorder)
     }
 
@@ -169,7 +169,7 @@ impl Recorder {
     /// False in a forked child that has not been renewed: its parent's trace is not mapped there.
     #[inline]
     pub fn alive(&self) -> bool {
-        self.live.load(Relaxed) != 0
+        self.wiped.live.load(Relaxed) != 0
     }
 
     /// From now on the kernel may end this process for a system call: makes none any more, and with `strict` reads no
@@ -233,7 +233,7 @@ impl Recorder {
                 unsafe { (*row.thread.get()).assume_init_mut().renew(false) };
             }
         }
-        self.live.store(1, Relaxed);
+        self.wiped.live.store(1, Relaxed);
         self.enabled.store(space.is_some(), Relaxed);
         if let Some(thread) = only {
             thread.renew(false);
@@ -256,6 +256,35 @@ impl Recorder {
     #[cold]
     pub fn lost_reentered(&self) {
         self.count(layout::live::LOST_REENTERED, 1);
+    }
+
+    /// A signal came that sets a mark, where none can be set: it is owed. Async-signal-safe.
+    #[cold]
+    pub fn owe_mark(&self, signal: u32) {
+        if let Some(owed) = self.wiped.owed_marks.get(signal as usize) {
+            owed.fetch_add(1, Relaxed);
+            // Release: pairs with the Acquire in `take_owed_marks`, which then finds the number.
+            self.wiped.owes_marks.store(1, Release);
+        }
+    }
+
+    /// True when marks are owed.
+    #[inline]
+    pub fn owes_marks(&self) -> bool {
+        self.wiped.owes_marks.load(Relaxed) != 0
+    }
+
+    /// Hands each signal that is owed a mark to `take`, with how many. O(signals).
+    pub fn take_owed_marks(&self, mut take: impl FnMut(u32, u32)) {
+        if self.wiped.owes_marks.swap(0, Acquire) == 0 {
+            return;
+        }
+        for (signal, owed) in self.wiped.owed_marks.iter().enumerate() {
+            let count = owed.swap(0, Relaxed);
+            if count > 0 {
+                take(signal as u32, count);
+            }
+        }
     }
 
     /// An event found a table full.

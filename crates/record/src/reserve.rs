@@ -6,6 +6,7 @@
 //! children would write into their parent's tables. It never grows: the page below it is taken.
 #![allow(unsafe_code, reason = "carves typed tables out of one anonymous mapping")]
 
+use core::sync::atomic::AtomicU32;
 use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mmap_anonymous};
 
 const PAGE: usize = 4096;
@@ -19,7 +20,7 @@ pub unsafe trait Zeroed {}
 // SAFETY: an atomic integer is its bytes.
 unsafe impl Zeroed for core::sync::atomic::AtomicU64 {}
 // SAFETY: an atomic integer is its bytes.
-unsafe impl Zeroed for core::sync::atomic::AtomicU32 {}
+unsafe impl Zeroed for AtomicU32 {}
 // SAFETY: an integer is its bytes.
 unsafe impl Zeroed for u32 {}
 // SAFETY: a byte is its byte.
@@ -73,8 +74,19 @@ impl Reserve {
     }
 }
 
+/// What reads zero in a forked child.
+#[repr(C)]
+pub struct WipedOnFork {
+    /// Set in a process that has a trace.
+    pub live: AtomicU32,
+    /// Nonzero while any of the next is.
+    pub owes_marks: AtomicU32,
+    /// Signals that came and could not set their mark yet, by their number.
+    pub owed_marks: [AtomicU32; 65],
+}
+
 /// A page that reads zero in a forked child: how any kind of fork is noticed without a system call.
-pub fn page_wiped_on_fork() -> Option<&'static core::sync::atomic::AtomicU32> {
+pub fn page_wiped_on_fork() -> Option<&'static WipedOnFork> {
     // SAFETY: a fresh anonymous mapping at an address of the kernel's choice touches no existing memory.
     let page =
         unsafe { mmap_anonymous(core::ptr::null_mut(), 4096, ProtFlags::READ | ProtFlags::WRITE, MapFlags::PRIVATE) }
@@ -82,6 +94,7 @@ pub fn page_wiped_on_fork() -> Option<&'static core::sync::atomic::AtomicU32> {
     // SAFETY: the range is the mapping made above. Where the kernel lacks the advice (before 4.14) the page is merely
     // copied, and forks are seen by the fork hook alone.
     let _ = unsafe { madvise(page, 4096, Advice::LinuxWipeOnFork) };
-    // SAFETY: the page is mapped read-write for the life of the process and zero is a valid AtomicU32.
+    // SAFETY: the page is mapped read-write for the life of the process and zeros are valid atomic integers, which take
+    // less than a page.
     Some(unsafe { &*page.cast() })
 }

@@ -13,10 +13,12 @@
 #![allow(unsafe_code, reason = "maps the trace file and writes into it")]
 
 use arenascope_trace::layout;
-use core::sync::atomic::{AtomicU64, Ordering::Acquire, Ordering::Relaxed, Ordering::Release};
+use core::sync::atomic::{AtomicBool, AtomicU64, Ordering::Acquire, Ordering::Relaxed, Ordering::Release};
 use rustix::fd::BorrowedFd;
 use rustix::io::Errno;
-use rustix::mm::{Advice, MapFlags, MremapFlags, ProtFlags, madvise, mmap, mremap, munlock, munmap};
+use rustix::mm::{
+    Advice, MapFlags, MprotectFlags, MremapFlags, ProtFlags, madvise, mmap, mprotect, mremap, munlock, munmap,
+};
 
 const PAGE: u64 = 4096;
 /// Segments of the first window; the next windows double what is mapped until they have `LARGEST` segments each.
@@ -30,9 +32,13 @@ const WINDOWS: usize = DOUBLING + 1024;
 /// Where each window's first segment lies; 0: not mapped. Of the one trace that this process writes.
 ///
 /// # Invariants
-/// I3: a nonzero entry `w` is the address of a shared, writable mapping of the file's bytes from `first_of(w)`'s on, of
-/// `window_bytes(w)` bytes as far as the file goes, never unmapped in this process. The page before it is mapped too.
+/// I3: a nonzero entry `w` is the address of a shared mapping of the file's bytes from `first_of(w)`'s on, of
+/// `window_bytes(w)` bytes as far as the file goes, never unmapped in this process, writable unless `map_ahead` made it,
+/// where `ready` makes segments writable. The page before it is mapped too.
 static WINDOW: [AtomicU64; WINDOWS] = [const { AtomicU64::new(0) }; WINDOWS];
+
+/// Some windows were made by `map_ahead`.
+static AHEAD: AtomicBool = AtomicBool::new(false);
 
 /// The window that holds a segment.
 const fn window_of(slot: u32) -> usize {
@@ -94,6 +100,29 @@ impl Space {
         Ok(Space { base: base as u64, bytes, allocated })
     }
 
+    /// Maps the windows up to `ahead` bytes of the file now, while its descriptor is there: Valgrind refuses an `mremap`
+    /// from a length of 0, and the trace would end with the first window. Without access until a segment is needed:
+    /// memcheck would search all of it for pointers, and so make pages of what is a hole in the file. What cannot be mapped
+    /// is counted as lost later.
+    pub fn map_ahead(&self, file: BorrowedFd<'_>, ahead: u64) {
+        for (window, place) in WINDOW.iter().enumerate().skip(1) {
+            let first = layout::segment_offset(first_of(window));
+            // The page before the window is mapped too (I3).
+            let from = first - PAGE;
+            if first >= self.bytes.min(ahead) {
+                return;
+            }
+            let length = (PAGE + window_bytes(window)) as usize;
+            let flags = MapFlags::SHARED | MapFlags::NORESERVE;
+            // SAFETY: a fresh mapping at an address of the kernel's choice touches no existing memory.
+            let mapped = unsafe { mmap(core::ptr::null_mut(), length, ProtFlags::empty(), flags, file, from) };
+            let Ok(base) = mapped else { return };
+            keep_private(base, length);
+            AHEAD.store(true, Relaxed);
+            place.store(base as u64 + PAGE, Release);
+        }
+    }
+
     /// A word of the header that this process writes.
     #[inline]
     pub fn word(&self, offset: usize) -> &'static AtomicU64 {
@@ -122,6 +151,11 @@ impl Space {
             }
         }
         let address = self.address(slot)?;
+        if AHEAD.load(Relaxed) {
+            let access = MprotectFlags::READ | MprotectFlags::WRITE;
+            // SAFETY: the segment lies in its window (I3), whole pages of it (layout); access is only added.
+            unsafe { mprotect(address as *mut _, layout::SEGMENT_BYTES, access) }.ok()?;
+        }
         if !self.allocated {
             // SAFETY: the segment lies in its window (I3) and in the file (checked above); populating changes no byte.
             unsafe { madvise(address as *mut _, layout::SEGMENT_BYTES, Advice::LinuxPopulateWrite) }.ok()?;
@@ -234,6 +268,10 @@ mod tests {
         // SAFETY: `file` is open to the end of this test.
         let borrowed = unsafe { BorrowedFd::borrow_raw(file.as_raw_fd()) };
         let space = Space::map(borrowed, 1 << 30, false).expect("maps");
+        // Those of the first 100 MB while the descriptor is at hand, the others as they are needed.
+        space.map_ahead(borrowed, 100_000_000);
+        let mapped = |slot| space.address(slot).is_some();
+        assert!(mapped(FIRST) && mapped(LARGEST) && !mapped(2 * LARGEST));
         let slots = [0, FIRST - 1, FIRST, 3 * FIRST, LARGEST - 1, LARGEST, 5 * LARGEST + 7];
         for slot in slots {
             let address = space.ready(slot).expect("room");

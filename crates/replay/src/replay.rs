@@ -126,6 +126,7 @@ impl Replay {
         state.anomalies = Default::default();
         state.missing = 0;
         state.end = None;
+        state.fault = None;
         state.threads.clear();
         state.regions.inherit(facts.parent_pid);
         let mut unbound = BTreeMap::new();
@@ -202,7 +203,11 @@ impl Replay {
             }
             EventKind::Fault { signal, address, pc, synchronous, .. } => {
                 let (moment, thread, site) = (call.moment, call.thread, call.site);
-                self.state.end = Some(ProcessEnd::Fault { moment, thread, site, signal, address, pc, synchronous });
+                let end = ProcessEnd::Fault { moment, thread, site, signal, address, pc, synchronous };
+                if synchronous {
+                    self.state.fault = Some(end.clone());
+                }
+                self.state.end = Some(end);
                 Effect::nothing()
             }
             EventKind::Capture { arena, .. } => Effect { arena: self.state.living_of(arena), ..Effect::nothing() },

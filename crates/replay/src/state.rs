@@ -121,6 +121,9 @@ pub struct State {
     pub missing: u64,
     /// How the process ended, once an event said so.
     pub end: Option<ProcessEnd>,
+    /// The fault that a thread caused itself and that the process did not survive ([`ProcessEnd::Fault`]). Not always its
+    /// end: a handler of the program's own may have exited or aborted.
+    pub fault: Option<ProcessEnd>,
     pub(crate) arenas: Vec<Arc<Arena>>,
     pub(crate) keys: BTreeMap<ArenaKey, KeyState>,
     pub(crate) regions: Regions,

@@ -12,7 +12,8 @@ use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use arenascope_event::{
     Address, ArenaKey, Argument, Fate, FateKind, Frame, HookFact, HookStatus, Lost, Mode, Module, NullUse,
-    ProcessFacts, Report, Result_, Role, RoleDecl, SiteFacts, SiteId, Synchronises, Used, Watched,
+    ProcessFacts, Report, Result_, Role, RoleDecl, Scan, ScannedArena, SiteFacts, SiteId, Synchronises, Unreached,
+    Used, Watched,
 };
 
 /// Bytes of the tail's own header.
@@ -30,6 +31,7 @@ const SITES: u16 = 5;
 const LOST: u16 = 6;
 const MODE: u16 = 7;
 const REPORTS: u16 = 8;
+const SCANS: u16 = 9;
 
 /// What a tail gave.
 #[derive(Clone, Debug, Default)]
@@ -60,6 +62,7 @@ pub fn tail(facts: &ProcessFacts, end: ClockPair) -> Vec<u8> {
         (LOST, lost(facts)),
         (MODE, mode(facts)),
         (REPORTS, reports(facts)),
+        (SCANS, scans(facts)),
     ];
     let mut body = Vec::new();
     for (tag, section) in sections {
@@ -127,6 +130,7 @@ pub(crate) fn read_tail(file: &[u8], walked: Option<u32>, damage: &mut Vec<Damag
             LOST => read_lost(&mut tail, &mut bytes),
             MODE => read_mode(&mut tail, &mut bytes),
             REPORTS => read_reports(&mut tail, &mut bytes),
+            SCANS => read_scans(&mut tail, &mut bytes),
             _ => Some(Sound::Whole),
         };
         tail.present |= read.is_some();
@@ -491,6 +495,47 @@ fn read_reports(tail: &mut Tail, bytes: &mut Cursor<'_>) -> Option<Sound> {
             },
             site: site(bytes.number()?),
             origin: site(bytes.number()?),
+        })
+    })?;
+    Some(Sound::Whole)
+}
+
+fn scans(facts: &ProcessFacts) -> Writer {
+    let mut out = Writer::default();
+    out.list(&facts.scans, |out, scan| {
+        out.number(scan.mark.map_or(0, |mark| mark.saturating_add(1)));
+        out.number(scan.bytes);
+        out.list(&scan.arenas, |out, arena| {
+            out.number(u64::from(arena.arena.0));
+            out.number(arena.before);
+            out.number(arena.blocks);
+            out.number(arena.reached);
+            let mut last = 0u64;
+            out.list(&arena.unreached, |out, block| {
+                out.number(zigzag(block.address.0.wrapping_sub(last)));
+                out.byte(u8::from(block.by_offset));
+                last = block.address.0;
+            });
+        });
+    });
+    out
+}
+
+fn read_scans(tail: &mut Tail, bytes: &mut Cursor<'_>) -> Option<Sound> {
+    tail.facts.scans = list(bytes, |bytes| {
+        Some(Scan {
+            mark: bytes.number()?.checked_sub(1),
+            bytes: bytes.number()?,
+            arenas: list(bytes, |bytes| {
+                let arena = ArenaKey(bytes.number32()?);
+                let (before, blocks, reached) = (bytes.number()?, bytes.number()?, bytes.number()?);
+                let mut last = 0u64;
+                let unreached = list(bytes, |bytes| {
+                    last = last.wrapping_add(bytes.signed()?);
+                    Some(Unreached { address: Address(last), by_offset: bytes.byte()? != 0 })
+                })?;
+                Some(ScannedArena { arena, before, blocks, reached, unreached })
+            })?,
         })
     })?;
     Some(Sound::Whole)

@@ -4,6 +4,7 @@
 //! says what must and what aims; the reader compares.
 
 use super::page;
+use super::spread::{numbers, round, spread};
 use crate::steps;
 use serde_json::{Value, json};
 use std::path::Path;
@@ -47,7 +48,7 @@ pub fn run() -> Result<(), String> {
             let length = std::fs::metadata(&trace).map_err(|error| format!("{}: {error}", trace.display()))?.len();
             bytes_per_event = length as f64 / (BATCHES * CALLS) as f64;
         }
-        let (plain, watched) = (spread(plain)?, spread(watched)?);
+        let (plain, watched) = (spread(plain, "bench/hooked_call")?, spread(watched, "bench/hooked_call")?);
         rows.push(json!({
             "row": row, "unit": "ns", "ours": round(watched.median - plain.median), "ours_min": round(watched.min - plain.min),
             "peer": "the same call, unhooked", "peer_value": round(plain.median),
@@ -76,25 +77,7 @@ fn pinned(program: &Path) -> Command {
 }
 
 fn batches(command: &mut Command) -> Result<Vec<f64>, String> {
-    let text = steps::output(command, "bench/hooked_call")?;
-    text.lines().map(|line| line.parse().map_err(|_| format!("bench/hooked_call printed {line:?}"))).collect()
-}
-
-struct Spread {
-    median: f64,
-    min: f64,
-}
-
-fn spread(mut values: Vec<f64>) -> Result<Spread, String> {
-    values.sort_by(f64::total_cmp);
-    match (values.get(values.len() / 2), values.first()) {
-        (Some(&median), Some(&min)) => Ok(Spread { median, min }),
-        _ => Err("bench/hooked_call printed nothing".into()),
-    }
-}
-
-fn round(value: f64) -> f64 {
-    (value * 100.0).round() / 100.0
+    numbers(&steps::output(command, "bench/hooked_call")?, "bench/hooked_call")
 }
 
 fn section(rows: &[Value], machine: &str) -> String {
@@ -118,13 +101,6 @@ fn section(rows: &[Value], machine: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_median_and_the_least_of_unsorted_values() {
-        let s = spread(vec![3.0, 1.0, 9.0, 2.0, 4.0]).expect("values");
-        assert_eq!((s.median, s.min), (3.0, 1.0));
-        assert!(spread(Vec::new()).is_err());
-    }
 
     #[test]
     fn the_section_has_a_line_for_every_row_and_nothing_for_null() {

@@ -11,6 +11,7 @@ use crate::run::compile::{self, Compiled};
 use crate::run::finish;
 use crate::run::given;
 use crate::run::launch::{self, End};
+use crate::run::mark_on;
 use crate::run::memcheck::Memcheck;
 use crate::run::narrate;
 use crate::run::outlive;
@@ -131,10 +132,19 @@ pub fn run(args: RunArgs) -> Result<ExitCode, CliError> {
         suppressions: suppressions::read(args.suppressions.as_deref())?,
     };
     names_a_file(args.output.as_deref())?;
+    let signals = mark_on::parse(&args.mark_on)?;
+    if signals != 0 && args.mode == Mode::Off {
+        return Err(CliError::usage("--mark-on with --mode off: marks are set in a trace, and there is none")
+            .hint("--mode record, or no --mark-on"));
+    }
     // Before anything is written or compiled.
     if args.mode == Mode::Precise && args.watch == Watch::Malloc {
         return Err(CliError::usage("--precise with --watch malloc: under Valgrind malloc is memcheck's own")
             .hint("--precise for arenas, or --watch malloc without it"));
+    }
+    if args.mode == Mode::Precise && args.scan.is_some() {
+        return Err(CliError::usage("--precise with --scan: Valgrind's own tables hold the address of every block")
+            .hint("--scan without it"));
     }
     let memcheck = if args.mode == Mode::Precise { Some(Memcheck::find()?) } else { None };
     let mut words = Words::new(&args)?;
@@ -159,7 +169,7 @@ pub fn run(args: RunArgs) -> Result<ExitCode, CliError> {
     }
     let decision = watch::decide(&args, job.program.image.as_ref(), &job.command)?;
     words.say(&decision.explanation);
-    watched(&args, &judging, &mut words, &job, decision.watching, &decision.notes, memcheck.as_ref())
+    watched(&args, &judging, &mut words, &job, decision.watching, &decision.notes, memcheck.as_ref(), signals)
 }
 
 /// `-o` must name a file: a folder would be found out too late, and `folder/` would become a file of that name.
@@ -180,12 +190,12 @@ fn sentence(text: &str, style: &Style) -> String {
 
 fn run_unwatched(job: &Job) -> Result<ExitCode, CliError> {
     let waiting = launch::fork(&job.program.path, &job.arguments, None).map_err(|error| cannot_start(job, &error))?;
-    let end = start(job, waiting)?.wait().map_err(|error| cannot_start(job, &error))?;
+    let end = start(job, waiting, 0)?.wait().map_err(|error| cannot_start(job, &error))?;
     Ok(ExitCode::from(end.exit_status()))
 }
 
-fn start(job: &Job, waiting: launch::Waiting) -> Result<launch::Running, CliError> {
-    waiting.go().map_err(|error| cannot_start(job, &error))
+fn start(job: &Job, waiting: launch::Waiting, mark_on: u64) -> Result<launch::Running, CliError> {
+    waiting.go(mark_on).map_err(|error| cannot_start(job, &error))
 }
 
 fn cannot_start(job: &Job, error: &std::io::Error) -> CliError {
@@ -210,6 +220,7 @@ fn agent_file(memcheck: Option<&Memcheck>) -> Result<(File, String), CliError> {
     Ok((file, path))
 }
 
+#[expect(clippy::too_many_arguments, reason = "the middle of one long story")]
 fn watched(
     args: &RunArgs,
     judging: &Judging,
@@ -218,6 +229,7 @@ fn watched(
     mut watching: Watching,
     notes: &[String],
     memcheck: Option<&Memcheck>,
+    mark_on: u64,
 ) -> Result<ExitCode, CliError> {
     let decls = watching.roles_for(job.program.image.as_ref()).decls;
     let given = watching.given.clone();
@@ -253,7 +265,8 @@ fn watched(
         Mode::Precise => arenascope_event::Mode::Precise,
         Mode::Record | Mode::Off => arenascope_event::Mode::Record,
     };
-    let settings = Settings { main_pid, main_trace: Some(main_trace), naming, watching, mode };
+    let scan = args.scan;
+    let settings = Settings { main_pid, main_trace: Some(main_trace), naming, watching, mode, mark_on, scan };
     let server = std::thread::spawn(move || serve::serve(&listener, settings));
     let ended = Arc::new(AtomicBool::new(false));
     let narrator = args.narrate.then(|| {
@@ -268,7 +281,8 @@ fn watched(
             narrate::narrate(&path, &decls, style, &mut out, &ended);
         })
     });
-    let outcome = start(job, waiting).and_then(|running| running.wait().map_err(|error| cannot_start(job, &error)));
+    let outcome =
+        start(job, waiting, mark_on).and_then(|running| running.wait().map_err(|error| cannot_start(job, &error)));
     ended.store(true, Relaxed);
     if let Some(narrator) = narrator {
         let _ = narrator.join();
@@ -282,7 +296,7 @@ fn watched(
             return Err(error);
         }
     };
-    let decided = Decided { given: &given, notes, memcheck };
+    let decided = Decided { given: &given, notes, memcheck, mark_on };
     finish_all(args, judging, words, job, &path, main_pid, end, seen, &decided)
 }
 
@@ -324,6 +338,8 @@ struct Decided<'a> {
     notes: &'a [String],
     /// The program ran under it.
     memcheck: Option<&'a Memcheck>,
+    /// Signals that set a mark, bit n − 1 for signal n.
+    mark_on: u64,
 }
 
 /// Seals every trace, shows the first screen of the main one, decides the exit status.
@@ -398,6 +414,7 @@ fn finish_all(
             job.program.path.display()
         ));
     }
+    remarks.extend(mark_on::not_set(decided.mark_on, recorded.iter().filter_map(|process| process.trace.as_deref())));
     let mut findings = Vec::new();
     let mut suppressed = Suppressed::default();
     let mut tallies: Vec<(&Seen, String)> = Vec::new();
@@ -433,6 +450,7 @@ fn finish_all(
             if read.facts.mode == arenascope_event::Mode::Precise {
                 let limits = read.facts.mode_limits.iter().filter(|limit| !remarks.contains(limit)).cloned();
                 remarks.extend(limits.collect::<Vec<_>>());
+                remarks.extend(remarks::of_precise_threads(&read.state));
             }
             // A line that matched nothing here may have matched in another program of the run.
             view.suppressed.clone_from(&suppressed);

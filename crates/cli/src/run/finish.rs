@@ -79,6 +79,7 @@ fn complete(seen: &Seen, trace: &Trace<'_>, arguments: &[String], wait_status: O
     facts.watches_malloc = seen.malloc != WatchMalloc::No;
     facts.mode = seen.mode;
     facts.mode_limits.clone_from(&seen.mode_limits);
+    facts.scans.clone_from(&seen.scans);
     let symbols = Symbolizer::new(&seen.modules);
     let code = ModulesCode { symbols: &symbols };
     let asked = Asked::of(trace, &facts);
@@ -91,6 +92,10 @@ fn complete(seen: &Seen, trace: &Trace<'_>, arguments: &[String], wait_status: O
         }
         for address in &site.addresses {
             site.frames.extend(symbols.frames(*address));
+        }
+        // The Rust call is inlined everywhere: the place that matters is its caller's.
+        if site.frames.first().is_some_and(|frame| frame.inlined && frame.function == "arenascope::mark::mark") {
+            site.frames.remove(0);
         }
         if let Some(frame) = site.frames.iter().find(|frame| !frame.file.is_empty()) {
             site.source = symbols.source_line(&frame.file, frame.line).unwrap_or_default();
@@ -179,6 +184,10 @@ impl Asked {
                 EventKind::Overlapped { .. } => asked.overlapped = true,
                 EventKind::Fault { address, pc, synchronous, registers, .. } => {
                     asked.faults.extend(event.site.map(|site| site.0));
+                    // An abort after a fault says nothing about it.
+                    if !synchronous && asked.fault.is_some() {
+                        continue;
+                    }
                     let refused_site = refused.get(&event.thread).copied().filter(|_| synchronous);
                     asked.fault = refused_site.map(|refused_site| Fault {
                         pc,

@@ -100,10 +100,13 @@ pub fn check(roles: &[Given], program: &Image, late: bool) -> Result<(), CliErro
         });
         let found = libraries.iter().find(|image| {
             let file = image.path().file_name().map_or_else(String::new, |file| file.to_string_lossy().into_owned());
-            library.is_none_or(|library| file == library || file.split(".so").next() == Some(library)) && there(image)
+            library.is_none_or(|library| file == library || file.split(".so").next() == Some(library))
+                && (there(image) || image.is_ifunc(name))
         });
         match found {
-            Some(image) => fits(role, image, name)?,
+            Some(image) if there(image) => fits(role, image, name)?,
+            // The dynamic loader has private copies of some, which are not what the program calls.
+            Some(_) => return Err(nowhere(role, library, name, program, libraries)),
             None if late => {}
             None => return Err(nowhere(role, library, name, program, libraries)),
         }

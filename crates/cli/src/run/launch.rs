@@ -6,6 +6,7 @@
 #![allow(unsafe_code, reason = "fork, exec, wait, signal dispositions")]
 
 use crate::run::sanitizer::{self, Way};
+use arenascope_plan::signal_bit;
 use std::ffi::{CString, OsStr, OsString};
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
@@ -166,9 +167,14 @@ extern "C" fn pass_on(signal: libc::c_int, info: *const libc::siginfo_t, _: *mut
     }
 }
 
-/// From now on signals that are sent to us are the program's. Does not interrupt what we are waiting for.
-fn pass_signals_on() {
-    for signal in [libc::SIGINT, libc::SIGQUIT, libc::SIGTERM, libc::SIGHUP, libc::SIGUSR1, libc::SIGUSR2] {
+/// Signals that are passed on to the program.
+const PASSED_ON: [libc::c_int; 6] =
+    [libc::SIGINT, libc::SIGQUIT, libc::SIGTERM, libc::SIGHUP, libc::SIGUSR1, libc::SIGUSR2];
+
+/// From now on signals that are sent to us are the program's, and those of `more` too (bit n − 1 for signal n). Does not
+/// interrupt what we are waiting for.
+fn pass_signals_on(more: u64) {
+    for signal in (1..=64).filter(|&signal| PASSED_ON.contains(&signal) || more & signal_bit(signal as u32) != 0) {
         let mut action = std::mem::MaybeUninit::<libc::sigaction>::zeroed();
         // SAFETY: a zeroed sigaction is valid; the handler has the signature that SA_SIGINFO asks for.
         unsafe {
@@ -189,11 +195,12 @@ impl Waiting {
         unsafe { libc::waitpid(pid, std::ptr::null_mut(), 0) };
     }
 
-    /// Opens the gate: the program runs. The error is exec's own.
-    pub fn go(self) -> io::Result<Running> {
+    /// Opens the gate: the program runs. Signals that reach us are passed on to it, those of `more` too. The error is exec's
+    /// own.
+    pub fn go(self, more: u64) -> io::Result<Running> {
         CHILD.store(self.pid as i32, Relaxed);
         // The child was forked before this, and has the dispositions we were started with.
-        pass_signals_on();
+        pass_signals_on(more);
         // SAFETY: the gate is our descriptor.
         unsafe { libc::write(self.gate.as_raw_fd(), [1u8].as_ptr().cast(), 1) };
         let mut errno = 0i32;
@@ -265,7 +272,7 @@ pub fn in_background(work: impl FnOnce()) -> io::Result<()> {
             libc::dup2(nothing, standard);
         }
         libc::syscall(libc::SYS_close_range, 3, u32::MAX, 0);
-        for signal in [libc::SIGINT, libc::SIGQUIT, libc::SIGTERM, libc::SIGHUP, libc::SIGUSR1, libc::SIGUSR2] {
+        for signal in PASSED_ON {
             libc::signal(signal, libc::SIG_DFL);
         }
     }

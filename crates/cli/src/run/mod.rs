@@ -6,6 +6,7 @@
 //!   watch     which roles                  plan     roles -> hooks -> bytes    near        where thunks can lie
 //!   given     roles that the user wrote    fits    roles against signatures    remarks   what those roles left out
 //!   memcheck  the program under Valgrind, and its reports
+//!   mark_on   signals that set a mark
 //!   outlive   processes that run on        neighbours   code that may jump behind a function's first instruction
 //! ```
 
@@ -15,6 +16,7 @@ pub mod finish;
 pub mod fits;
 pub mod given;
 pub mod launch;
+pub mod mark_on;
 pub mod memcheck;
 pub mod narrate;
 pub mod near;
@@ -22,8 +24,10 @@ pub mod neighbours;
 pub mod outlive;
 pub mod plan;
 pub mod program;
+pub mod reach;
 pub mod remarks;
 pub mod sanitizer;
+pub mod scan;
 pub mod serve;
 pub mod sources;
 pub mod trace_file;
@@ -77,7 +81,7 @@ mod tests {
             let allowed = known.iter().chain(&with_descriptors).any(|part| name.contains(part));
             assert!(allowed, "{name} may panic inside the host; all: {guilty:?}");
         }
-        let handlers = ["on_enter", "on_exit", "on_before", "thread_begin", "dies"];
+        let handlers = ["on_enter", "on_exit", "on_before", "thread_begin", "dies", "arrived", "of_program"];
         assert!(!guilty.iter().any(|name| handlers.iter().any(|handler| name.contains(handler))), "{guilty:?}");
     }
 
@@ -141,7 +145,7 @@ mod tests {
     #[test]
     fn a_hooked_call_needs_little_of_the_host_s_stack() {
         let frames = frames();
-        let stubs = ["on_enter", "on_exit", "on_before", "thread_begin"];
+        let stubs = ["on_enter", "on_exit", "on_before", "thread_begin", "arrived"];
         let mut seen = 0;
         for (address, (name, ..)) in &frames {
             if !stubs.iter().any(|stub| name.contains(&format!("{}{stub}17h", stub.len())) || name == stub) {

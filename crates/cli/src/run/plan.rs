@@ -51,6 +51,7 @@ struct Wish {
     shape: Shape,
     takes_result: bool,
     stack_arguments: bool,
+    copies: bool,
     sources: Sources,
     /// Index into the facts; `None` for functions of the C library.
     fact: Option<usize>,
@@ -108,6 +109,8 @@ pub struct Request<'a> {
     pub record: bool,
     /// Record malloc blocks.
     pub heap: bool,
+    /// Memory is scanned at the end.
+    pub scan: bool,
     /// Number of the first hook.
     pub next_hook: u32,
     /// The agent's stubs.
@@ -157,6 +160,7 @@ fn role_wishes(request: &Request<'_>, facts: &mut Vec<HookFact>) -> Vec<Wish> {
                             shape: Shape::Around,
                             takes_result: located.takes_result,
                             stack_arguments: located.stack_arguments,
+                            copies: located.copies,
                             sources: located.sources,
                             fact: Some(facts.len()),
                         });
@@ -246,7 +250,7 @@ fn names_module(library: &str, path: &str) -> bool {
 }
 
 /// Functions of the C library that are hooked, how, and whether only recording needs them.
-const LIBC: [(LibcFunction, HookKind, Shape, bool); 25] = [
+const LIBC: [(LibcFunction, HookKind, Shape, bool); 27] = [
     (LibcFunction::Mmap, HookKind::Mmap, Shape::Around, true),
     (LibcFunction::Munmap, HookKind::Munmap, Shape::Around, true),
     (LibcFunction::Mremap, HookKind::Mremap, Shape::Around, true),
@@ -272,6 +276,8 @@ const LIBC: [(LibcFunction, HookKind, Shape, bool); 25] = [
     (LibcFunction::Syscall, HookKind::Syscall, Shape::Before, true),
     (LibcFunction::Valloc, HookKind::Malloc, Shape::Around, true),
     (LibcFunction::Pvalloc, HookKind::Malloc, Shape::Around, true),
+    (LibcFunction::StartMain, HookKind::StartMain, Shape::Before, true),
+    (LibcFunction::Exit, HookKind::Exit, Shape::Before, true),
 ];
 
 fn libc_wishes(request: &Request<'_>, blind: &mut Vec<String>) -> Vec<Wish> {
@@ -288,7 +294,8 @@ fn libc_wishes(request: &Request<'_>, blind: &mut Vec<String>) -> Vec<Wish> {
                 | HookKind::PosixMemalign
                 | HookKind::HeapFree
         );
-        if (only_for_recording && !request.record) || (heap && !request.heap) {
+        let only_for_scans = matches!(kind, HookKind::StartMain | HookKind::Exit);
+        if (only_for_recording && !request.record) || (heap && !request.heap) || (only_for_scans && !request.scan) {
             continue;
         }
         let address = request.libc.get(function as usize).copied().unwrap_or(0);
@@ -304,6 +311,7 @@ fn libc_wishes(request: &Request<'_>, blind: &mut Vec<String>) -> Vec<Wish> {
                 shape,
                 takes_result: true,
                 stack_arguments: false,
+                copies: false,
                 sources: Sources { arena: Source::ABSENT, ..Sources::default() },
                 fact: None,
             }),
@@ -313,15 +321,17 @@ fn libc_wishes(request: &Request<'_>, blind: &mut Vec<String>) -> Vec<Wish> {
     wishes
 }
 
-/// The function of `arenascope_mark.h`, in every module that has it.
-const MARK: &str = "arenascope_mark";
+/// The functions of `arenascope_mark.h` and of the Rust crate's `mark`, in every module that has them. The second one's name
+/// ends where its length says.
+const MARKS: [(&str, Source); 2] = [("arenascope_mark", Source::ABSENT), ("arenascope_mark_text", Source::register(1))];
 
 fn mark_wishes(request: &Request<'_>) -> Vec<Wish> {
     let mut wishes: Vec<Wish> = Vec::new();
     for &index in request.fresh {
         let Some(module) = request.modules.get(index) else { continue };
         let Some(image) = module.image.as_deref() else { continue };
-        for found in image.find(MARK) {
+        let all = MARKS.iter().flat_map(|(name, size)| image.find(name).into_iter().map(|found| (found, *size)));
+        for (found, size) in all {
             let address = module.bias.wrapping_add(found.function.address);
             if wishes.iter().any(|wish| wish.address == address) {
                 continue;
@@ -333,7 +343,8 @@ fn mark_wishes(request: &Request<'_>) -> Vec<Wish> {
                 shape: Shape::Before,
                 takes_result: false,
                 stack_arguments: false,
-                sources: Sources::default(),
+                copies: false,
+                sources: Sources { size, ..Sources::default() },
                 fact: None,
             });
         }
@@ -443,6 +454,7 @@ fn lay(request: &Request<'_>, module: &Loaded, wish: &Wish, region: u64, code: &
     let leaf = ends_blocks && whole.is_some_and(|body| arenascope_code::calls_nothing(wish.address, body));
     outcome.hooks.push(Hook {
         leaf,
+        copies: wish.copies,
         kind: wish.kind,
         shape: wish.shape,
         takes_result: wish.takes_result,

@@ -7,7 +7,8 @@
 use crate::run::given;
 use crate::run::memcheck::Memcheck;
 use crate::run::serve::Seen;
-use arenascope_event::{HookStatus, Mode, Role, RoleDecl};
+use arenascope_event::{HookFact, HookStatus, Mode, Role, RoleDecl};
+use arenascope_replay::State;
 use arenascope_symbols::Image;
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -47,13 +48,17 @@ pub fn never_turned_up(given: &[RoleDecl], seen: &[Seen]) -> Vec<String> {
 
 /// What check mode changed, and what it could not check. Said once, whatever was found.
 pub fn of_check(seen: &[Seen]) -> Vec<String> {
-    let mut checked = seen.iter().filter(|process| process.mode == Mode::Check).peekable();
+    let watched = |hook: &HookFact| {
+        matches!(hook.decl.role, Role::Alloc | Role::Resize) && !matches!(hook.status, HookStatus::NotWatched(_))
+    };
+    let mut checked =
+        seen.iter().filter(|process| process.mode == Mode::Check && process.hooks.iter().any(watched)).peekable();
     if checked.peek().is_none() {
         return Vec::new();
     }
     let mut sentences = vec![
         "checked: blocks were asked larger than the program asked for, and lay further apart. A program with a bug may \
-         do something else than without; so may one that counts on blocks to touch, or prints where they lie"
+         do something else than without; so may one that counts on blocks to touch, prints where they lie, or fills its arenas: redzones take room"
             .to_owned(),
     ];
     for limit in checked.flat_map(|process| &process.mode_limits) {
@@ -75,6 +80,19 @@ pub fn of_precise(memcheck: &Memcheck, pid: u32) -> Vec<String> {
         sentences.push(format!("valgrind says: {words}"));
     }
     sentences
+}
+
+/// What precise mode hardly sees in a process whose threads share an arena.
+pub fn of_precise_threads(state: &State) -> Option<String> {
+    let shared = state
+        .arenas()
+        .filter(|arena| arena.threads.len() > 1 && arena.malloc.is_none())
+        .map(|arena| arena.id)
+        .next()?;
+    Some(format!(
+        "memcheck runs one thread at a time: that two are in arena {shared} at once (unsynchronised-sharing) shows by chance; run \
+         without --precise for it"
+    ))
 }
 
 /// What the picture lacks for functions that could not be patched, and how to have them.
@@ -111,7 +129,7 @@ pub fn not_patched(seen: &[Seen]) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use arenascope_event::{Address, HookFact};
+    use arenascope_event::Address;
 
     fn decl(text: &str) -> RoleDecl {
         arenascope_roles::parse(text).expect(text)
@@ -144,6 +162,18 @@ mod tests {
             ["zork never turned up in what was loaded or executed"]
         );
         assert!(never_turned_up(&[gone], &[]).is_empty(), "nothing was looked into");
+    }
+
+    #[test]
+    fn blocks_were_made_larger_only_where_some_were_seen() {
+        let checked = |hooks: &[(&str, HookStatus)]| {
+            let mut seen = seen(hooks);
+            seen.iter_mut().for_each(|process| process.mode = Mode::Check);
+            of_check(&seen)
+        };
+        assert_eq!(checked(&[]), Vec::<String>::new());
+        assert!(checked(&[("alloc:f(size) -> block", HookStatus::NotWatched("inlined".into()))]).is_empty());
+        assert_eq!(checked(&[("alloc:f(size) -> block", HookStatus::Watched)]).len(), 1);
     }
 
     #[test]

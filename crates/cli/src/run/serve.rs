@@ -5,9 +5,10 @@
 
 use crate::run::plan::{self, Loaded, Outcome, Request};
 use crate::run::sanitizer::{self, Way};
+use crate::run::scan;
 use crate::run::trace_file::{self, TraceFile};
 use crate::run::watch::Watching;
-use arenascope_event::{HookFact, HookStatus, Mode, Module, RoleDecl, Watched};
+use arenascope_event::{HookFact, HookStatus, Mode, Module, RoleDecl, Scan, Watched};
 use arenascope_plan::{
     Done, Failure, HelloReader, LibcFunction, MESSAGE_LIMIT, Placed, Plan, PlanWriter, Purpose, WatchMalloc,
 };
@@ -71,6 +72,8 @@ pub struct Seen {
     pub mode: Mode,
     /// What that mode cannot do here, a sentence each.
     pub mode_limits: Vec<String>,
+    /// Scans of its memory.
+    pub scans: Vec<Scan>,
     /// Things to tell the user about this process.
     pub remarks: Vec<String>,
 }
@@ -87,6 +90,10 @@ pub struct Settings {
     pub watching: Watching,
     /// How processes are run.
     pub mode: Mode,
+    /// Signals that set a mark, bit n − 1 for signal n.
+    pub mark_on: u64,
+    /// Memory is scanned if it has no more than so many bytes; `None`: it is not.
+    pub scan: Option<u64>,
 }
 
 /// How traces are named.
@@ -259,8 +266,29 @@ impl Server {
             Purpose::NewModules => self.new_modules(stream, &hello, &modules)?,
             Purpose::ForkChild => self.fork_child(stream, &hello, &modules)?,
             Purpose::Exec => self.before_exec(stream, &hello)?,
+            Purpose::Scan => self.scan(stream, &hello)?,
         }
         Ok(true)
+    }
+
+    /// The process waits: reads its memory.
+    fn scan(&mut self, stream: &UnixStream, hello: &arenascope_plan::Hello<'_>) -> io::Result<()> {
+        let seen = self.seen.iter_mut().rev().find(|seen| seen.pid == hello.pid);
+        if let (Some(limit), Some(seen)) = (self.settings.scan, seen)
+            && let Some(trace) = &seen.trace
+            // What a forked process inherited is in another trace; documented, and nothing to say about each.
+            && seen.fork_id == 0
+        {
+            match scan::scan(hello.pid, trace, hello.mark, limit) {
+                Ok(scan) => seen.scans.push(scan),
+                Err(why) => {
+                    let when =
+                        if hello.mark == 0 { "at the end".to_owned() } else { format!("at mark {}", hello.mark) };
+                    seen.remarks.push(format!("memory was not scanned {when}: {why}"));
+                }
+            }
+        }
+        write_message(stream, &[], None)
     }
 
     /// The file behind a path, which may be any bytes.
@@ -291,6 +319,7 @@ impl Server {
             libc: &hello.libc,
             record: self.settings.watching.late || malloc != WatchMalloc::No,
             heap: !sanitized,
+            scan: self.settings.scan.is_some(),
             next_hook: hello.next_hook,
             around: hello.around,
             before: hello.before,
@@ -408,6 +437,7 @@ impl Server {
             libc: &[],
             record: false,
             heap: false,
+            scan: false,
             next_hook: hello.next_hook,
             around: hello.around,
             before: hello.before,
@@ -456,6 +486,7 @@ impl Server {
             malloc: parent.as_ref().map_or(WatchMalloc::No, |parent| parent.malloc),
             mode: parent.as_ref().map_or(Mode::Record, |parent| parent.mode),
             mode_limits: parent.as_ref().map_or_else(Vec::new, |parent| parent.mode_limits.clone()),
+            scans: Vec::new(),
             remarks: Vec::new(),
         };
         let trace = match self.trace_for(hello, &program, hello.fork_id) {
@@ -512,6 +543,8 @@ impl Server {
             malloc: seen.malloc,
             check: seen.mode == Mode::Check,
             precise: seen.mode == Mode::Precise,
+            mark_on: self.settings.mark_on,
+            scan: self.settings.scan.is_some(),
             trace_bytes: trace.as_ref().map_or(0, |trace| trace.bytes),
             allocated: trace.as_ref().is_some_and(|trace| trace.allocated),
         };

@@ -16,6 +16,8 @@ pub struct Located {
     pub takes_result: bool,
     /// The function has, or may have, arguments on the stack.
     pub stack_arguments: bool,
+    /// It hands out blocks, and may fill them from memory of its caller's: as many bytes as are asked for.
+    pub copies: bool,
 }
 
 /// Bytes of stack arguments that a hooked function may have; the stub copies no more.
@@ -85,8 +87,32 @@ pub fn locate(decl: &RoleDecl, signature: Option<&Signature>, clone: Option<Clon
         Some(signature) => stack_bytes(signature)? > 0,
         None => true,
     };
-    Ok(Located { sources, takes_result, stack_arguments })
+    Ok(Located { sources, takes_result, stack_arguments, copies: copies(decl, signature) })
 }
+
+/// Whether an alloc function may copy as many bytes as are asked for out of an argument that its role leaves out, as
+/// `memdup(arena, bytes, size)` does: asked for more, it would read, or end its text, beyond what the caller has.
+///
+/// Any such pointer before the size, as in `memcpy`; behind it a pointer to anything. A text behind the size, or called
+/// like what debugging allocators take, is where the call stands or what it is for. Without debug information whatever
+/// stands before the size may be a pointer.
+fn copies(decl: &RoleDecl, signature: Option<&Signature>) -> bool {
+    let is_size = |argument: &Argument| matches!(argument, Argument::Size | Argument::Count);
+    let Some(size) = decl.arguments.iter().position(is_size).filter(|_| decl.role == Role::Alloc) else {
+        return false;
+    };
+    let left_out = |index: usize| decl.arguments.get(index).is_none_or(|argument| *argument == Argument::Ignored);
+    let Some(signature) = signature else { return (0..size).any(left_out) };
+    let is_source = |(index, param): (usize, &Param)| {
+        let bare = param.type_name.replace("const", "").replace([' ', '*'], "");
+        let said = !CALL_SITE.contains(&param.name.as_str());
+        left_out(index) && param.is_pointer && said && (index < size || matches!(bare.as_str(), "void" | "?" | ""))
+    };
+    signature.params.iter().enumerate().any(is_source)
+}
+
+/// Names of texts that say where a call stands or what it is for.
+const CALL_SITE: [&str; 9] = ["file", "filename", "func", "function", "name", "tag", "label", "where", "location"];
 
 /// Bytes of arguments on the stack, as far as debug information tells. A parameter whose place it does not tell may be
 /// there too.
@@ -193,6 +219,45 @@ mod tests {
         let located = locate(&decl("alloc:f(arena, size) -> block"), Some(&signature), None).expect("locates");
         assert_eq!(located.sources.arena.index, 1);
         assert_eq!((located.sources.size.bytes, located.sources.size.signed), (4, true));
+    }
+
+    #[test]
+    fn what_may_be_copied_from_is_told_from_what_names_the_call() {
+        let pointer = |type_name: &str, name: &str| Param {
+            name: name.into(),
+            type_name: type_name.into(),
+            is_pointer: type_name.ends_with('*'),
+            ..param(Place::Integer(0), 8, false)
+        };
+        let of = |text: &str, params: &[(&str, &str)]| {
+            let signature = Signature {
+                params: params.iter().map(|(type_name, name)| pointer(type_name, name)).collect(),
+                returns: Returns::Pointer,
+                variadic: false,
+                file: String::new(),
+                line: 0,
+            };
+            copies(&decl(text), Some(&signature))
+        };
+        let arena = ("arena *", "a");
+        assert!(of("alloc:f(arena, _, size) -> block", &[arena, ("const void *", "from"), ("size_t", "n")]));
+        assert!(of("alloc:f(arena, _, size) -> block", &[arena, ("const char *", "s"), ("size_t", "n")]));
+        assert!(of("alloc:f(arena, size) -> block", &[arena, ("size_t", "n"), ("const void *", "from")]));
+        assert!(of(
+            "alloc:f(arena, _, count, size) -> block",
+            &[arena, ("int *", "v"), ("size_t", "n"), ("size_t", "s")]
+        ));
+        assert!(!of("alloc:f(arena, _, size) -> block", &[arena, ("int", "flags"), ("size_t", "n")]));
+        assert!(!of("alloc:f(_, arena, size) -> block", &[("const char *", "file"), arena, ("size_t", "n")]));
+        assert!(!of("alloc:f(arena, size, _) -> block", &[arena, ("size_t", "n"), ("const char *", "why")]));
+        assert!(!of(
+            "resize:f(arena, block, _, size) -> block",
+            &[arena, ("void *", "p"), ("size_t", "o"), ("size_t", "n")]
+        ));
+        let unknown = |text: &str| copies(&decl(text), None);
+        assert!(unknown("alloc:_talloc_memdup(arena, _, size, _) -> block"));
+        assert!(!unknown("alloc:_talloc_zero(arena, size, _) -> block"));
+        assert!(!unknown("resize:r(arena, block, _, size) -> block"));
     }
 
     #[test]

@@ -82,6 +82,43 @@ fn obstacks() {
     }
 }
 
+/// Everything that `styles.c` has; its copying functions are allocators of their own here.
+pub const STYLES: [&str; 22] = [
+    "--alloc",
+    "arena_alloc(arena, size) -> block",
+    "--alloc",
+    "arena_memdup(arena, _, size) -> block",
+    "--alloc",
+    "arena_strndup(arena, _, size) -> block",
+    "--mark",
+    "arena_mark(arena) -> mark",
+    "--rewind",
+    "arena_rewind(arena, mark)",
+    "--reset",
+    "arena_reset(arena)",
+    "--create",
+    "region_create(size) -> arena",
+    "--alloc",
+    "region_alloc(arena, size) -> block",
+    "--destroy",
+    "region_destroy(arena)",
+    "--alloc",
+    "guarded_alloc(arena, size) -> block",
+    "--reset",
+    "guarded_reset(arena)",
+];
+
+#[test]
+fn unusual_styles() {
+    for (compiler, level) in BUILDS {
+        let place = Place::new();
+        let program = build(&place, compiler, level, "styles.c", &[]);
+        for mode in MODES {
+            silent(&place, &[mode, &STYLES].concat(), &program, &[], &format!("styles {compiler} {level}"));
+        }
+    }
+}
+
 /// Roles that see every block of the C library's allocator: the most demanding arena there is.
 const MALLOC: [&str; 8] = [
     "--alloc",

@@ -23,18 +23,6 @@ fn all_labs_show_what_they_must_and_their_twins_are_silent() {
     assert!(place.traces().is_empty(), "nothing is left in the user's folder");
 }
 
-/// The findings are the program's and not the compiler's. Inlined functions are another matter: docs/detection.md.
-#[test]
-fn other_compilers_and_flags_change_nothing() {
-    let place = Place::new();
-    for compiler in ["gcc -O2 -fno-inline", "clang", "clang -O2 -fno-inline -fomit-frame-pointer"] {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_arenascope"));
-        let outcome = place.outcome(command.args(["lab", "--all"]).env("CC", compiler));
-        assert_eq!(outcome.status, 0, "{compiler}: {outcome:#?}");
-        assert!(outcome.stdout.contains(" as expected, 0 not, "), "{compiler}: {}", outcome.stdout);
-    }
-}
-
 #[test]
 fn the_list_names_them_and_writes_nothing() {
     let place = Place::new();

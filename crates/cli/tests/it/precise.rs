@@ -1,5 +1,6 @@
 //! Precise mode: what memcheck sees, reads included, told as findings about blocks; and correct programs that stay silent.
 
+use crate::correct_programs::STYLES;
 use crate::harness::{Place, accused, line_of, programs, root};
 use serde_json::Value;
 use std::path::Path;
@@ -31,7 +32,7 @@ const ROLES: [&str; 22] = [
 ];
 
 /// False, with a sentence, where there is no Valgrind.
-fn there_is_valgrind() -> bool {
+pub fn there_is_valgrind() -> bool {
     let there = Command::new("valgrind").arg("--version").output().is_ok_and(|output| output.status.success());
     if !there {
         eprintln!("NOT RUN: precise mode needs Valgrind, which is not installed (apt install valgrind)");
@@ -96,6 +97,21 @@ fn the_mended_program_is_silent() {
         assert_eq!(found, [Value::Null; 0], "{compiler} {level}\n{screen}");
         assert!(screen.contains("20 to 50 times slower"), "{screen}");
     }
+}
+
+#[test]
+fn unusual_styles_are_silent_and_a_long_trace_is_whole() {
+    if !there_is_valgrind() {
+        return;
+    }
+    let place = Place::new();
+    let program = place.compile("gcc", "correct/styles.c", &["-O0"]);
+    let (found, screen) = accusations(&place, &STYLES, &program, &["long"], 0);
+    assert!(found.is_empty(), "{found:#?}\n{screen}");
+    // More than the first window of the trace, which is 4 MiB.
+    let bytes = std::fs::metadata(place.file("trace.ascope")).expect("a trace").len();
+    assert!(bytes > 5 << 20 && screen.contains(" 0 lost"), "{bytes} {screen}");
+    assert!(screen.contains("blocks of arena_memdup have no redzone"), "{screen}");
 }
 
 #[test]

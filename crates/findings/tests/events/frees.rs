@@ -1,7 +1,7 @@
 //! `double-free`, `invalid-free`, `wrong-arena-free`.
 
 use crate::{check, describe, judged, silent};
-use arenascope_event::{Argument, HookStatus, ProcessFacts, Result_, Role};
+use arenascope_event::{Argument, HookStatus, ProcessFacts, Result_, Role, Watched};
 use arenascope_findings::{Certainty, Class};
 use arenascope_testkit::{Facts, Table, read};
 use expect_test::expect;
@@ -145,9 +145,16 @@ fn an_address_inside_a_block_is_told_with_the_block() {
         "#]],
     );
     // No free ever fits: the roles may describe different pointers.
-    let misfit = Table::new().map(0x1000, 4096).alloc(1, 0x1000, 32).free(1, 0x1010);
-    let found = judged(&facts(), misfit, &RULES);
+    let misfit = || Table::new().map(0x1000, 4096).alloc(1, 0x1000, 32).free(1, 0x1010);
+    let found = judged(&facts(), misfit(), &RULES);
     assert_eq!(found.iter().map(|one| one.class).collect::<Vec<_>>(), [Class::Note]);
+    // Somebody said what they describe: then one free of the run proves nothing against it, and two do, in whatever arena.
+    let mut given = facts();
+    given.watched = Watched::Given;
+    assert_eq!(judged(&given, misfit(), &RULES).iter().map(|one| one.class).collect::<Vec<_>>(), [Class::Finding]);
+    let again = misfit().map(0x3000, 4096).alloc(2, 0x3000, 32).free(2, 0x3010);
+    let found = judged(&given, again, &RULES);
+    assert_eq!(found.iter().map(|one| one.class).collect::<Vec<_>>(), [Class::Note; 2]);
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use crate::{check, judged, object, silent};
 use arenascope_event::{Address, Argument, EventKind, HookStatus, ProcessFacts, Result_, Role};
-use arenascope_findings::Class;
+use arenascope_findings::{Certainty, Class};
 use arenascope_testkit::{Facts, Table, read};
 use expect_test::expect;
 
@@ -132,6 +132,43 @@ fn two_arenas_over_one_mapping_are_told_with_both_blocks() {
     "#]],
     );
     silent(&facts(), two(0x2000), &RULES);
+}
+
+/// Arena 1 has forty blocks of 64 bytes; an object that was never created hands out 64 bytes at `at`.
+fn window(at: u64) -> Table {
+    let story = Table::new().map(0x1000, 4096).at(0).create(1, 4096).at(1);
+    let story = (0..40_u64).fold(story, |story, number| story.alloc(1, 0x1000 + number * 64, 64));
+    story.at(2).alloc(2, at, 64).at(3)
+}
+
+#[test]
+fn an_object_made_by_hand_over_living_blocks_is_told_by_what_the_first_arena_does_then() {
+    let said =
+        |story: Table| judged(&facts(), story, &RULES).iter().map(|one| (one.class, one.certainty)).collect::<Vec<_>>();
+    let finding = (Class::Finding, Certainty::Likely);
+    // It goes on behind its blocks, frees or resizes the very block.
+    assert_eq!(said(window(0x1400).alloc(1, 0x1a00, 64)), [finding]);
+    assert_eq!(said(window(0x1400).free(1, 0x1400)), [finding]);
+    assert_eq!(said(window(0x1400).resize(1, 0x1400, 0x1a00, 128)), [finding]);
+    check(
+        &facts(),
+        window(0x1400).destroy(1),
+        &RULES,
+        expect![[r#"
+        note overlapping-arenas possible at #45: 64 bytes at +1024, block 1 of arena 2: shares bytes with block 17 of arena 1 (64 bytes at +1024), which lives
+          threads [1], allocated at site 2, allocated at site 1, created at site 0, 1 times, 64 bytes
+          because no reset or rewind of arena 1 was seen before it was destroyed at #46; but what stands here as arena 2 was never created, and may be a copy of the other's object, set back by hand
+    "#]],
+    );
+    // Emptied first, never spoken of again, behind its blocks, in free memory, or from its start: a copy that begins anew.
+    assert_eq!(said(window(0x1400)), []);
+    let emptied = Table::new().map(0x1000, 4096).create(1, 4096).alloc(1, 0x1000, 64).alloc(1, 0x1040, 64).reset(1);
+    assert_eq!(said(emptied.alloc(2, 0x1040, 64).destroy(1)), []);
+    assert_eq!(said(window(0x1a00).alloc(1, 0x1a40, 64).destroy(1)), []);
+    assert_eq!(said(window(0x1000).destroy(1)), []);
+    // The first one's cursor was moved by hand after the block was placed.
+    let moved = object(window(0x1400), 1, &[0x1000, 2560], &[0x1000, 1088]).alloc(1, 0x1400, 64).destroy(1);
+    assert_eq!(said(moved), []);
 }
 
 #[test]

@@ -3,7 +3,8 @@
 use crate::build::{File, START, Writer};
 use arenascope_event::{
     Address, ArenaKey, Argument, BlobId, CaptureReason, Fate, FateKind, Frame, HookFact, HookStatus, Lost, Mode,
-    Module, NullUse, ProcessFacts, Report, Result_, Role, RoleDecl, SiteFacts, SiteId, Synchronises, Used, Watched,
+    Module, NullUse, ProcessFacts, Report, Result_, Role, RoleDecl, Scan, ScannedArena, SiteFacts, SiteId,
+    Synchronises, Unreached, Used, Watched,
 };
 use arenascope_trace::layout::{self, SEGMENT_PAYLOAD};
 use arenascope_trace::{DamageKind, MAX_FRAMES, Record, Trace};
@@ -81,6 +82,22 @@ fn report() -> impl Strategy<Value = Report> {
     )
 }
 
+fn scan() -> impl Strategy<Value = Scan> {
+    let unreached = (any::<u64>(), any::<bool>())
+        .prop_map(|(address, by_offset)| Unreached { address: Address(address), by_offset });
+    let arena = (any::<u32>(), any::<[u64; 3]>(), prop::collection::vec(unreached, 0..4)).prop_map(
+        |(arena, [before, blocks, reached], unreached)| ScannedArena {
+            arena: ArenaKey(arena),
+            before,
+            blocks,
+            reached,
+            unreached,
+        },
+    );
+    (prop::option::of(0..u64::MAX), any::<u64>(), prop::collection::vec(arena, 0..3))
+        .prop_map(|(mark, bytes, arenas)| Scan { mark, bytes, arenas })
+}
+
 /// Every field is named: a new one has to be thought of here and in the tail.
 fn facts() -> impl Strategy<Value = ProcessFacts> {
     let numbers = (any::<u32>(), any::<u32>(), any::<u64>(), any::<u64>(), prop::option::of(any::<i32>()));
@@ -98,10 +115,11 @@ fn facts() -> impl Strategy<Value = ProcessFacts> {
         any::<bool>(),
         prop::collection::vec(text(), 0..3),
         prop::collection::vec(report(), 0..4),
+        prop::collection::vec(scan(), 0..3),
     );
     (numbers, lists, text(), watched, null_use, text(), lost, mode).prop_map(
         |(numbers, lists, program, watched, null_use, null_use_because, lost, mode)| {
-            let (mode, watches_malloc, mode_limits, reports) = mode;
+            let (mode, watches_malloc, mode_limits, reports, scans) = mode;
             let (pid, parent_pid, fork_id, started_unix_ns, wait_status) = numbers;
             let (arguments, modules, hooks, sites) = lists;
             let [no_space, reentered, table_full, heap_skipped, capture_bytes] = lost;
@@ -121,6 +139,7 @@ fn facts() -> impl Strategy<Value = ProcessFacts> {
                 watches_malloc,
                 mode_limits,
                 reports,
+                scans,
                 sites,
                 lost,
                 null_use,

@@ -1,7 +1,10 @@
 //! Traces of every version stay readable: files of `tests/goldens`, and the words they were read as on the day the
 //! version was made. The words are this file's own, so that renaming a type changes no golden.
 
-use arenascope_event::{Event, EventKind, Fate, HookStatus, Lost, ProcessFacts};
+use crate::build::File;
+use arenascope_event::{
+    Address, ArenaKey, Event, EventKind, Fate, HookStatus, Lost, ProcessFacts, Scan, ScannedArena, Unreached,
+};
 use arenascope_trace::Trace;
 use std::fmt::Write as _;
 use std::path::Path;
@@ -97,6 +100,16 @@ fn facts(facts: &ProcessFacts) -> String {
             .unwrap();
         }
     }
+    for scan in &facts.scans {
+        writeln!(text, "scan at {:?} of {} bytes", scan.mark, scan.bytes).unwrap();
+        for arena in &scan.arenas {
+            let (key, before, blocks, reached) = (arena.arena.0, arena.before, arena.blocks, arena.reached);
+            writeln!(text, "  a{key} before {before}: {reached} of {blocks} reached").unwrap();
+            for block in &arena.unreached {
+                writeln!(text, "    not {} by offset {}", block.address, block.by_offset).unwrap();
+            }
+        }
+    }
     text
 }
 
@@ -127,4 +140,39 @@ fn version_1_of_a_run_that_was_killed() {
 #[test]
 fn version_1_of_a_sealed_run() {
     check("v1/sealed");
+}
+
+#[test]
+fn version_1_of_a_scanned_run() {
+    check("v1/scanned");
+}
+
+/// How `v1/scanned.trace` was made. Like the others it is never made again.
+#[test]
+fn a_golden_that_is_there_is_kept() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/goldens/v1/scanned.trace");
+    if path.exists() || std::env::var_os("WRITE_NEW_GOLDENS").is_none() {
+        return;
+    }
+    let unreached = |address, by_offset| Unreached { address: Address(address), by_offset };
+    let arena = |arena, before, blocks, unreached: Vec<Unreached>| ScannedArena {
+        arena: ArenaKey(arena),
+        before,
+        blocks,
+        reached: blocks - unreached.len() as u64,
+        unreached,
+    };
+    let half = vec![arena(0, 12, 10, vec![unreached(0x7f00_0000_1000, false)])];
+    let all = vec![
+        arena(0, 30, 28, vec![unreached(0x7f00_0000_1000, false), unreached(0x7f00_0000_0fc0, true)]),
+        arena(7, 2, 1, vec![]),
+    ];
+    let scans = vec![
+        Scan { mark: Some(1), bytes: 1 << 20, arenas: half },
+        Scan { mark: Some(2), bytes: 0, arenas: vec![] },
+        Scan { mark: None, bytes: (1 << 30) + 4096, arenas: all },
+    ];
+    let mut file = File::new();
+    file.seal(&ProcessFacts { pid: 4711, scans, ..ProcessFacts::default() }, 500);
+    std::fs::write(path, &file.bytes).unwrap();
 }
