@@ -138,7 +138,7 @@ mod slices;
 mod sources;
 mod system;
 mod text;
-mod thread_slots;
+mod thread_berths;
 mod valgrind;
 mod zeroed;
 

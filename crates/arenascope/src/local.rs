@@ -5,16 +5,16 @@
 //! a handle hands out is not its own to take back.
 //!
 //! # Why it is sound
-//! - The slot is this handle's alone until it is dropped (S3), and the handle stays in its thread: it is neither `Send` nor `Sync`.
+//! - The berth is this handle's alone until it is dropped (S3), and the handle stays in its thread: it is neither `Send` nor `Sync`.
 //! - Blocks borrow the shared arena (`'arena`), not the handle. After the handle's end nobody asks for blocks through it: its arena is shown to
 //!   nobody for longer than the handle.
 //! - A reset needs the shared arena exclusively, so no handle is alive then.
-#![allow(unsafe_code)] // Holds a slot by pointer; frees and resizes blocks for callers who promise.
+#![allow(unsafe_code)] // Holds a berth by pointer; frees and resizes blocks for callers who promise.
 
 use crate::alloc::Undropped;
 use crate::boxed::ArenaBox;
 use crate::calls::forward_calls;
-use crate::shared_header::Slot;
+use crate::shared_header::Berth;
 use crate::text::CStrError;
 use crate::zeroed::Zeroable;
 use crate::{AllocOrInitError, Arena, Burst, Error, RawParts, SharedArena};
@@ -46,8 +46,8 @@ use core::ptr::NonNull;
 /// ```
 pub struct Local<'arena> {
     shared: &'arena SharedArena,
-    slot: NonNull<Slot>,
-    /// The slot's arena is written by this thread only.
+    berth: NonNull<Berth>,
+    /// The berth's arena is written by this thread only.
     stays: PhantomData<*mut ()>,
 }
 
@@ -55,7 +55,7 @@ impl SharedArena {
     /// A handle for this thread. O(threads that allocate at once), no system call in the common case.
     ///
     /// # Panics
-    /// When there are more handles than slots (15 at first, then 31 more at a time) and the system has no memory for further ones.
+    /// When there are more handles than berths (15 at first, then 31 more at a time) and the system has no memory for further ones.
     #[inline]
     #[track_caller]
     pub fn local(&self) -> Local<'_> {
@@ -68,10 +68,10 @@ impl SharedArena {
     /// As [`local`](Self::local).
     ///
     /// # Errors
-    /// [`Error::Os`] when the system has no memory for more slots.
+    /// [`Error::Os`] when the system has no memory for more berths.
     #[inline]
     pub fn try_local(&self) -> Result<Local<'_>, Error> {
-        Ok(Local { shared: self, slot: self.header().hold_slot()?, stays: PhantomData })
+        Ok(Local { shared: self, berth: self.header().hold_berth()?, stays: PhantomData })
     }
 }
 
@@ -79,8 +79,8 @@ impl<'arena> Local<'arena> {
     /// For as long as the handle is alive, whatever the lifetime says: shown to nobody.
     #[inline(always)]
     fn arena(&self) -> &'arena Arena {
-        // SAFETY: S1, S3 — the slot's arena, which we hold.
-        unsafe { Slot::arena(self.slot).as_ref() }
+        // SAFETY: S1, S3 — the berth's arena, which we hold.
+        unsafe { Berth::arena(self.berth).as_ref() }
     }
 
     /// The shared arena.
@@ -136,7 +136,7 @@ impl Drop for Local<'_> {
     #[inline]
     fn drop(&mut self) {
         // SAFETY: held since `try_local`, and this is the handle's end.
-        unsafe { self.shared.header().leave_slot(self.slot) }
+        unsafe { self.shared.header().leave_berth(self.berth) }
     }
 }
 

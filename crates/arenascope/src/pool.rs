@@ -24,7 +24,7 @@ pub(crate) const ALONE: u16 = 1 << 15;
 /// Class of a region in a caller's buffer.
 pub(crate) const CALLERS: u16 = ALONE + 1;
 
-/// Class of a slot of a shared arena: its memory is a lease.
+/// Class of a berth of a shared arena: its memory is a lease.
 pub(crate) const LEASED: u16 = ALONE + 2;
 
 /// Regions with a mapping of their own that a thread keeps at most.

@@ -1,12 +1,12 @@
-//! A pool and a memory of slots for each thread without Rust's standard library: by the C library's thread keys (feature `pthread`).
+//! A pool and a memory of berths for each thread without Rust's standard library: by the C library's thread keys (feature `pthread`).
 //!
 //! May be relied on: what a thread has ends with the thread; a thread that can have none does without. Deliberately absent: what a
-//! pool does (`pool`), and which slots those are (`thread_slots`). Whoever unloads a library that holds this code must see to it that no thread ends afterwards: link it with
+//! pool does (`pool`), and which berths those are (`thread_berths`). Whoever unloads a library that holds this code must see to it that no thread ends afterwards: link it with
 //! `-z nodelete`.
 #![allow(unsafe_code)] // Calls the C library; keeps pools by raw pointer.
 
 use crate::pool::Pool;
-use crate::thread_slots::Held;
+use crate::thread_berths::Held;
 use core::alloc::Layout;
 use core::ffi::{c_int, c_uint, c_void};
 use core::ptr::NonNull;
@@ -25,7 +25,7 @@ static KEY: AtomicU32 = AtomicU32::new(0);
 /// What a thread has.
 struct OfThread {
     pool: Pool,
-    slots: Held,
+    berths: Held,
 }
 
 /// This thread's pool. Nobody else uses it, and it lives until the thread ends.
@@ -35,11 +35,11 @@ pub(crate) fn pool() -> Option<NonNull<Pool>> {
     of_thread().map(|this| unsafe { NonNull::new_unchecked(&raw mut (*this.as_ptr()).pool) })
 }
 
-/// The slots of shared arenas that this thread holds. As with [`pool`].
+/// The berths of shared arenas that this thread holds. As with [`pool`].
 #[inline]
-pub(crate) fn slots() -> Option<NonNull<Held>> {
+pub(crate) fn berths() -> Option<NonNull<Held>> {
     // SAFETY: as in `pool`.
-    of_thread().map(|this| unsafe { NonNull::new_unchecked(&raw mut (*this.as_ptr()).slots) })
+    of_thread().map(|this| unsafe { NonNull::new_unchecked(&raw mut (*this.as_ptr()).berths) })
 }
 
 #[inline]
@@ -78,7 +78,7 @@ fn fresh(key: c_uint) -> Option<NonNull<OfThread>> {
     let this = NonNull::new(unsafe { heap::alloc::alloc(Layout::new::<OfThread>()) })?.cast::<OfThread>();
     // SAFETY: fresh memory of an OfThread's layout; the key is ours.
     unsafe {
-        this.write(OfThread { pool: Pool::new(), slots: Held::new() });
+        this.write(OfThread { pool: Pool::new(), berths: Held::new() });
         if pthread_setspecific(key, this.as_ptr().cast()) == 0 {
             return Some(this);
         }

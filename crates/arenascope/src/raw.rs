@@ -1,12 +1,12 @@
 //! What the C library needs beyond the public calls: the header's layout as a table, the creation site, the observer's place.
 //!
 //! May be relied on by `arenascope-capi`, and by nobody else: not part of the public face, may change with any version.
-#![allow(unsafe_code)] // Slots, descriptors and places of shared memory by their raw names.
+#![allow(unsafe_code)] // Berths, descriptors and places of shared memory by their raw names.
 
 use crate::fork::{ShareArena, ShareError};
 use crate::header::flags;
 use crate::probe::{Observer, process_observer};
-use crate::shared_header::{SharedHeader, Slot};
+use crate::shared_header::{Berth, SharedHeader};
 use crate::{Arena, ArenaPool, Builder, Error, Owned, OwnedArena, SharedArena, memory_file};
 use core::mem::{MaybeUninit, offset_of};
 use core::ptr::NonNull;
@@ -94,26 +94,26 @@ pub fn set_shared_site(arena: &SharedArena, file: &'static str, line: u32) {
     header.site_column.set(0);
 }
 
-/// A slot for this thread, as its arena: a [`Local`](crate::Local) without its drop.
-pub fn hold_slot(arena: &SharedArena) -> Result<NonNull<Arena>, Error> {
-    arena.header().hold_slot().map(Slot::arena)
+/// A berth for this thread, as its arena: a [`Local`](crate::Local) without its drop.
+pub fn hold_berth(arena: &SharedArena) -> Result<NonNull<Arena>, Error> {
+    arena.header().hold_berth().map(Berth::arena)
 }
 
-/// Leaves the slot to the next thread.
+/// Leaves the berth to the next thread.
 ///
 /// # Safety
-/// The arena comes from [`hold_slot`], its shared arena lives, and nobody uses it any more.
-pub unsafe fn leave_slot(arena: NonNull<Arena>) {
-    // SAFETY: the caller's condition: the `arena` of a slot, whose link is its shared arena's header.
+/// The arena comes from [`hold_berth`], its shared arena lives, and nobody uses it any more.
+pub unsafe fn leave_berth(arena: NonNull<Arena>) {
+    // SAFETY: the caller's condition: the `arena` of a berth, whose link is its shared arena's header.
     unsafe {
         let shared = arena.as_ref().link.get().cast::<SharedHeader>();
-        (*shared).leave_slot(arena.byte_sub(offset_of!(Slot, arena)).cast());
+        (*shared).leave_berth(arena.byte_sub(offset_of!(Berth, arena)).cast());
     }
 }
 
-/// `work` with the slot that this thread remembers, or a slot for the call. It asks no other shared arena.
-pub fn with_slot<R>(arena: &SharedArena, work: impl FnOnce(&Arena) -> R) -> Result<R, Error> {
-    arena.with_slot(work)
+/// `work` with the berth that this thread remembers, or a berth for the call. It asks no other shared arena.
+pub fn with_berth<R>(arena: &SharedArena, work: impl FnOnce(&Arena) -> R) -> Result<R, Error> {
+    arena.with_berth(work)
 }
 
 /// An arena that waits in the pool; not taken into use yet.

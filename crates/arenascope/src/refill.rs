@@ -1,20 +1,20 @@
 //! What a thread does when its lease of a shared arena is used up: the next lease, a block apart, or refusal.
 //!
-//! May be relied on: after a refusal slot and arena are as before. A lease that ends where nobody has leased yet grows in place, so that one
+//! May be relied on: after a refusal berth and arena are as before. A lease that ends where nobody has leased yet grows in place, so that one
 //! thread alone loses nothing. Deliberately absent: the common path, which is every arena's (`alloc`).
-#![allow(unsafe_code)] // Points a slot's arena at other memory; asks the source for it.
+#![allow(unsafe_code)] // Points a berth's arena at other memory; asks the source for it.
 
 use crate::header::Arena;
 use crate::leases::{self, LEASE_GRAIN, Span};
 use crate::probe::{EventKind, Happening};
-use crate::shared_header::{HEAD_BYTES, SharedHeader, Slot};
+use crate::shared_header::{Berth, HEAD_BYTES, SharedHeader};
 use crate::{Error, geometry, header::flags};
 use core::alloc::Layout;
 use core::mem::offset_of;
 use core::ptr::NonNull;
 use core::sync::atomic::Ordering;
 
-/// A slot's first lease, in bytes: some thousand blocks, so that the atomic exchange costs nothing beside them.
+/// A berth's first lease, in bytes: some thousand blocks, so that the atomic exchange costs nothing beside them.
 pub(crate) const FIRST_LEASE_BYTES: u64 = 64 << 10;
 
 /// Leases double up to this many bytes: what a thread that stops allocating may keep from others.
@@ -51,9 +51,9 @@ fn needed(layout: Layout) -> Option<u64> {
     bytes.checked_next_multiple_of(LEASE_GRAIN).filter(|bytes| *bytes <= isize::MAX as u64)
 }
 
-/// A block for a slot whose lease has no room for it.
+/// A block for a berth whose lease has no room for it.
 ///
-/// The slot's arena is one of ours: `link` leads to the shared arena's header.
+/// The berth's arena is one of ours: `link` leads to the shared arena's header.
 #[cold]
 #[inline(never)]
 pub(crate) fn take(arena: &Arena, layout: Layout) -> Result<NonNull<u8>, Error> {
@@ -75,13 +75,13 @@ pub(crate) fn lengthen(arena: &Arena, end: usize) -> bool {
 }
 
 fn of(arena: &Arena) -> &SharedHeader {
-    // SAFETY: S1 — a slot's link is its arena's header, which lives as long as the slot.
+    // SAFETY: S1 — a berth's link is its arena's header, which lives as long as the berth.
     unsafe { &*arena.link.get().cast::<SharedHeader>() }
 }
 
-fn slot(arena: &Arena) -> &Slot {
-    // SAFETY: S1 — the arena is a slot's field.
-    unsafe { &*(&raw const *arena).byte_sub(offset_of!(Slot, arena)).cast::<Slot>() }
+fn berth(arena: &Arena) -> &Berth {
+    // SAFETY: S1 — the arena is a berth's field.
+    unsafe { &*(&raw const *arena).byte_sub(offset_of!(Berth, arena)).cast::<Berth>() }
 }
 
 /// Adds `least` bytes or more to the lease. False when somebody has leased behind it, or there are not so many.
@@ -89,14 +89,14 @@ fn in_place(shared: &SharedHeader, arena: &Arena, least: u64) -> Result<bool, Er
     if arena.capacity.get() == 0 {
         return Ok(false);
     }
-    let slot = slot(arena);
+    let berth = berth(arena);
     let end = (arena.base.get().addr() + arena.capacity.get() + GAP - shared.base.get().addr()) as u64;
     let left = shared.capacity.get().saturating_sub(end) / LEASE_GRAIN * LEASE_GRAIN;
-    let more = least.max(lease_bytes(slot.next_lease_bytes.get(), left).min(left));
+    let more = least.max(lease_bytes(berth.next_lease_bytes.get(), left).min(left));
     let Some(span) = leases::extend(&shared.cursor, shared.capacity.get(), end, more) else { return Ok(false) };
     shared.commit(span)?;
     set_bounds(arena, arena.base.get(), arena.capacity.get() + more as usize);
-    slot.grow_next();
+    berth.grow_next();
     Ok(true)
 }
 
@@ -105,10 +105,10 @@ fn next(shared: &SharedHeader, arena: &Arena, layout: Layout) -> Result<NonNull<
     if in_place(shared, arena, needed)? {
         return place(arena, layout);
     }
-    let slot = slot(arena);
+    let berth = berth(arena);
     let bound = shared.capacity.get();
     let left = bound.saturating_sub(shared.cursor.load(Ordering::Relaxed));
-    let lease = lease_bytes(slot.next_lease_bytes.get(), left);
+    let lease = lease_bytes(berth.next_lease_bytes.get(), left);
     let rest = (arena.capacity.get() - arena.offset()) as u64;
     let apart = apart(needed, rest, lease);
     let want = if apart { needed } else { lease };
@@ -125,7 +125,7 @@ fn next(shared: &SharedHeader, arena: &Arena, layout: Layout) -> Result<NonNull<
     arena.cursor.set(start);
     arena.high_water.set(start.addr());
     set_bounds(arena, start, (span.end - span.start) as usize - GAP);
-    slot.grow_next();
+    berth.grow_next();
     place(arena, layout)
 }
 
@@ -151,7 +151,7 @@ fn place(arena: &Arena, layout: Layout) -> Result<NonNull<u8>, Error> {
     Ok(unsafe { NonNull::new_unchecked(cursor.with_addr(span.start)) })
 }
 
-impl Slot {
+impl Berth {
     fn grow_next(&self) {
         self.next_lease_bytes.set((self.next_lease_bytes.get() * 2).min(LARGEST_LEASE_BYTES));
     }
@@ -173,8 +173,8 @@ impl SharedHeader {
 
     /// Why a block of `needed` bytes cannot be had.
     fn full(&self, needed: u64) -> Error {
-        let held = self.slots().any(|slot| {
-            let arena = Slot::arena(slot).as_ptr();
+        let held = self.berths().any(|berth| {
+            let arena = Berth::arena(berth).as_ptr();
             // SAFETY: S1 — mapped; aligned words, each read once and volatile, as an outsider's: another thread may be writing them.
             let (base, cursor, capacity) = unsafe {
                 (

@@ -8,7 +8,7 @@
 use crate::header::{Arena, MAGIC};
 use crate::lock::Lock;
 use crate::shared;
-use crate::shared_header::Slot;
+use crate::shared_header::Berth;
 use crate::slab::Slab;
 use core::cell::Cell;
 use core::mem::offset_of;
@@ -98,7 +98,7 @@ pub(crate) fn each_arena(mut visit: impl FnMut(*mut Arena)) {
     ALONE.each(|entry| living(entry.as_ptr().wrapping_byte_sub(offset_of!(Arena, listed)).cast()));
     SHARED.each(|entry| {
         // SAFETY: a listed header is mapped while the lock is held, and so are its rows.
-        unsafe { &*shared::of_entry(entry) }.slots().for_each(|slot| living(Slot::arena(slot).as_ptr()));
+        unsafe { &*shared::of_entry(entry) }.berths().for_each(|berth| living(Berth::arena(berth).as_ptr()));
     });
     SLABS.each(|entry| {
         let slab = entry.as_ptr().wrapping_byte_sub(offset_of!(Slab, listed)).cast::<Slab>();

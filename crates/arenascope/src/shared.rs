@@ -2,11 +2,11 @@
 //!
 //! May be relied on: blocks live as long as the arena, whichever thread asked for them and whether it still runs; two threads never get
 //! the same byte; what threads that have ended left of their leases is used by the next ones. Deliberately absent: the handles (`local`),
-//! the way to a thread's own slot without a handle (`thread_slots`), how leases are sized (`refill`).
+//! the way to a thread's own berth without a handle (`thread_berths`), how leases are sized (`refill`).
 //!
 //! # How it works
 //! A thread takes a *lease*, 64 KiB at first, by one atomic exchange on the arena's cursor, and bumps inside it by the very code of
-//! [`Arena`]: the lease is described by an arena header in a *slot*, and the thread holds the slot. When its handle goes, the slot with the rest of
+//! [`Arena`]: the lease is described by an arena header in a *berth*, and the thread holds the berth. When its handle goes, the berth with the rest of
 //! the lease waits for the next thread. So what is lost is bounded by one lease for each thread that lives, and by a sixteenth of
 //! each lease that is used up ([`SharedStats::lost_bytes`]).
 #![allow(unsafe_code)] // Writes headers into fresh memory; gives regions back.
@@ -19,7 +19,7 @@ use crate::probe::{EventKind, Happening, process_observer};
 use crate::region::{Region, Request, Source};
 use crate::registry;
 use crate::shared_header::{
-    FIRST_SLOTS, HEAD_BYTES, MAGIC_SHARED, MORE_SLOTS, Row, SHARED_LAYOUT_VERSION, SharedHeader, Slot, row_bytes,
+    Berth, FIRST_BERTHS, HEAD_BYTES, MAGIC_SHARED, MORE_BERTHS, Row, SHARED_LAYOUT_VERSION, SharedHeader, row_bytes,
 };
 use crate::{Error, MAX_CAPACITY, RawParts, geometry, pool, process};
 use core::cell::Cell;
@@ -68,9 +68,9 @@ pub struct SharedArena {
     header: NonNull<SharedHeader>,
 }
 
-// SAFETY: all that shared borrows reach is atomic, or a slot that one thread holds (S1, S3).
+// SAFETY: all that shared borrows reach is atomic, or a berth that one thread holds (S1, S3).
 unsafe impl Sync for SharedArena {}
-// SAFETY: nothing in it depends on a thread; slots that threads hold are found again by their number.
+// SAFETY: nothing in it depends on a thread; berths that threads hold are found again by their number.
 unsafe impl Send for SharedArena {}
 
 /// What a shared arena knows about its memory. Sizes in bytes.
@@ -83,10 +83,10 @@ pub struct SharedStats {
     pub unused_bytes: u64,
     /// Of these, at the ends of leases that were used up: nobody gets them before the next reset.
     pub lost_bytes: u64,
-    /// Slots that a thread holds.
+    /// Berths that a thread holds.
     pub held: usize,
-    /// Slots that were ever held: the most threads that allocated at once.
-    pub slots: usize,
+    /// Berths that were ever held: the most threads that allocated at once.
+    pub berths: usize,
     /// Resets.
     pub generation: u64,
     /// Requests refused.
@@ -164,7 +164,7 @@ impl SharedArena {
         self.header().capacity.get() as usize
     }
 
-    /// What the arena knows about its memory; other threads may be changing it. O(slots).
+    /// What the arena knows about its memory; other threads may be changing it. O(berths).
     pub fn stats(&self) -> SharedStats {
         let header = self.header();
         let mut stats = SharedStats {
@@ -172,26 +172,26 @@ impl SharedArena {
             unused_bytes: 0,
             lost_bytes: header.lost.load(Ordering::Relaxed),
             held: 0,
-            slots: 0,
+            berths: 0,
             generation: header.generation.load(Ordering::Relaxed),
             refusals: header.refusals.load(Ordering::Relaxed),
         };
         for lease in self.leases() {
-            stats.slots += 1;
+            stats.berths += 1;
             stats.held += usize::from(lease.owner.is_some());
             stats.unused_bytes += (lease.parts.capacity - lease.parts.offset) as u64;
         }
         stats
     }
 
-    /// The leases as they are now, of threads that may be allocating meanwhile: for looking, not for arithmetic. O(slots).
+    /// The leases as they are now, of threads that may be allocating meanwhile: for looking, not for arithmetic. O(berths).
     ///
-    /// The numbers of other threads' slots are read as a debugger reads them: see "Where Rust's model is left" in the crate's head.
+    /// The numbers of other threads' berths are read as a debugger reads them: see "Where Rust's model is left" in the crate's head.
     pub fn leases(&self) -> impl Iterator<Item = Lease> + '_ {
-        self.header().slots().filter_map(|slot| {
+        self.header().berths().filter_map(|berth| {
             // SAFETY: S1 — mapped; the owner's word is atomic.
-            let owner = unsafe { &(*slot.as_ptr()).owner }.load(Ordering::Relaxed);
-            let arena = Slot::arena(slot).as_ptr();
+            let owner = unsafe { &(*berth.as_ptr()).owner }.load(Ordering::Relaxed);
+            let arena = Berth::arena(berth).as_ptr();
             // SAFETY: S1 — mapped, and zero or a header. Aligned words, each read once and volatile, as an outsider's; no reference is made.
             let (magic, base, cursor, capacity) = unsafe {
                 (
@@ -215,7 +215,7 @@ impl SharedArena {
         })
     }
 
-    /// Empties the arena: all leases end, the memory stays (or goes back, see [`OnReset`]). O(slots).
+    /// Empties the arena: all leases end, the memory stays (or goes back, see [`OnReset`]). O(berths).
     #[track_caller]
     pub fn reset(&mut self) {
         let header = self.header();
@@ -239,10 +239,10 @@ impl SharedArena {
         }
         header.lost.store(0, Ordering::Relaxed);
         header.generation.fetch_add(1, Ordering::Relaxed);
-        for slot in header.slots() {
+        for berth in header.berths() {
             // SAFETY: S1, S3 — exclusively ours: handles and blocks borrow the arena, and what threads without a handle hold they use
             // only during a call.
-            unsafe { header.end_lease(slot, EventKind::RESET, Some(Location::caller())) };
+            unsafe { header.end_lease(berth, EventKind::RESET, Some(Location::caller())) };
         }
         header.cursor.store(0, Ordering::Relaxed);
     }
@@ -251,14 +251,14 @@ impl SharedArena {
 impl Drop for SharedArena {
     fn drop(&mut self) {
         let header = self.header();
-        // From here on threads that end leave the slots alone.
+        // From here on threads that end leave the berths alone.
         // SAFETY: listed at creation.
         unsafe { registry::remove(&registry::SHARED, listed(self.header)) };
-        for slot in header.slots() {
+        for berth in header.berths() {
             // SAFETY: S1, S3 — exclusively ours, as in `reset`.
             unsafe {
-                header.end_lease(slot, EventKind::DESTROY, None);
-                Slot::arena(slot).as_ref().announce(0);
+                header.end_lease(berth, EventKind::DESTROY, None);
+                Berth::arena(berth).as_ref().announce(0);
             }
         }
         header.magic.store(0, Ordering::Release);
@@ -312,36 +312,36 @@ impl SharedHeader {
         }
     }
 
-    /// A slot for this thread: a free one, with what is left of its lease, or a new one.
-    pub(crate) fn hold_slot(&self) -> Result<NonNull<Slot>, Error> {
+    /// A berth for this thread: a free one, with what is left of its lease, or a new one.
+    pub(crate) fn hold_berth(&self) -> Result<NonNull<Berth>, Error> {
         let (pid, tid) = pool::who();
         let me = leases::holder(pid, tid);
         loop {
-            for slot in self.slots() {
+            for berth in self.berths() {
                 // SAFETY: S1 — mapped; the owner's word is atomic.
-                if leases::claim(unsafe { &(*slot.as_ptr()).owner }, me) {
+                if leases::claim(unsafe { &(*berth.as_ptr()).owner }, me) {
                     // SAFETY: S3 — ours since the line above.
-                    unsafe { self.begin_slot(slot, pid, tid) };
-                    return Ok(slot);
+                    unsafe { self.begin_berth(berth, pid, tid) };
+                    return Ok(berth);
                 }
             }
             self.add_row()?;
         }
     }
 
-    /// Leaves a slot to others.
+    /// Leaves a berth to others.
     ///
     /// # Safety
-    /// The calling thread holds the slot, and does not use it after this.
-    pub(crate) unsafe fn leave_slot(&self, slot: NonNull<Slot>) {
+    /// The calling thread holds the berth, and does not use it after this.
+    pub(crate) unsafe fn leave_berth(&self, berth: NonNull<Berth>) {
         // SAFETY: S1.
-        leases::release(unsafe { &(*slot.as_ptr()).owner });
+        leases::release(unsafe { &(*berth.as_ptr()).owner });
     }
 
     /// # Safety
-    /// S3 — the slot is the caller's.
-    unsafe fn begin_slot(&self, slot: NonNull<Slot>, pid: u32, tid: u32) {
-        let header = Slot::arena(slot);
+    /// S3 — the berth is the caller's.
+    unsafe fn begin_berth(&self, berth: NonNull<Berth>, pid: u32, tid: u32) {
+        let header = Berth::arena(berth);
         // SAFETY: the caller's condition; memory of the row, zero or a header.
         let known = unsafe { (*header.as_ptr()).magic.get() } == MAGIC;
         if known {
@@ -366,7 +366,7 @@ impl SharedHeader {
                 flags: flags::LEASED | self.flags.get() & flags::ZEROED,
                 source: &crate::create::Nowhere,
             });
-            (*slot.as_ptr()).next_lease_bytes.set(crate::refill::FIRST_LEASE_BYTES);
+            (*berth.as_ptr()).next_lease_bytes.set(crate::refill::FIRST_LEASE_BYTES);
         }
         // SAFETY: settled.
         let arena = unsafe { header.as_ref() };
@@ -397,13 +397,13 @@ impl SharedHeader {
         }
     }
 
-    /// Takes the lease of a slot away.
+    /// Takes the lease of a berth away.
     ///
     /// # Safety
-    /// Nobody uses the slot, or will before the caller is done.
-    unsafe fn end_lease(&self, slot: NonNull<Slot>, kind: EventKind, caller: Option<&'static Location<'static>>) {
+    /// Nobody uses the berth, or will before the caller is done.
+    unsafe fn end_lease(&self, berth: NonNull<Berth>, kind: EventKind, caller: Option<&'static Location<'static>>) {
         // SAFETY: S1, and the caller's condition.
-        let arena = unsafe { Slot::arena(slot).as_ref() };
+        let arena = unsafe { Berth::arena(berth).as_ref() };
         if arena.magic.get() != MAGIC {
             return;
         }
@@ -423,17 +423,17 @@ impl SharedHeader {
         arena.reset_generation.set(arena.generation.get());
         arena.set_true_limit();
         // SAFETY: S1.
-        unsafe { (*slot.as_ptr()).next_lease_bytes.set(crate::refill::FIRST_LEASE_BYTES) };
+        unsafe { (*berth.as_ptr()).next_lease_bytes.set(crate::refill::FIRST_LEASE_BYTES) };
     }
 
-    /// Adds slots: threads are more than there are slots.
+    /// Adds berths: threads are more than there are berths.
     #[cold]
     fn add_row(&self) -> Result<(), Error> {
         let source = self.source.get();
-        let region = source.reserve(Request { bytes: row_bytes(MORE_SLOTS), head_bytes: 0 })?;
-        if region.committed < row_bytes(MORE_SLOTS) {
+        let region = source.reserve(Request { bytes: row_bytes(MORE_BERTHS), head_bytes: 0 })?;
+        if region.committed < row_bytes(MORE_BERTHS) {
             // SAFETY: within the region reserved a line ago.
-            let done = unsafe { region.source.commit(region.start, 0, row_bytes(MORE_SLOTS), false) };
+            let done = unsafe { region.source.commit(region.start, 0, row_bytes(MORE_BERTHS), false) };
             if let Err(error) = done {
                 // SAFETY: nobody knows the region.
                 unsafe { region.source.release(region.mapping, region.mapping_bytes) };
@@ -444,11 +444,11 @@ impl SharedHeader {
         // SAFETY: committed, aligned to 128, zeroed below, and ours until it is published.
         let this = unsafe {
             if !region.zeroed {
-                region.start.write_bytes(0, row_bytes(MORE_SLOTS));
+                region.start.write_bytes(0, row_bytes(MORE_BERTHS));
             }
             row.as_ref()
         };
-        this.count.set(MORE_SLOTS);
+        this.count.set(MORE_BERTHS);
         this.mapping.set(region.mapping.as_ptr());
         this.mapping_bytes.set(region.mapping_bytes);
         let mut newest = self.rows.load(Ordering::Acquire);
@@ -570,7 +570,7 @@ unsafe fn begin(
     // SAFETY: the first row lies behind the header, zeroed above.
     unsafe {
         let row = header.add(1).cast::<Row>();
-        row.as_ref().count.set(FIRST_SLOTS);
+        row.as_ref().count.set(FIRST_BERTHS);
         this.rows.store(row.as_ptr(), Ordering::Release);
     }
     this.magic.store(MAGIC_SHARED, Ordering::Release);

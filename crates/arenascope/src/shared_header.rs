@@ -1,21 +1,21 @@
-//! The header of a shared arena, and the rows of slots in which threads hold their leases: field by field, for people and for the code.
+//! The header of a shared arena, and the rows of berths in which threads hold their leases: field by field, for people and for the code.
 //!
 //! May be relied on: the layout is `#[repr(C)]` and has a version. A debugger or another process finds a shared arena by
 //! [`MAGIC_SHARED`] at a multiple of 128 bytes, and through it every lease with its owner. Deliberately absent: behaviour.
 //!
 //! ```text
-//! region: │ SharedHeader, 384 B │ row of 15 slots, 7,808 B │ base: lease │ lease │ … cursor, not leased yet … │
-//! a slot: │ owner, 128 B │ Arena, 384 B: base, cursor, limit, capacity of the lease that the owner holds │
+//! region: │ SharedHeader, 384 B │ row of 15 berths, 7,808 B │ base: lease │ lease │ … cursor, not leased yet … │
+//! a berth: │ owner, 128 B │ Arena, 384 B: base, cursor, limit, capacity of the lease that the owner holds │
 //! ```
-//! A slot's [`Arena`] is an arena like any other, but that its memory is a lease: when that is used up, the slot gets another one.
+//! A berth's [`Arena`] is an arena like any other, but that its memory is a lease: when that is used up, the berth gets another one.
 //!
 //! # Invariants
 //! - **S1** Between creation and destruction header and rows lie in readable and writable memory that nothing else uses, and never move.
 //!   Fields that are not atomic are written at creation and by who has the arena exclusively (reset, destruction).
-//! - **S2** `base + cursor` ≤ `base + capacity` ≤ end of the reservation; spans below the cursor belong to one slot, to one block, or to
+//! - **S2** `base + cursor` ≤ `base + capacity` ≤ end of the reservation; spans below the cursor belong to one berth, to one block, or to
 //!   nobody any more (`lost`). What lies above was never handed out since the last reset.
-//! - **S3** A slot's fields but `owner` are its owner's alone; `claim` and `release` of `leases` hand them on.
-//! - **S4** A slot's arena keeps I1 to I6 of [`header`](crate::header) for its lease, but that its header lies elsewhere: `base` is the lease's
+//! - **S3** A berth's fields but `owner` are its owner's alone; `claim` and `release` of `leases` hand them on.
+//! - **S4** A berth's arena keeps I1 to I6 of [`header`](crate::header) for its lease, but that its header lies elsewhere: `base` is the lease's
 //!   first byte, and the lease's last 8 bytes are never handed out. So no block ends where a neighbour's lease begins.
 #![allow(unsafe_code)] // Walks rows by their links.
 
@@ -34,18 +34,18 @@ pub const MAGIC_SHARED: u64 = u64::from_le_bytes(*b"ARENASHR");
 /// Changes when a field moves or changes its meaning.
 pub const SHARED_LAYOUT_VERSION: u32 = 1;
 
-/// Slots in the row behind the header: with it they take two pages.
-pub(crate) const FIRST_SLOTS: usize = 15;
+/// Berths in the row behind the header: with it they take two pages.
+pub(crate) const FIRST_BERTHS: usize = 15;
 
-/// Slots in each further row, which has a mapping of its own.
-pub(crate) const MORE_SLOTS: usize = 31;
+/// Berths in each further row, which has a mapping of its own.
+pub(crate) const MORE_BERTHS: usize = 31;
 
 /// Bytes from the header to the first byte that is leased.
-pub(crate) const HEAD_BYTES: usize = size_of::<SharedHeader>() + row_bytes(FIRST_SLOTS);
+pub(crate) const HEAD_BYTES: usize = size_of::<SharedHeader>() + row_bytes(FIRST_BERTHS);
 
 /// The memory of a row.
-pub(crate) const fn row_bytes(slots: usize) -> usize {
-    size_of::<Row>() + slots * size_of::<Slot>()
+pub(crate) const fn row_bytes(berths: usize) -> usize {
+    size_of::<Row>() + berths * size_of::<Berth>()
 }
 
 /// Region, cursor and name of a shared arena.
@@ -63,7 +63,7 @@ pub struct SharedHeader {
     pub(crate) base: Cell<*mut u8>,
     /// +32: bytes from `base` that may be leased: the bound asked for; for a growing arena, the reservation.
     pub(crate) capacity: Cell<u64>,
-    /// +40: the newest row of slots; rows are linked.
+    /// +40: the newest row of berths; rows are linked.
     pub(crate) rows: AtomicPtr<Row>,
     /// +48: unique in the process among all arenas.
     pub(crate) id: Cell<u64>,
@@ -105,12 +105,12 @@ pub struct SharedHeader {
     pub(crate) listed: Listed,
 }
 
-/// Slots in a row.
+/// Berths in a row.
 #[repr(C, align(128))]
 pub struct Row {
     /// +0: the row before; null for the first.
     pub(crate) next: Cell<*mut Row>,
-    /// +8: slots in this row; they begin 128 bytes after the row.
+    /// +8: berths in this row; they begin 128 bytes after the row.
     pub(crate) count: Cell<usize>,
     /// Not part of the layout: what the row's source wants back; null for the first row, which lies in the arena's region.
     pub(crate) mapping: Cell<*mut u8>,
@@ -119,26 +119,26 @@ pub struct Row {
 
 /// A thread's place in a shared arena.
 #[repr(C, align(128))]
-pub struct Slot {
-    /// +0: who holds the slot: process number in the high half, thread number in the low one; 0: nobody.
+pub struct Berth {
+    /// +0: who holds the berth: process number in the high half, thread number in the low one; 0: nobody.
     pub(crate) owner: AtomicU64,
     /// +8: bytes of the next lease.
     pub(crate) next_lease_bytes: Cell<u64>,
-    /// +128: the lease, as an arena. Its magic is 0 before the slot is first held.
-    pub(crate) arena: SlotArena,
+    /// +128: the lease, as an arena. Its magic is 0 before the berth is first held.
+    pub(crate) arena: BerthArena,
 }
 
 /// An arena's header at a place that is not its region's begin.
 #[repr(C, align(128))]
-pub(crate) struct SlotArena(pub(crate) core::mem::MaybeUninit<Arena>);
+pub(crate) struct BerthArena(pub(crate) core::mem::MaybeUninit<Arena>);
 
 // What outsiders rely on. A change here is a change of SHARED_LAYOUT_VERSION.
 #[cfg(target_pointer_width = "64")]
 const _: () = {
     assert!(size_of::<SharedHeader>() == 384);
     assert!(size_of::<Row>() == 128);
-    assert!(size_of::<Slot>() == 512);
-    assert!(offset_of!(Slot, arena) == 128);
+    assert!(size_of::<Berth>() == 512);
+    assert!(offset_of!(Berth, arena) == 128);
     assert!(HEAD_BYTES == 8192);
     assert!(offset_of!(SharedHeader, cursor) == 16);
     assert!(offset_of!(SharedHeader, base) == 24);
@@ -160,17 +160,17 @@ const _: () = {
     assert!(offset_of!(SharedHeader, flags) == 152);
 };
 
-impl Slot {
-    /// The slot's arena, through which its owner allocates.
-    pub(crate) fn arena(slot: NonNull<Slot>) -> NonNull<Arena> {
-        // SAFETY: S1 — a field of a mapped slot; no reference is made.
-        unsafe { NonNull::new_unchecked(&raw mut (*slot.as_ptr()).arena) }.cast()
+impl Berth {
+    /// The berth's arena, through which its owner allocates.
+    pub(crate) fn arena(berth: NonNull<Berth>) -> NonNull<Arena> {
+        // SAFETY: S1 — a field of a mapped berth; no reference is made.
+        unsafe { NonNull::new_unchecked(&raw mut (*berth.as_ptr()).arena) }.cast()
     }
 }
 
 impl SharedHeader {
-    /// Each slot, newest rows first.
-    pub(crate) fn slots(&self) -> impl Iterator<Item = NonNull<Slot>> {
+    /// Each berth, newest rows first.
+    pub(crate) fn berths(&self) -> impl Iterator<Item = NonNull<Berth>> {
         let mut row = NonNull::new(self.rows.load(Ordering::Acquire));
         let mut index = 0;
         core::iter::from_fn(move || {
@@ -180,9 +180,9 @@ impl SharedHeader {
                 let (next, count) = unsafe { (here.as_ref().next.get(), here.as_ref().count.get()) };
                 if index < count {
                     // SAFETY: index < count: inside the row.
-                    let slot = unsafe { here.cast::<u8>().add(size_of::<Row>() + index * size_of::<Slot>()) }.cast();
+                    let berth = unsafe { here.cast::<u8>().add(size_of::<Row>() + index * size_of::<Berth>()) }.cast();
                     index += 1;
-                    return Some(slot);
+                    return Some(berth);
                 }
                 row = NonNull::new(next);
                 index = 0;

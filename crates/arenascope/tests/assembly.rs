@@ -88,8 +88,8 @@ fn a_handle_of_a_shared_arena_allocates_by_the_arena_s_path() {
         assert!(!local.iter().any(|line| line.starts_with("call")), "{local:#?}");
         assert_eq!(local.iter().filter(|line| line.starts_with('j')).count(), 1, "the limit: {local:#?}");
         assert!(!local.iter().any(|line| line.starts_with("lock") || line.starts_with("xchg")), "{local:#?}");
-        // One more: a handle leads to its slot, and a function that gets the handle loads that. A loop loads it once. (And a move between
-        // registers, where the cold path wants the slot in another one.)
+        // One more: a handle leads to its berth, and a function that gets the handle loads that. A loop loads it once. (And a move between
+        // registers, where the cold path wants the berth in another one.)
         let more = if size == "try_8" { 2 } else { 1 };
         assert!(local.len() <= ours.len() + more, "{local:#?}\nthe arena's {ours:#?}");
     }

@@ -46,7 +46,7 @@ fn threads(work: &(dyn Fn(usize) + Sync)) {
     }
 }
 
-/// Slots go from thread to thread, with what is in them; leases are taken; blocks of ended threads are read; all is reset.
+/// Berths go from thread to thread, with what is in them; leases are taken; blocks of ended threads are read; all is reset.
 fn one_shared_arena() {
     let mut arena = SharedArena::growing().unwrap();
     for round in 0..20 {
@@ -67,7 +67,7 @@ fn one_shared_arena() {
                     assert!(stats.leased_bytes > 0);
                 }
             }
-            // Another one, so that this thread's slot of the first is not the only one it holds.
+            // Another one, so that this thread's berth of the first is not the only one it holds.
             SharedArena::init(1000).unwrap().alloc(1);
             blocks[number].store(core::ptr::from_ref(newest).addr(), Ordering::Relaxed);
         });

@@ -91,9 +91,9 @@ fn no_two_threads_get_the_same_byte_whatever_they_ask_for() {
     for seed in 0..4 {
         let mut arena = SharedArena::growing().unwrap();
         hammer(&arena, 6, 3_000, seed, &Blocks::default());
-        // A handle each, and a slot each for calls without one, which a thread may leave a moment after its scope.
+        // A handle each, and a berth each for calls without one, which a thread may leave a moment after its scope.
         let stats = arena.stats();
-        assert!(stats.slots <= 12 && stats.held <= 6, "{stats:?}");
+        assert!(stats.berths <= 12 && stats.held <= 6, "{stats:?}");
         // After a reset everything is handed out anew, and what is asked for as zero is zero.
         arena.reset();
         assert_eq!(arena.stats().leased_bytes, 0);
@@ -154,7 +154,7 @@ fn what_threads_leave_is_used_by_the_next_ones() {
         });
     }
     let stats = arena.stats();
-    assert_eq!((stats.slots, stats.held), (1, 0), "one thread at a time needs one slot");
+    assert_eq!((stats.berths, stats.held), (1, 0), "one thread at a time needs one berth");
     assert_eq!(stats.leased_bytes, 64 << 10, "16,000 bytes fit into one lease: {stats:?}");
 
     // So many at a time: so many leases, however many come and go. The same without handles.
@@ -178,9 +178,9 @@ fn what_threads_leave_is_used_by_the_next_ones() {
             });
         }
         let stats = arena.stats();
-        // A thread's memory of its slots may outlive the scope by a moment, so that the next round finds them held.
-        assert!(stats.slots <= 16, "{stats:?}");
-        assert!(stats.unused_bytes <= stats.slots as u64 * (64 << 10), "one lease for each thread: {stats:?}");
+        // A thread's memory of its berths may outlive the scope by a moment, so that the next round finds them held.
+        assert!(stats.berths <= 16, "{stats:?}");
+        assert!(stats.unused_bytes <= stats.berths as u64 * (64 << 10), "one lease for each thread: {stats:?}");
     }
 }
 
@@ -221,7 +221,7 @@ fn a_handle_goes_with_its_thread_when_that_panics() {
         assert!(ended.is_err());
     }
     let stats = arena.stats();
-    assert_eq!((stats.slots, stats.held), (1, 0));
+    assert_eq!((stats.berths, stats.held), (1, 0));
     assert_eq!(*arena.local().alloc(7), 7);
 }
 
@@ -270,7 +270,7 @@ fn a_source_that_fails_in_the_middle_costs_one_block_and_no_byte() {
     assert!(matches!(arena.try_alloc_layout(Layout::new::<[u8; 600_000]>()).err(), Some(Error::Os(_))));
     let after = arena.stats();
     assert_eq!((after.leased_bytes, after.lost_bytes), (before.leased_bytes, 0));
-    // More handles than slots need memory, too.
+    // More handles than berths need memory, too.
     let handles: Vec<_> = (0..14).filter_map(|_| arena.try_local().ok()).collect();
     assert!(matches!(arena.try_local().err(), Some(Error::Os(_))));
     SOURCE.grant(u64::MAX);
@@ -302,7 +302,8 @@ fn collections_on_a_shared_arena_may_be_dropped_and_grown_by_other_threads() {
             }
         });
     });
-    // On a thread's handle they grow in place.
+    // On a thread's handle they grow in place, as long as nobody has leased behind its lease.
+    let arena = SharedArena::growing().unwrap();
     let local = arena.local();
     let mut vector = ArenaVec::new_in(&local);
     vector.push(0u64);
@@ -344,7 +345,7 @@ fn a_thread_that_outlives_arenas_forgets_them() {
                 assert_eq!(results.recv().unwrap(), arena.id());
             }
         }
-        assert!(arenas.iter().all(|arena| arena.stats().slots == 1), "a slot that was left is found again");
+        assert!(arenas.iter().all(|arena| arena.stats().berths == 1), "a berth that was left is found again");
     }
     drop(to_thread);
     thread.join().unwrap();

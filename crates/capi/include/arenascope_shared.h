@@ -79,7 +79,7 @@ typedef struct ascope_shared_use {
     uint64_t lost_bytes;        /* of these, at the ends of leases that were used up: nobody gets them before the next reset */
     uint64_t generation;        /* resets */
     size_t held;                /* handles that threads hold */
-    size_t slots;               /* the most handles that there were at once */
+    size_t berths;               /* the most handles that there were at once */
     uint64_t refusals;          /* requests refused */
 } ascope_shared_use;
 

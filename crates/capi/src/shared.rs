@@ -34,7 +34,7 @@ pub struct SharedUse {
     /// Handles that a thread holds.
     pub held: usize,
     /// The most handles that there were at once.
-    pub slots: usize,
+    pub berths: usize,
     /// Requests refused.
     pub refusals: u64,
 }
@@ -92,8 +92,8 @@ pub unsafe extern "C" fn ascope_local(shared: *mut SharedHeader) -> *mut Arena {
     let Some(shared) = NonNull::new(shared) else { return errno::refuse(errno::EINVAL) };
     // SAFETY: the caller's condition.
     let shared = unsafe { owned(shared) };
-    match raw::hold_slot(&shared) {
-        Ok(slot) => slot.as_ptr(),
+    match raw::hold_berth(&shared) {
+        Ok(berth) => berth.as_ptr(),
         Err(error) => errno::refuse(errno::of(error)),
     }
 }
@@ -108,7 +108,7 @@ pub unsafe extern "C" fn ascope_local_end(local: *mut Arena) {
     // SAFETY: the caller's condition.
     unsafe {
         if raw::is_leased(local.as_ref()) {
-            raw::leave_slot(local);
+            raw::leave_berth(local);
         }
     }
 }
@@ -129,7 +129,7 @@ pub unsafe extern "C" fn ascope_shared_alloc_at(
     let Ok(layout) = Layout::from_size_align(size, align) else { return refuse(why_no_layout(align)) };
     // SAFETY: the caller's condition.
     let (shared, site) = unsafe { (owned(shared), Site::new(file, line)) };
-    let block = raw::with_slot(&shared, |arena| with_site(arena, site, || arena.try_alloc_layout(layout)))
+    let block = raw::with_berth(&shared, |arena| with_site(arena, site, || arena.try_alloc_layout(layout)))
         .and_then(|block| block);
     give(block)
 }
@@ -159,7 +159,7 @@ pub unsafe extern "C" fn ascope_shared_stats(shared: *const SharedHeader) -> Sha
             lost_bytes: 0,
             generation: 0,
             held: 0,
-            slots: 0,
+            berths: 0,
             refusals: 0,
         };
     };
@@ -174,7 +174,7 @@ pub unsafe extern "C" fn ascope_shared_stats(shared: *const SharedHeader) -> Sha
         lost_bytes: stats.lost_bytes,
         generation: stats.generation,
         held: stats.held,
-        slots: stats.slots,
+        berths: stats.berths,
         refusals: stats.refusals.into(),
     }
 }

@@ -3,7 +3,7 @@
 //! once for each ordering with that one weakened, where loom has to find the fault: so the models can fail.
 
 #![allow(clippy::duplicate_mod)] // The same file once for each way of compiling it: that is the point.
-#![allow(unsafe_code)] // The contents of slots and spans are plain memory to the models.
+#![allow(unsafe_code)] // The contents of berths and spans are plain memory to the models.
 mod strong;
 mod torn;
 mod torn_atomic;
@@ -54,18 +54,18 @@ macro_rules! models {
                 });
             }
 
-            /// A slot goes from holder to holder, and its plain fields with it.
+            /// A berth goes from holder to holder, and its plain fields with it.
             pub fn a_slot_is_handed_on_with_what_is_in_it() {
                 loom::model(|| {
-                    let slot = Arc::new((AtomicU64::new(0), UnsafeCell::new(0u64)));
+                    let berth = Arc::new((AtomicU64::new(0), UnsafeCell::new(0u64)));
                     let threads: Vec<_> = (1..=2)
                         .map(|tid| {
-                            let slot = slot.clone();
+                            let berth = berth.clone();
                             thread::spawn(move || {
-                                if claim(&slot.0, holder(1, tid)) {
+                                if claim(&berth.0, holder(1, tid)) {
                                     // SAFETY: held; loom checks that nobody else is here.
-                                    slot.1.with_mut(|fields| unsafe { *fields += 1 });
-                                    release(&slot.0);
+                                    berth.1.with_mut(|fields| unsafe { *fields += 1 });
+                                    release(&berth.0);
                                     return 1;
                                 }
                                 0
@@ -74,9 +74,9 @@ macro_rules! models {
                         .collect();
                     let held: u64 = threads.into_iter().map(|thread| thread.join().unwrap()).sum();
                     assert!(held >= 1);
-                    assert!(claim(&slot.0, holder(1, 3)), "free in the end");
+                    assert!(claim(&berth.0, holder(1, 3)), "free in the end");
                     // SAFETY: held.
-                    slot.1.with(|fields| assert_eq!(unsafe { *fields }, held));
+                    berth.1.with(|fields| assert_eq!(unsafe { *fields }, held));
                 });
             }
 

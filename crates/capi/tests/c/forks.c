@@ -88,7 +88,7 @@ static void a_shared_arena_is_a_private_copy_too(void)
     CHECK(ascope_shared_alloc(shared, 8, 8) != NULL);
     in_a_child(use_the_copy_of_a_shared_one, shared);
     ascope_shared_use use = ascope_shared_stats(shared);
-    CHECK(use.slots == 1 && use.leased_bytes - use.unused_bytes <= 16);
+    CHECK(use.berths == 1 && use.leased_bytes - use.unused_bytes <= 16);
     ascope_shared_destroy(shared);
 }
 

@@ -96,7 +96,7 @@ static void threads_never_get_the_same_byte_and_blocks_outlive_them(void)
             CHECK(count == BLOCKS);
         }
         ascope_shared_use use = ascope_shared_stats(shared);
-        CHECK(use.held == 0 && use.slots >= 1 && use.slots <= THREADS + 1 && use.refusals == 0);
+        CHECK(use.held == 0 && use.berths >= 1 && use.berths <= THREADS + 1 && use.refusals == 0);
         CHECK(use.leased_bytes > use.unused_bytes + use.lost_bytes);
         /* Every other round all is emptied first. */
         if (round == 0) {
@@ -129,7 +129,7 @@ static void what_a_thread_leaves_is_the_next_ones(void)
         ascope_local_end(local);
     }
     ascope_shared_use use = ascope_shared_stats(shared);
-    CHECK(use.slots == 1 && use.held == 0 && use.leased_bytes - use.unused_bytes <= 500u * (100 + 16 + 16 + 16) + 4096);
+    CHECK(use.berths == 1 && use.held == 0 && use.leased_bytes - use.unused_bytes <= 500u * (100 + 16 + 16 + 16) + 4096);
     ascope_shared_destroy(shared);
 }
 

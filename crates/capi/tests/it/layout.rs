@@ -35,7 +35,7 @@ fn assertions() -> String {
     fields!(text, "ascope_options", Options: options_bytes layout_version flags capacity reserve keep_bytes name file observer
         line commit_ahead);
     fields!(text, "ascope_kept_regions", KeptRegions: bytes count);
-    fields!(text, "ascope_shared_use", SharedUse: base capacity leased_bytes unused_bytes lost_bytes generation held slots
+    fields!(text, "ascope_shared_use", SharedUse: base capacity leased_bytes unused_bytes lost_bytes generation held berths
         refusals);
     fields!(text, "ascope_lease", Lease: pid tid base offset capacity);
     fields!(text, "ascope_share_use", ShareUse: leased_bytes unused_bytes lost_bytes held orphaned refusals);

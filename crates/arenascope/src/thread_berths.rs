@@ -1,19 +1,19 @@
-//! Allocating from a shared arena without a handle: each call finds the slot that its thread holds.
+//! Allocating from a shared arena without a handle: each call finds the berth that its thread holds.
 //!
-//! May be relied on: a thread's slots go back when it ends, in whatever order threads and arenas end. Without the features `std` and `pthread` there
-//! is no memory of which slot is whose: each call holds one for its own duration, at two atomic operations. Deliberately absent: calls that run the
+//! May be relied on: a thread's berths go back when it ends, in whatever order threads and arenas end. Without the features `std` and `pthread` there
+//! is no memory of which berth is whose: each call holds one for its own duration, at two atomic operations. Deliberately absent: calls that run the
 //! caller's code meanwhile (closures, iterators, `Display`): they are the handle's.
-#![allow(unsafe_code)] // Uses slots by pointer.
+#![allow(unsafe_code)] // Uses berths by pointer.
 #![allow(clippy::mut_from_ref)] // Each call returns a block of its own: I3.
 
 use crate::alloc::Undropped;
-use crate::shared_header::Slot;
+use crate::shared_header::Berth;
 use crate::{Arena, Error, SharedArena};
 use core::alloc::Layout;
 use core::ptr::NonNull;
 
 impl SharedArena {
-    /// As [`Arena::alloc`], from any thread. O(1) beside the look-up of the thread's slot.
+    /// As [`Arena::alloc`], from any thread. O(1) beside the look-up of the thread's berth.
     ///
     /// # Panics
     /// When the block cannot be had.
@@ -94,7 +94,7 @@ impl SharedArena {
     #[inline]
     #[track_caller]
     pub fn try_alloc_layout(&self, layout: Layout) -> Result<NonNull<u8>, Error> {
-        self.with_slot(|arena| arena.try_alloc_layout(layout))?
+        self.with_berth(|arena| arena.try_alloc_layout(layout))?
     }
 
     /// As [`Arena::try_alloc_zeroed_layout`], from any thread.
@@ -104,7 +104,7 @@ impl SharedArena {
     #[inline]
     #[track_caller]
     pub fn try_alloc_zeroed_layout(&self, layout: Layout) -> Result<NonNull<u8>, Error> {
-        self.with_slot(|arena| arena.try_alloc_zeroed_layout(layout))?
+        self.with_berth(|arena| arena.try_alloc_zeroed_layout(layout))?
     }
 
     /// As [`Local::try_resize`](crate::Local::try_resize), from any thread.
@@ -118,7 +118,7 @@ impl SharedArena {
     #[track_caller]
     pub unsafe fn try_resize(&self, block: NonNull<u8>, old: Layout, new: Layout) -> Result<NonNull<u8>, Error> {
         // SAFETY: the caller's condition.
-        self.with_slot(|arena| unsafe { arena.try_resize(block, old, new) })?
+        self.with_berth(|arena| unsafe { arena.try_resize(block, old, new) })?
     }
 
     /// As [`Local::free`](crate::Local::free), from any thread.
@@ -128,9 +128,9 @@ impl SharedArena {
     #[inline]
     #[track_caller]
     pub unsafe fn free(&self, block: NonNull<u8>, layout: Layout) {
-        // Without a slot there is nothing that could be given back.
+        // Without a berth there is nothing that could be given back.
         // SAFETY: the caller's condition.
-        let _ = self.with_slot(|arena| unsafe { arena.free(block, layout) });
+        let _ = self.with_berth(|arena| unsafe { arena.free(block, layout) });
     }
 
     #[inline(always)]
@@ -155,21 +155,21 @@ impl SharedArena {
         )
     }
 
-    /// `work` with the slot of this thread. It runs no code but ours, and asks no other shared arena.
+    /// `work` with the berth of this thread. It runs no code but ours, and asks no other shared arena.
     #[inline]
     #[track_caller]
-    pub(crate) fn with_slot<R>(&self, work: impl FnOnce(&Arena) -> R) -> Result<R, Error> {
+    pub(crate) fn with_berth<R>(&self, work: impl FnOnce(&Arena) -> R) -> Result<R, Error> {
         #[cfg(any(feature = "std", feature = "pthread"))]
-        if let Some(slot) = of_thread::slot(self)? {
-            // SAFETY: S1, S3 — this thread holds the slot until it ends, or asks for too many others: `work` does not, and while an observer
+        if let Some(berth) = of_thread::berth(self)? {
+            // SAFETY: S1, S3 — this thread holds the berth until it ends, or asks for too many others: `work` does not, and while an observer
             // runs that may, `leave` leaves it alone.
-            return Ok(work(unsafe { Slot::arena(slot).as_ref() }));
+            return Ok(work(unsafe { Berth::arena(berth).as_ref() }));
         }
-        let slot = self.header().hold_slot()?;
+        let berth = self.header().hold_berth()?;
         // SAFETY: S1, S3 — held since the line above.
-        let result = work(unsafe { Slot::arena(slot).as_ref() });
+        let result = work(unsafe { Berth::arena(berth).as_ref() });
         // SAFETY: held here, and not used any more.
-        unsafe { self.header().leave_slot(slot) };
+        unsafe { self.header().leave_berth(berth) };
         Ok(result)
     }
 }
@@ -177,7 +177,7 @@ impl SharedArena {
 #[cfg(all(feature = "pthread", not(feature = "std")))]
 pub(crate) use of_thread::Held;
 
-/// Which slots this thread holds.
+/// Which berths this thread holds.
 #[cfg(any(feature = "std", feature = "pthread"))]
 mod of_thread {
     use super::*;
@@ -186,17 +186,17 @@ mod of_thread {
     use core::cell::Cell;
     use core::ptr::null_mut;
 
-    /// Shared arenas whose slots a thread remembers. One more, and it leaves the slot that it has had longest.
+    /// Shared arenas whose berths a thread remembers. One more, and it leaves the berth that it has had longest.
     const REMEMBERED: usize = 4;
 
     #[derive(Clone, Copy)]
     struct Entry {
         /// The arena's number; 0: none.
         id: u64,
-        slot: *mut Slot,
+        berth: *mut Berth,
     }
 
-    /// The slots of a thread.
+    /// The berths of a thread.
     pub(crate) struct Held {
         entries: [Cell<Entry>; REMEMBERED],
         /// The entry to be replaced next.
@@ -205,7 +205,10 @@ mod of_thread {
 
     impl Held {
         pub(crate) const fn new() -> Self {
-            Held { entries: [const { Cell::new(Entry { id: 0, slot: null_mut() }) }; REMEMBERED], oldest: Cell::new(0) }
+            Held {
+                entries: [const { Cell::new(Entry { id: 0, berth: null_mut() }) }; REMEMBERED],
+                oldest: Cell::new(0),
+            }
         }
     }
 
@@ -225,16 +228,16 @@ mod of_thread {
     #[inline]
     fn with_held<R>(work: impl FnOnce(&Held) -> R) -> Option<R> {
         // SAFETY: this thread's own; it lives until the thread ends, and only shared borrows of it are ever made.
-        crate::pthread::slots().map(|held| work(unsafe { held.as_ref() }))
+        crate::pthread::berths().map(|held| work(unsafe { held.as_ref() }))
     }
 
-    /// This thread's slot in the arena; None when the thread is ending and remembers no more, or has no place to remember one more.
+    /// This thread's berth in the arena; None when the thread is ending and remembers no more, or has no place to remember one more.
     #[inline]
-    pub(super) fn slot(arena: &SharedArena) -> Result<Option<NonNull<Slot>>, Error> {
+    pub(super) fn berth(arena: &SharedArena) -> Result<Option<NonNull<Berth>>, Error> {
         let found = with_held(|held| {
             let id = arena.id();
             match held.entries.iter().map(Cell::get).find(|entry| entry.id == id) {
-                Some(entry) => Ok(NonNull::new(entry.slot)),
+                Some(entry) => Ok(NonNull::new(entry.berth)),
                 None => hold(held, arena),
             }
         });
@@ -243,38 +246,38 @@ mod of_thread {
 
     #[cold]
     #[inline(never)]
-    fn hold(held: &Held, arena: &SharedArena) -> Result<Option<NonNull<Slot>>, Error> {
-        let slot = arena.header().hold_slot()?;
+    fn hold(held: &Held, arena: &SharedArena) -> Result<Option<NonNull<Berth>>, Error> {
+        let berth = arena.header().hold_berth()?;
         for step in 0..REMEMBERED {
             let at = (held.oldest.get() + step) % REMEMBERED;
             if let Some(entry) = held.entries.get(at)
                 && leave(entry.get())
             {
-                entry.set(Entry { id: arena.id(), slot: slot.as_ptr() });
+                entry.set(Entry { id: arena.id(), berth: berth.as_ptr() });
                 held.oldest.set(at + 1);
-                return Ok(Some(slot));
+                return Ok(Some(berth));
             }
         }
-        // Observers within observers: this call does with a slot of its own.
+        // Observers within observers: this call does with a berth of its own.
         // SAFETY: held a few lines ago, and not used.
-        unsafe { arena.header().leave_slot(slot) };
+        unsafe { arena.header().leave_berth(berth) };
         Ok(None)
     }
 
-    /// Leaves a slot, if its arena is still there: the registry's lock keeps it there meanwhile. False, and nothing happens, when an observer of
-    /// the slot's arena is running: then a call of this thread is still inside.
+    /// Leaves a berth, if its arena is still there: the registry's lock keeps it there meanwhile. False, and nothing happens, when an observer of
+    /// the berth's arena is running: then a call of this thread is still inside.
     fn leave(entry: Entry) -> bool {
-        let Some(slot) = NonNull::new(entry.slot) else { return true };
+        let Some(berth) = NonNull::new(entry.berth) else { return true };
         let mut left = true;
         registry::SHARED.each(|listed| {
             // SAFETY: a listed header is mapped while the lock is held.
             let header = unsafe { &*shared::of_entry(listed) };
             if header.id.get() == entry.id {
                 // SAFETY: S1, S3 — held by this thread, and a header since then.
-                left = unsafe { Slot::arena(slot).as_ref() }.flags.get() & flags::REPORTING == 0;
+                left = unsafe { Berth::arena(berth).as_ref() }.flags.get() & flags::REPORTING == 0;
                 if left {
                     // SAFETY: held by this thread, which does not use it any more.
-                    unsafe { header.leave_slot(slot) };
+                    unsafe { header.leave_berth(berth) };
                 }
             }
         });
