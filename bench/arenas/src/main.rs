@@ -42,7 +42,11 @@ fn main() -> ExitCode {
             Ok(())
         }
         ["ids"] => {
-            rows::all().iter().for_each(|row| println!("{}", row.id));
+            let many = many::all();
+            let of_many = |id: &str| many.iter().any(|row| row.id == id);
+            for row in rows::all() {
+                println!("{} {}", if of_many(row.id) { "many" } else { "arenas" }, row.id);
+            }
             Ok(())
         }
         ["help" | "--help" | "-h"] => {

@@ -1,6 +1,6 @@
-//! The arena beside its peers: builds and runs `bench/arenas` and turns its numbers into a section of the page.
+//! The arena beside its peers: builds and runs `bench/arenas` and turns its numbers into two sections of the page.
 //!
-//! A whole run renews the section; so does a run of some rows, if the numbers of the others are still in the target folder
+//! A run of all rows of a section renews it; so does a run of some, if the numbers of the others are still in the target folder
 //! (every row names the commit it was measured at). Quick runs and runs of some contenders only print.
 
 use super::page::{self, cell};
@@ -8,6 +8,10 @@ use crate::{packages, steps};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+
+/// The sections, as `arena-bench ids` names them, with their titles.
+const SECTIONS: [(&str, &str); 2] =
+    [("arenas", "The arena and its peers"), ("many", "Threads that share an arena, pools, a hundred thousand arenas")];
 
 /// Runs arena-bench with `words`, as its usage has them.
 pub fn run(words: &[&str]) -> Result<(), String> {
@@ -27,15 +31,24 @@ pub fn run(words: &[&str]) -> Result<(), String> {
         "arena-bench",
     )?;
     let ids = steps::output(Command::new(&bench).arg("ids"), "arena-bench ids")?;
-    let rows: Vec<Value> = ids.lines().filter_map(|id| read(&numbers.join(format!("{id}.json"))).ok()).collect();
-    let section = section(&rows, &read(&numbers.join("versions.json"))?, &super::machine(), &note);
-    print!("{section}");
-    if partial || rows.len() < ids.lines().count() {
-        eprintln!("xtask: docs/performance.md stays as it was: this was not a whole run");
-        return Ok(());
+    let versions = read(&numbers.join("versions.json"))?;
+    for (name, title) in SECTIONS {
+        let ids: Vec<&str> = ids.lines().filter_map(|line| line.strip_prefix(name)?.strip_prefix(' ')).collect();
+        let rows: Vec<Value> = ids.iter().filter_map(|id| read(&numbers.join(format!("{id}.json"))).ok()).collect();
+        if rows.is_empty() {
+            continue;
+        }
+        let section = section(title, &rows, &versions, &super::machine(), &note);
+        print!("{section}");
+        if partial || rows.len() < ids.len() {
+            eprintln!("xtask: {title:?} stays in docs/performance.md as it was: not all its rows were run");
+            continue;
+        }
+        let bars: Vec<Value> =
+            rows.iter().flat_map(|row| row["bars"].as_array().cloned().unwrap_or_default()).collect();
+        page::renew(name, &section, &bars)?;
     }
-    let bars: Vec<Value> = rows.iter().flat_map(|row| row["bars"].as_array().cloned().unwrap_or_default()).collect();
-    page::renew("arenas", &section, &bars)
+    Ok(())
 }
 
 /// Builds the package; returns the program and its target folder.
@@ -71,7 +84,13 @@ fn note(id: &str) -> Option<String> {
     std::fs::read_to_string(steps::root().join(format!("bench/arenas/notes/{id}.md"))).ok()
 }
 
-fn section(rows: &[Value], versions: &Value, machine: &str, note: &dyn Fn(&str) -> Option<String>) -> String {
+fn section(
+    title: &str,
+    rows: &[Value],
+    versions: &Value,
+    machine: &str,
+    note: &dyn Fn(&str) -> Option<String>,
+) -> String {
     let versions: Vec<String> = versions
         .as_object()
         .into_iter()
@@ -81,7 +100,7 @@ fn section(rows: &[Value], versions: &Value, machine: &str, note: &dyn Fn(&str) 
     let mut commits: Vec<&str> = rows.iter().filter_map(|row| row["commit"].as_str()).collect();
     commits.dedup();
     let mut text = format!(
-        "## The arena and its peers\n\nWritten by `cargo xtask bench arenas` on: {machine}. Commit {}. {}.\n\n\
+        "## {title}\n\nWritten by `cargo xtask bench arenas` on: {machine}. Commit {}. {}.\n\n\
          How it measures, and what to know about each contender: [bench/arenas](../bench/arenas/README.md). All contenders of a\n\
          row run by turns in one run, pinned; values are medians; a ratio is ours divided by the best peer's. *must* is the bar,\n\
          *aim* is where we want to be; both bound the ratio, or our own value where the table says so.\n\n\
@@ -201,7 +220,8 @@ mod tests {
             "bars": [{"row": "X", "unit": "ns", "ours": 2.0, "ours_as": "us", "peer": "peer", "peer_value": 4.0,
                 "ratio": 0.5, "bounds": "ratio", "must": 0.4, "aim": null}],
         });
-        let text = section(&[row], &json!({"peer": "1.2"}), "machine", &|id| (id == "x").then(|| "Why.\n".into()));
+        let text =
+            section("Title", &[row], &json!({"peer": "1.2"}), "machine", &|id| (id == "x").then(|| "Why.\n".into()));
         assert!(text.contains("| X | ns | 2 | us | 4 | peer | 0.50 | ≤ 0.40 |  | **missed** |"), "{text}");
         let ours = text.find("| **us** | 2 | 1 | 9 | 0.50 | 7 |").expect("our line");
         let peer = text.find("| peer | 4 | 1 | 9 | 1 | 7 |").expect("the peer's line");
