@@ -208,6 +208,7 @@ fn ending(recorder: &Recorder, thread: &mut Thread, frame: &Frame, hook: &Hook, 
         HookKind::Free => {
             let block = value(frame, sources.block);
             let order = entry.order.fetch_add(1, Relaxed);
+            recorder.freeing(thread, arena, object, order, block);
             recorder.note(thread, call, &Record::Free { arena, order, block });
             entry.takes_one_back();
         }

@@ -13,7 +13,7 @@
 //!   by hand), into the last block more than once (it gives back the ends of blocks), into bytes of it that were written or never
 //!   were, or forward; for cursors that are addresses and went to other
 //!   memory (a new chunk); for cursors that are no word of the object's first 64 bytes; in arenas used by several threads or
-//!   whose memory other arenas use; where functions that hand out or take back blocks have calls that are not seen; for `malloc`.
+//!   whose memory other arenas use (copies of one, passed by value); where functions that hand out or take back blocks have calls that are not seen; for `malloc`.
 //!   In check mode for all but blocks that begin before the arena's memory: a program that moves a cursor by its own sizes, or
 //!   counts on what fits without asking, ends up elsewhere because of the redzones. A note where events were lost.
 //! - **Lab**: 09b3.
@@ -53,6 +53,8 @@ pub struct CursorCorrupted {
     first_cut: Option<Cut>,
     cases: BTreeMap<(ArenaId, Wrong, Option<SiteId>), Case>,
     library: BTreeSet<ArenaKey>,
+    /// Arenas in whose memory another one was seen to have blocks.
+    copied: BTreeSet<ArenaId>,
 }
 
 /// What is wrong with a block's place.
@@ -157,6 +159,9 @@ impl CursorCorrupted {
         } else {
             return;
         };
+        if is_copied(&mut self.copied, state, arena) {
+            return;
+        }
         let cut = effect.dead.iter().find(|older| older.number == last.number);
         let other = match (wrong, inside.or(cut)) {
             (Wrong::Inside | Wrong::Cut, Some(older)) => Some((older.number, older.born, older.site)),
@@ -228,6 +233,24 @@ impl CursorCorrupted {
         };
         self.add(arena.id, Wrong::Over { malloc }, event.site, case);
     }
+}
+
+/// True when another arena has blocks in the memory that blocks of `arena` lie in, which no mapping tells: of an arena that
+/// is passed by value both copies hand out from where the cursor stood, and one that is copied again starts elsewhere.
+/// O(living arenas), once for each jump that would be told.
+fn is_copied(known: &mut BTreeSet<ArenaId>, state: &State, arena: &Arena) -> bool {
+    if known.contains(&arena.id) {
+        return true;
+    }
+    let shares = |other: &Arena| {
+        let mut both = other.extents().flat_map(|theirs| arena.extents().map(move |ours| (theirs, ours)));
+        both.any(|(theirs, ours)| theirs.bottom < ours.top && ours.bottom < theirs.top)
+    };
+    let copied = state.living_arenas().any(|other| other.id != arena.id && shares(other));
+    if copied {
+        known.insert(arena.id);
+    }
+    copied
 }
 
 fn evidence(arena: &Arena, cursor: &Cursor, told: &Told) -> Vec<Evidence> {

@@ -21,6 +21,8 @@
 
 use crate::finding::{BlockRef, Certainty, Class, Finding, SiteRole};
 use crate::lifetime_inversion::{self, Holder, Holders};
+use crate::overflow::in_slack;
+use crate::rounding::Rounding;
 use crate::watch::Rule;
 use crate::wording;
 use crate::{Overflow, StaleBytes, StalePointerAfterResize, UseAfter};
@@ -56,6 +58,7 @@ pub struct Precise {
     blocks: BTreeMap<u64, Known>,
     /// By a return address that handed out bytes which were used unwritten: the last block from there.
     latest: BTreeMap<u64, Option<(u64, Known)>>,
+    roundings: BTreeMap<ArenaId, Rounding>,
     threads: u32,
     holders: Holders,
     told: Vec<Told>,
@@ -192,6 +195,14 @@ impl Precise {
         reads.into_iter().filter(|(_, both)| *both == (true, true)).map(|(place, _)| place).collect()
     }
 
+    /// Why an access of `bytes` bytes behind a block may be right: the allocator rounds sizes up.
+    fn in_slack(&self, told: &Told, bytes: u64) -> Option<String> {
+        let Verdict::Past(past) = told.verdict else { return None };
+        let size = told.block.size;
+        let usable = self.roundings.get(&told.block.arena)?.usable(size)?;
+        (size.saturating_add(past).saturating_add(bytes) <= usable).then(|| in_slack(size, usable))
+    }
+
     fn caller(&self, site: SiteId) -> Option<u64> {
         self.callers.get(usize::try_from(site.0).ok()?).copied().filter(|caller| *caller != 0)
     }
@@ -293,6 +304,9 @@ impl Rule for Precise {
                 self.judge(index, event.number, event.thread, state);
             }
         }
+        if let Some(arena) = effect.arena.filter(|_| event.kind.arena_order().is_some()) {
+            self.roundings.entry(arena).or_default().observe(effect);
+        }
         self.take(event, effect);
     }
 
@@ -316,7 +330,8 @@ impl Rule for Precise {
             let beside = matches!(told.verdict, Verdict::Past(_) | Verdict::Before(_));
             let walked =
                 beside && report.used == Used::Read && walks.contains(&(line(facts, report), told.block.arena));
-            let why = if walked { Some(WALKED) } else { doubt.as_deref() };
+            let slack = self.in_slack(told, report.bytes);
+            let why = if walked { Some(WALKED) } else { slack.as_deref().or(doubt.as_deref()) };
             let mut one = accuse(told, report, why, state, facts);
             if let Some(holder) = &told.holder {
                 one = lifetime_inversion::inverted(one, holder);

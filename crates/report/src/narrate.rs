@@ -326,7 +326,12 @@ impl<'a> Narrator<'a> {
                 write!(out, "the next call came between others{whose}: entered after its event {since}")
             }
             EventKind::ObjectChanged { address, before, after, .. } => {
-                let first = before.iter().zip(after).position(|(before, after)| before != after).unwrap_or(0);
+                let Some(first) = before.iter().zip(after).position(|(before, after)| before != after) else {
+                    return write!(
+                        out,
+                        "the arena object at {address} was not changed by the earlier free of this block"
+                    );
+                };
                 write!(
                     out,
                     "the cursor in the arena object at {address} did not stand where the last block ended; first changed byte {first}"
