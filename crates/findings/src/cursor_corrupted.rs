@@ -38,6 +38,9 @@ use arenascope_replay::{Arena, ArenaId, Block, Effect, ExtentKind, Place, State,
 /// Places told apart; those beyond are not told.
 const GROUPS: usize = 1024;
 
+/// Bytes that a redzone and alignment may put between the blocks of two arenas over the same memory.
+const REDZONE: u64 = 80;
+
 /// Bytes that malloc may give beyond what was asked for.
 const MALLOC_SLACK: u64 = 24;
 
@@ -244,7 +247,11 @@ fn is_copied(known: &mut BTreeSet<ArenaId>, state: &State, arena: &Arena) -> boo
     }
     let shares = |other: &Arena| {
         let mut both = other.extents().flat_map(|theirs| arena.extents().map(move |ours| (theirs, ours)));
-        both.any(|(theirs, ours)| theirs.bottom < ours.top && ours.bottom < theirs.top)
+        let near = |end: Address| end.plus(REDZONE);
+        both.any(|(theirs, ours)| match (theirs.region, ours.region) {
+            (None, None) => theirs.bottom < near(ours.top) && ours.bottom < near(theirs.top),
+            _ => theirs.bottom < ours.top && ours.bottom < theirs.top,
+        })
     };
     let copied = state.living_arenas().any(|other| other.id != arena.id && shares(other));
     if copied {
