@@ -103,7 +103,7 @@ fn what_an_allocator_rounds_up_to_is_only_noted() {
     let arena = |step: u64| {
         let mut story = Table::new().map(0x1000, 4096).at(0);
         let (mut at, mut third) = (0x1000_u64, 0);
-        for size in [40, 20, 20, 7, 33, 20] {
+        for size in [32, 20, 20, 7, 33, 20] {
             third = if story.events().len() < 5 { at } else { third };
             story = story.alloc(1, at, size);
             at += (size + 32).next_multiple_of(step);
