@@ -274,6 +274,7 @@ pub fn exit(frame: &mut Frame, hook: &Hook) -> u32 {
         }
         HookKind::Create => arenascope_record::on_own_stack(|| created(recorder, thread, frame, hook)),
         HookKind::Resize | HookKind::Mark => made(recorder, thread, frame, hook),
+        HookKind::Free => recorder.freed(thread, get(frame, OBJECT)),
         _ => {}
     }
     if !matches!(hook.kind, HookKind::Create | HookKind::Destroy) && check::zones().is_some() {

@@ -34,7 +34,7 @@ use arenascope_replay::{ArenaId, Effect, State};
 #[derive(Clone, Debug, Default)]
 pub struct Overflow {
     damages: Damages,
-    roundings: BTreeMap<ArenaId, Rounding>,
+    roundings: BTreeMap<(ArenaId, u32), Rounding>,
 }
 
 impl Overflow {
@@ -53,7 +53,8 @@ impl Rule for Overflow {
     fn observe(&mut self, event: &Event, effect: &Effect, state: &State, _: &[u8]) {
         self.damages.observe(event, effect, state);
         if let Some(arena) = effect.arena.filter(|_| event.kind.arena_order().is_some()) {
-            self.roundings.entry(arena).or_default().observe(effect);
+            let extent = effect.place.map_or(0, |place| place.extent);
+            self.roundings.entry((arena, extent)).or_default().observe(effect);
         }
     }
 
@@ -67,7 +68,10 @@ impl Rule for Overflow {
                 if below { told.above.and_then(|(_, above)| above.site) } else { told.known.and_then(|b| b.site) };
             let wrong = told.wrong().last().map_or(0, |range| range.end as u64);
             let touched = told.address.plus(wrong).0.saturating_sub(told.block.0);
-            let usable = self.roundings.get(&told.arena).and_then(|rounding| rounding.usable(told.size));
+            let usable = told
+                .known
+                .and_then(|known| self.roundings.get(&(told.arena, known.extent)))
+                .and_then(|rounding| rounding.usable(told.size));
             let slack = usable.filter(|usable| touched <= *usable);
             let doubt = slack.map(|usable| in_slack(told.size, usable)).or_else(|| doubt.clone());
             let one = accuse(told, below, doubt.as_deref(), state, facts);

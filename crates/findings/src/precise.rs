@@ -62,7 +62,7 @@ pub struct Precise {
     blocks: BTreeMap<u64, Known>,
     /// By a return address that handed out bytes which were used unwritten: the last block from there.
     latest: BTreeMap<u64, Option<(u64, Known)>>,
-    roundings: BTreeMap<ArenaId, Rounding>,
+    roundings: BTreeMap<(ArenaId, u32), Rounding>,
     /// Arenas in which a block was freed twice, and nothing shows that the first free took it.
     counted: BTreeSet<ArenaId>,
     /// The earlier free of the block that this thread frees next changed the arena object.
@@ -207,7 +207,7 @@ impl Precise {
     fn in_slack(&self, told: &Told, bytes: u64) -> Option<String> {
         let Verdict::Past(past) = told.verdict else { return None };
         let size = told.block.size;
-        let usable = self.roundings.get(&told.block.arena)?.usable(size)?;
+        let usable = self.roundings.get(&(told.block.arena, told.block.extent))?.usable(size)?;
         (size.saturating_add(past).saturating_add(bytes) <= usable).then(|| in_slack(size, usable))
     }
 
@@ -326,7 +326,8 @@ impl Rule for Precise {
             }
         }
         if let Some(arena) = effect.arena.filter(|_| event.kind.arena_order().is_some()) {
-            self.roundings.entry(arena).or_default().observe(effect);
+            let extent = effect.place.map_or(0, |place| place.extent);
+            self.roundings.entry((arena, extent)).or_default().observe(effect);
         }
         self.take(event, effect);
         if let EventKind::ObjectChanged { before, after, .. } = &event.kind {

@@ -13,7 +13,7 @@ const CLASS: u64 = 16;
 /// Distances needed before anything is said.
 const ENOUGH: u32 = 4;
 
-/// What was learned of one arena in a mode that asks for larger blocks than the program does.
+/// What was learned of one extent of an arena in a mode that asks for larger blocks than the program does.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub(crate) struct Rounding {
     /// The block placed last: its extent, start and bytes.
@@ -40,7 +40,11 @@ impl Rounding {
     pub(crate) fn observe(&mut self, effect: &Effect) {
         match (effect.what, &effect.block) {
             (What::Allocated, Some(block)) => self.placed(block.extent, block.address.0, block.size),
-            (What::HandedOn { .. }, _) => {}
+            // The outer function's size is what the program asked for.
+            (What::HandedOn { .. }, Some(block)) => match &mut self.last {
+                Some((_, start, size)) if *start == block.address.0 => *size = block.size,
+                _ => {}
+            },
             _ => self.last = None,
         }
     }

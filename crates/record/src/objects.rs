@@ -57,7 +57,7 @@ struct Freed {
     order: AtomicU64,
     before: [AtomicU64; WORDS],
     after: [AtomicU64; WORDS],
-    /// `after` is known: the next event of the arena was a free, too.
+    /// `after` is known: the call has returned, and no other event came meanwhile.
     known: AtomicU32,
     _pad: AtomicU32,
 }
@@ -132,10 +132,8 @@ impl Objects {
         Look::Same
     }
 
-    /// The event `order` frees `block` of the arena at `object`, and has not begun. Where an earlier free of the same block is
-    /// remembered, and what it did to the object: that.
-    pub fn freeing(&self, key: u32, object: u64, order: u64, block: u64) -> Option<Change> {
-        let slot = self.slot(key).filter(|_| block != 0)?;
+    /// What the object of `slot` holds now, if it can be read.
+    fn now(&self, slot: &Seen, object: u64) -> Option<[u64; WORDS]> {
         let words = slot.words.load(Relaxed);
         if slot.object.load(Relaxed) != object
             || slot.went.load(Relaxed) != self.went.load(Relaxed)
@@ -146,17 +144,36 @@ impl Objects {
         let mut now = [0; WORDS];
         for (index, word) in now.iter_mut().enumerate().take(words as usize) {
             // SAFETY: `readable` was told that the kernel could read this many words from `object`, which is a multiple of 8,
-            // and no memory that we know of went since; the program is about to call a function on this very object.
-            // Volatile: another thread of the host may write it.
+            // and no memory that we know of went since; a free function of the arena works on this very object, or has just
+            // done so. Volatile: another thread of the host may write it.
             *word = unsafe { (object as *const u64).add(index).read_volatile() };
         }
-        let known = |freed: &&Freed| freed.block.load(Relaxed) != 0;
-        for freed in slot.freed.iter().filter(known) {
-            if freed.order.load(Relaxed).wrapping_add(1) == order {
-                freed.after.iter().zip(now).for_each(|(to, word)| to.store(word, Relaxed));
-                freed.known.store(1, Relaxed);
-            }
+        Some(now)
+    }
+
+    /// A free function of the arena at `object` has returned, and `order` is the next event's: what the object holds, unless
+    /// other events came meanwhile.
+    pub fn freed(&self, key: u32, object: u64, order: u64) {
+        let Some(slot) = self.slot(key) else { return };
+        let of_this = |freed: &&Freed| {
+            freed.block.load(Relaxed) != 0
+                && freed.known.load(Relaxed) == 0
+                && freed.order.load(Relaxed).wrapping_add(1) == order
+        };
+        if let Some(freed) = slot.freed.iter().find(of_this)
+            && let Some(now) = self.now(slot, object)
+        {
+            freed.after.iter().zip(now).for_each(|(to, word)| to.store(word, Relaxed));
+            freed.known.store(1, Relaxed);
         }
+    }
+
+    /// The event `order` frees `block` of the arena at `object`, and has not begun. Where an earlier free of the same block is
+    /// remembered, and what it did to the object: that.
+    pub fn freeing(&self, key: u32, object: u64, order: u64, block: u64) -> Option<Change> {
+        let slot = self.slot(key).filter(|_| block != 0)?;
+        let now = self.now(slot, object)?;
+        let words = slot.words.load(Relaxed);
         if let Some(freed) = slot.freed.iter().find(|freed| freed.block.load(Relaxed) == block) {
             let known = freed.known.load(Relaxed) != 0 && slot.told.fetch_add(1, Relaxed) < TOLD;
             let mut change = Change { before: [0; WORDS], after: [0; WORDS], words: (words as usize).min(WORDS) };
@@ -323,11 +340,13 @@ mod tests {
         set(5);
         assert_eq!(told(objects.freeing(3, place as u64, 1, 0x40)), None);
         set(7);
-        assert_eq!(told(objects.freeing(3, place as u64, 2, 0x80)), None);
+        objects.freed(3, place as u64, 2);
         set(9);
-        assert_eq!(told(objects.freeing(3, place as u64, 9, 0x40)), Some((5, 7)), "not what happened since");
-        // What the second one did is not known: something else came between.
-        assert_eq!(told(objects.freeing(3, place as u64, 10, 0x80)), None);
+        assert_eq!(told(objects.freeing(3, place as u64, 2, 0x40)), Some((5, 7)), "not what happened since");
+        // Another event came before the call returned.
+        assert_eq!(told(objects.freeing(3, place as u64, 3, 0x80)), None);
+        objects.freed(3, place as u64, 5);
+        assert_eq!(told(objects.freeing(3, place as u64, 5, 0x80)), None);
         // Handed out again, it may be freed again.
         let _ = objects.look(3, place as u64, 11, 0x40, 0x60);
         assert_eq!(told(objects.freeing(3, place as u64, 12, 0x40)), None);

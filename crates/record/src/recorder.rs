@@ -527,6 +527,15 @@ impl Recorder {
         }
     }
 
+    /// A free function of the arena at `object` has returned.
+    pub fn freed(&self, thread: &mut Thread, object: u64) {
+        if object != 0
+            && let Some(entry) = self.arena(thread, object)
+        {
+            self.objects.freed(entry.key.load(Relaxed), object, entry.order.load(Relaxed));
+        }
+    }
+
     fn note_change(&self, thread: &mut Thread, key: u32, object: u64, change: &Change) {
         let (mut before, mut after) = ([0u8; objects::WORDS * 8], [0u8; objects::WORDS * 8]);
         for (bytes, words) in [(&mut before, change.before), (&mut after, change.after)] {
