@@ -2,7 +2,7 @@
 //! may rightly use when it asks how large the block really is.
 //!
 //! May be relied on: a few words per arena, O(1) per block; nothing is said of an arena whose blocks all have the same gap
-//! behind them (a header, or none: packed), nor of one that only aligns to less than [`CLASS`]. Absent on purpose: what
+//! behind them (a header, or none: packed), of one that frees blocks one by one (a slot may have held a larger one before), nor of one that only aligns to less than [`CLASS`]. Absent on purpose: what
 //! follows from it.
 
 use crate::damage::growth;
@@ -16,8 +16,10 @@ const ENOUGH: u32 = 4;
 /// What was learned of one extent of an arena in a mode that asks for larger blocks than the program does.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub(crate) struct Rounding {
-    /// The block placed last: its extent, start and bytes.
+    /// The highest block: its extent, start and bytes.
     last: Option<(u32, u64, u64)>,
+    /// A block was freed: distances may be those of slots that held others before.
+    freed: bool,
     /// Distances between starts of neighbours: how many, and what all are multiples of.
     seen: u32,
     step: u64,
@@ -45,11 +47,17 @@ impl Rounding {
                 Some((_, start, size)) if *start == block.address.0 => *size = block.size,
                 _ => {}
             },
-            _ => self.last = None,
+            (What::Freed, _) => self.freed = true,
+            (What::Rewound | What::Reset | What::Destroyed, _) => self.last = None,
+            _ => {}
         }
     }
 
     fn placed(&mut self, extent: u32, start: u64, size: u64) {
+        // What lies below the highest is a place that was freed, and its size another block's.
+        if self.last.is_some_and(|(other, highest, _)| other == extent && start <= highest) {
+            return;
+        }
         let last = self.last.replace((extent, start, size)).filter(|(other, ..)| *other == extent);
         let Some((_, below, asked)) = last.filter(|(_, below, _)| *below < start) else { return };
         let distance = start.wrapping_sub(below);
@@ -69,7 +77,7 @@ impl Rounding {
 
     /// How many bytes a block of `size` bytes has for all that is known, where the allocator rounds sizes up.
     pub(crate) fn usable(&self, size: u64) -> Option<u64> {
-        if self.seen < ENOUGH || self.least == self.most || self.step < CLASS {
+        if self.freed || self.seen < ENOUGH || self.least == self.most || self.step < CLASS {
             return None;
         }
         let header = self.least;
