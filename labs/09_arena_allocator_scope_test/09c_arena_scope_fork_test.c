@@ -50,12 +50,34 @@ void	arena_free(t_arena *a)
 	a->capacity = 0;
 }
 
-// Parent, then child, then parent again: whose text stands where?
+// Each process waits for the other, so that both live until the end.
+static void	give_turn(int turn[2])
+{
+	if (write(turn[1], "", 1) != 1)
+		_exit(1);
+}
+
+static void	wait_turn(int turn[2])
+{
+	char byte;
+
+	if (read(turn[0], &byte, 1) != 1)
+		_exit(1);
+}
+
+// Parent, child, parent, and the child once more: whose text stands where?
 static void	fork_and_look(t_arena *arena)
 {
 	char *mine = arena_alloc(arena, BLOCK_SIZE); // LAB: before
 	strcpy(mine, "parent, before the fork");
 
+	int childs_turn[2];
+	int parents_turn[2];
+	if (pipe(childs_turn) != 0 || pipe(parents_turn) != 0)
+	{
+		perror("pipe");
+		exit(1);
+	}
 	fflush(stdout);
 	pid_t child = fork(); // LAB: fork
 	if (child < 0)
@@ -69,13 +91,21 @@ static void	fork_and_look(t_arena *arena)
 		strcpy(block, "child");
 		printf("✅ child:  block at +%td, offset %zu\n", block - arena->base, arena->offset);
 		fflush(stdout);
+		give_turn(parents_turn);
+		wait_turn(childs_turn);
+		printf("🧠 child:  its block holds \"%s\"\n", block);
+		fflush(stdout);
+		usleep(20 * 1000); // it has more to do with its block
 		_exit(0);
 	}
-	waitpid(child, NULL, 0);
+	wait_turn(parents_turn);
 	printf("🧠 parent: offset %zu, +64 holds \"%s\"\n", arena->offset, arena->base + BLOCK_SIZE);
 	char *block = arena_alloc(arena, BLOCK_SIZE); // LAB: parent
 	strcpy(block, "parent");
 	printf("✅ parent: block at +%td, +64 holds \"%s\"\n", block - arena->base, arena->base + BLOCK_SIZE);
+	fflush(stdout);
+	give_turn(childs_turn);
+	waitpid(child, NULL, 0);
 	arena_free(arena);
 }
 

@@ -83,7 +83,9 @@ int	main(void)
 	arena_rewind(&arena, outer); // LAB: outer ends
 	arena_rewind(&arena, inner); // LAB: out of order
 	printf("🤡 %u bytes in use, %u are wanted\n", arena.offset, outer);
-	printf("🧠 %s\n", title);
+	char *c = arena_alloc(&arena, 16); // LAB: next block
+	strcpy(c, "after both");
+	printf("🧠 %s, %s, at +%td\n", title, c, c - arena.base);
 
 	arena_free(&arena);
 	return (0);

@@ -208,6 +208,7 @@ fn ending(recorder: &Recorder, thread: &mut Thread, frame: &Frame, hook: &Hook, 
         HookKind::Free => {
             let block = value(frame, sources.block);
             let order = entry.order.fetch_add(1, Relaxed);
+            recorder.freeing(thread, arena, object, order, block);
             recorder.note(thread, call, &Record::Free { arena, order, block });
             entry.takes_one_back();
         }
@@ -273,6 +274,7 @@ pub fn exit(frame: &mut Frame, hook: &Hook) -> u32 {
         }
         HookKind::Create => arenascope_record::on_own_stack(|| created(recorder, thread, frame, hook)),
         HookKind::Resize | HookKind::Mark => made(recorder, thread, frame, hook),
+        HookKind::Free => recorder.freed(thread, get(frame, OBJECT)),
         _ => {}
     }
     if !matches!(hook.kind, HookKind::Create | HookKind::Destroy) && check::zones().is_some() {

@@ -406,9 +406,9 @@ pub enum EventKind {
         arena: ArenaKey,
         /// Where the bytes lie: the start of the object.
         address: Address,
-        /// As the alloc of the last block left them.
+        /// As the alloc of the last block left them. Before a free: as they were at the entry of an earlier free of this block.
         before: Vec<u8>,
-        /// As this alloc left them; as many.
+        /// As this alloc left them; as many. Before a free: as that earlier one left them.
         after: Vec<u8>,
     },
     /// A range that the C library's allocator carves blocks from, as its own records have it now. The first one of a key

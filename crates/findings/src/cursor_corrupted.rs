@@ -13,7 +13,7 @@
 //!   by hand), into the last block more than once (it gives back the ends of blocks), into bytes of it that were written or never
 //!   were, or forward; for cursors that are addresses and went to other
 //!   memory (a new chunk); for cursors that are no word of the object's first 64 bytes; in arenas used by several threads or
-//!   whose memory other arenas use; where functions that hand out or take back blocks have calls that are not seen; for `malloc`.
+//!   whose memory other arenas use (copies of one, passed by value); where functions that hand out or take back blocks have calls that are not seen; for `malloc`.
 //!   In check mode for all but blocks that begin before the arena's memory: a program that moves a cursor by its own sizes, or
 //!   counts on what fits without asking, ends up elsewhere because of the redzones. A note where events were lost.
 //! - **Lab**: 09b3.
@@ -38,6 +38,9 @@ use arenascope_replay::{Arena, ArenaId, Block, Effect, ExtentKind, Place, State,
 /// Places told apart; those beyond are not told.
 const GROUPS: usize = 1024;
 
+/// Bytes that a redzone and alignment may put between the blocks of two arenas over the same memory.
+const REDZONE: u64 = 80;
+
 /// Bytes that malloc may give beyond what was asked for.
 const MALLOC_SLACK: u64 = 24;
 
@@ -53,6 +56,8 @@ pub struct CursorCorrupted {
     first_cut: Option<Cut>,
     cases: BTreeMap<(ArenaId, Wrong, Option<SiteId>), Case>,
     library: BTreeSet<ArenaKey>,
+    /// Arenas in whose memory another one was seen to have blocks.
+    copied: BTreeSet<ArenaId>,
 }
 
 /// What is wrong with a block's place.
@@ -157,6 +162,9 @@ impl CursorCorrupted {
         } else {
             return;
         };
+        if is_copied(&mut self.copied, state, arena) {
+            return;
+        }
         let cut = effect.dead.iter().find(|older| older.number == last.number);
         let other = match (wrong, inside.or(cut)) {
             (Wrong::Inside | Wrong::Cut, Some(older)) => Some((older.number, older.born, older.site)),
@@ -228,6 +236,28 @@ impl CursorCorrupted {
         };
         self.add(arena.id, Wrong::Over { malloc }, event.site, case);
     }
+}
+
+/// True when another arena has blocks in the memory that blocks of `arena` lie in, which no mapping tells: of an arena that
+/// is passed by value both copies hand out from where the cursor stood, and one that is copied again starts elsewhere.
+/// O(living arenas), once for each jump that would be told.
+fn is_copied(known: &mut BTreeSet<ArenaId>, state: &State, arena: &Arena) -> bool {
+    if known.contains(&arena.id) {
+        return true;
+    }
+    let shares = |other: &Arena| {
+        let mut both = other.extents().flat_map(|theirs| arena.extents().map(move |ours| (theirs, ours)));
+        let near = |end: Address| end.plus(REDZONE);
+        both.any(|(theirs, ours)| match (theirs.region, ours.region) {
+            (None, None) => theirs.bottom < near(ours.top) && ours.bottom < near(theirs.top),
+            _ => theirs.bottom < ours.top && ours.bottom < theirs.top,
+        })
+    };
+    let copied = state.living_arenas().any(|other| other.id != arena.id && shares(other));
+    if copied {
+        known.insert(arena.id);
+    }
+    copied
 }
 
 fn evidence(arena: &Arena, cursor: &Cursor, told: &Told) -> Vec<Evidence> {

@@ -3,12 +3,13 @@
 //! - **Claims**: the free function was called twice with the same block, and no call that was seen handed it out between.
 //! - **Needs**: events; every call of the functions that hand out blocks.
 //! - **Evidence**: both frees and the allocation. Certain when the same bytes were then handed out twice: the allocator had
-//!   the block in its list two times.
+//!   the block in its list two times. Likely when the first free changed the arena object's first 64 bytes: it took the block.
 //! - **Disproof**: a function that no role names handed the block out between the two frees.
 //! - **Silent**: for NULL; when an inner free function does the work of an outer one on the same block; when the block was
 //!   handed out again; for blocks that a rewind, a reset or a moving resize took; when blocks of this arena come from
 //!   calls that are not seen (inlined copies, frees of addresses never handed out); for the C library's `malloc`.
-//!   A note where events were lost, or where so many blocks are freed twice that the function may not be a free at all
+//!   A note where nothing shows that the first free took the block: with reference counts each owner gives it back, and only the
+//!   last one is heard. A note where events were lost, or where so many blocks are freed twice that the function may not be a free at all
 //!   (it may count references).
 //! - **Lab**: 12a, 12b.
 
@@ -31,7 +32,8 @@ impl DoubleFree {
 }
 
 /// The verdict. `proof` is the second of two allocs that got the block's bytes after it was freed twice.
-pub(crate) fn judge(case: &Case<'_>, proof: Option<(EventNumber, Option<SiteId>)>) -> Option<Finding> {
+/// `taken`: the first free changed the arena object.
+pub(crate) fn judge(case: &Case<'_>, proof: Option<(EventNumber, Option<SiteId>)>, taken: bool) -> Option<Finding> {
     let misfree = case.misfree;
     let dead = misfree.dead;
     if case.unseen || case.tally.strange > 0 {
@@ -42,14 +44,22 @@ pub(crate) fn judge(case: &Case<'_>, proof: Option<(EventNumber, Option<SiteId>)
         (Class::Note, Certainty::Possible)
     } else if proof.is_some() {
         (Class::Finding, Certainty::Certain)
-    } else {
+    } else if taken {
         (Class::Finding, Certainty::Likely)
+    } else {
+        (Class::Note, Certainty::Possible)
     };
     let place = wording::block(&dead.block, misfree.arena);
     let mut because =
         format!("nothing that was seen handed the block out between #{} and #{}", dead.died.0, misfree.moment.0);
     if let Some((moment, _)) = proof {
         because.push_str(&format!("; afterwards the same bytes had two owners at once, as of #{}", moment.0));
+    } else if taken {
+        because.push_str("; the first free changed the arena object, so it took the block");
+    } else if !customary {
+        because.push_str(
+            "; nothing shows that the first free took the block: a function that counts references takes it at the last one",
+        );
     }
     if customary {
         because.push_str(&format!(
@@ -77,7 +87,9 @@ pub(crate) fn judge(case: &Case<'_>, proof: Option<(EventNumber, Option<SiteId>)
         calls: Vec::new(),
         because,
         evidence: Vec::new(),
-        disproof: "a function that no role names and that handed the block out between the two frees".to_owned(),
+        disproof: "a function that no role names and that handed the block out between the two frees, or a free function that \
+                   counts references"
+            .to_owned(),
         next:
             "find out which of the two owns the block, and drop the other free; set the pointer to NULL after the first"
                 .to_owned(),

@@ -7,8 +7,9 @@
 //! that each process moves a cursor of its own.
 //!
 //! Evidence: both events, the mapping's origin, the clock that the processes share. *Certain* where the roles were given
-//! and both processes lived; *likely* where roles were found by shape, where the end of the first process was not seen, and
-//! where it was a child that had ended before its parent was given the bytes: what the child left there is overwritten.
+//! and both processes lived; *likely* where roles were found by shape, and where the end of the first process was not seen. A
+//! note where it was a child that had ended before its parent was given the bytes: what the child left there is overwritten,
+//! and the parent may have read it before.
 //!
 //! Disproof: a free or reset of one block, not watched, before the other was handed out.
 //!
@@ -134,8 +135,11 @@ fn pair<'m>(lineage: &Lineage<'m>, left: Got<'m>, right: Got<'m>) -> Option<Pair
     if after_end && lineage.fork_between(second.member, first.member).is_none() {
         return None;
     }
-    let likely = after_end || member.ended_ns.is_none() || !given;
-    let certainty = if likely { Certainty::Likely } else { Certainty::Certain };
+    let certainty = match member.ended_ns {
+        _ if after_end => Certainty::Possible,
+        Some(_) if given => Certainty::Certain,
+        _ => Certainty::Likely,
+    };
     Some(Pair { first, second, certainty, after_end })
 }
 
@@ -173,7 +177,7 @@ fn accuse(lineage: &Lineage<'_>, pair: Pair<'_>, count: u64, members: &BTreeSet<
     Some(FamilyFinding {
         finding: Finding {
             rule: NAME,
-            class: Class::Finding,
+            class: if pair.after_end { Class::Note } else { Class::Finding },
             certainty: pair.certainty,
             message: format!(
                 "after a fork the same shared memory of arena {} was handed out twice, by {who}: {what}{more}",

@@ -32,6 +32,8 @@ pub(crate) struct Frees {
     doubled: BTreeMap<(ArenaId, u64), GroupKey>,
     /// The C library's arenas.
     library: BTreeSet<ArenaKey>,
+    /// What was told of an arena's object, for the thread's next event: whether the earlier free of the block changed it.
+    told: BTreeMap<ThreadNumber, (ArenaKey, bool)>,
 }
 
 /// What tells misfrees apart: the kind, the place of the free, and the place of what came before.
@@ -82,6 +84,8 @@ pub(crate) enum Wrong {
     Double {
         /// Later the same bytes were handed out twice: the second of those allocs and its site.
         proof: Option<(EventNumber, Option<SiteId>)>,
+        /// The arena object changed in the first free: the allocator took the block.
+        taken: bool,
     },
     /// A rewind or reset had taken the block.
     Stale,
@@ -210,7 +214,7 @@ impl Frees {
             && let Some(key) = self.doubled.get(&(arena, block.address.0))
             && effect.dead.iter().any(|older| older.address == block.address)
         {
-            if let Some(Misfree { wrong: Wrong::Double { proof }, .. }) = self.groups.get_mut(key) {
+            if let Some(Misfree { wrong: Wrong::Double { proof, .. }, .. }) = self.groups.get_mut(key) {
                 proof.get_or_insert((event.number, event.site));
             }
             self.doubled.remove(&(arena, block.address.0));
@@ -263,7 +267,9 @@ impl Frees {
             Some(dead) => match dead.how {
                 DeadHow::Died(How::Freed) => {
                     self.tally(id).double += 1;
-                    self.add(event, id, Wrong::Double { proof: None }, dead);
+                    let told = self.told.get(&event.thread).filter(|(key, _)| *key == arena.key);
+                    let taken = told.is_some_and(|(_, changed)| *changed);
+                    self.add(event, id, Wrong::Double { proof: None, taken }, dead);
                 }
                 DeadHow::Died(How::Rewound | How::Reset) => self.add(event, id, Wrong::Stale, dead),
                 DeadHow::Died(_) | DeadHow::Moved => {}
@@ -319,6 +325,9 @@ impl Frees {
                 // Another address: the tally tells that there are several.
                 return;
             }
+            if let (Wrong::Double { taken, .. }, Wrong::Double { taken: true, .. }) = (&mut group.wrong, wrong) {
+                *taken = true;
+            }
             group.count = group.count.saturating_add(1);
             group.bytes = group.bytes.saturating_add(dead.block.size);
             group.threads.insert(event.thread);
@@ -360,6 +369,10 @@ impl Rule for Frees {
         {
             self.latest.insert(key, id);
         }
+        if let EventKind::ObjectChanged { arena, before, after, .. } = &event.kind {
+            self.told.insert(event.thread, (*arena, before != after));
+            return;
+        }
         match event.kind {
             EventKind::Alloc { .. } if self.dead.any() => {
                 if let Some(arena) = effect.arena {
@@ -384,6 +397,9 @@ impl Rule for Frees {
                 self.library.insert(arena);
             }
             _ => {}
+        }
+        if !self.told.is_empty() && event.kind.arena_order().is_some() {
+            self.told.remove(&event.thread);
         }
         if !effect.dead.is_empty()
             && self.dead.any()
@@ -423,7 +439,7 @@ impl Rule for Frees {
                 facts,
             };
             found.extend(match misfree.wrong {
-                Wrong::Double { proof } => double_free::judge(&case, proof),
+                Wrong::Double { proof, taken } => double_free::judge(&case, proof, taken),
                 Wrong::Foreign { through } => wrong_arena_free::judge(&case, through),
                 _ => invalid_free::judge(&case),
             });

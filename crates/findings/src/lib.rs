@@ -35,6 +35,7 @@ mod overlapping_arenas;
 mod overlapping_blocks;
 mod padding_waste;
 mod precise;
+mod rounding;
 mod scopes;
 mod stale_bytes;
 mod stale_pointer_after_resize;

@@ -15,7 +15,13 @@
 //! | one of them written, in memory that was not used before | nothing: it is in use |
 //! | some zero, none unclear | finding, certain; likely where there are several and each follows another block without a gap |
 //! | the same, blocks as small as numbers and pointers: that may be an array of zeros | note, possible |
+//! | the same, and one ends a row of blocks of its size, or of multiples (below) | note, possible |
 //! | not captured, unclear ones, or only memory that had been used before | note, possible |
+//!
+//! A list may end with an element of zeros, pushed behind the others, whose address nobody needs. So a block that directly
+//! follows one of another call and of a multiple of its size is only noted where no block of its size follows it in turn, or
+//! where a row of two blocks of one call comes before; and with it all others of its size in its arena, for where one list ends
+//! another may begin.
 //!
 //! What a capture says of one block is `usage`'s question. Grouped by the chain of calls up to the one that drops.
 
@@ -34,6 +40,12 @@ use arenascope_event::{
     ThreadNumber,
 };
 use arenascope_replay::{Arena, ArenaId, Block, Effect, State, What};
+
+/// What may lie between two neighbours, bytes: nothing, or the redzones of the modes that ask for more than the program does.
+const REDZONES: [u64; 4] = [0, 32, 64, 4096];
+
+/// Arenas and sizes remembered.
+const SIZES: usize = 1024;
 
 /// Blocks up to this size are single elements: two numbers or pointers.
 const ELEMENT_BYTES: u64 = 16;
@@ -78,6 +90,10 @@ struct Tally {
     untouched: Option<(First, EventNumber)>,
     /// Blocks that began where the arena's newest block ended.
     contiguous: u64,
+    /// Arenas and sizes of the captured blocks that were all zero; those beyond [`SIZES`] are let be.
+    sizes: BTreeSet<(ArenaId, u64)>,
+    /// Those of them that may be the last element of a list.
+    rows: BTreeSet<(ArenaId, u64)>,
 }
 
 impl Tally {
@@ -99,15 +115,24 @@ impl Tally {
             (one, two) => one.or(two),
         };
         self.contiguous = self.contiguous.saturating_add(other.contiguous);
+        self.sizes.extend(other.sizes);
+        self.rows.extend(other.rows);
     }
 
-    /// What may be said of these blocks; `None` where they are in use.
-    fn verdict(&self) -> Option<Verdict> {
+    /// What may be said of these blocks; `None` where they are in use. `rows`: arenas and sizes of blocks that end a row.
+    fn verdict(&self, rows: &BTreeSet<(ArenaId, u64)>) -> Option<Verdict> {
         let array = self.count > 1 && self.contiguous.saturating_add(1) >= self.count;
         match self.seen {
             Seen { written: 1.., .. } => None,
             Seen { zero: 1.., unclear: 0, .. } => {
                 let (first, capture) = self.untouched?;
+                if !self.sizes.is_disjoint(rows) {
+                    return Some(Verdict::Unproved {
+                        first,
+                        because: "; its bytes are still zero, but it stands where a list in a row of blocks may end with an \
+                                  element of zeros",
+                    });
+                }
                 if array && first.block.size <= ELEMENT_BYTES {
                     return Some(Verdict::Unproved {
                         first,
@@ -170,6 +195,7 @@ impl NeverStored {
         let reclaimed = self.reclaimed.get(&arena.id).copied();
         for (block, usage) in usages(arena, reason, base, captured) {
             let Some(site) = block.site.filter(|_| !block.inherited) else { continue };
+            let row = usage == Usage::Untouched && ends_a_row(arena, block, &self.sites);
             let Some(tally) = self.sites.get_mut(&site) else { continue };
             let reused = reclaimed.is_some_and(|since| block.born >= since);
             let forked = self.forked.is_some_and(|fork| block.born < fork);
@@ -181,6 +207,12 @@ impl NeverStored {
                 Usage::Untouched | Usage::Unclear => &mut tally.seen.unclear,
             };
             *count = count.saturating_add(1);
+            if untouched && tally.sizes.len() < SIZES {
+                tally.sizes.insert((arena.id, block.size));
+            }
+            if row && tally.rows.len() < SIZES {
+                tally.rows.insert((arena.id, block.size));
+            }
             if untouched && tally.untouched.is_none() {
                 let place = arena.place(block);
                 let block_ref =
@@ -250,6 +282,12 @@ impl Rule for NeverStored {
         if hands_out_through_a_pointer(facts) {
             return Vec::new();
         }
+        let dropped = |site: &SiteId| {
+            let known = usize::try_from(site.0).ok().and_then(|index| facts.sites.get(index));
+            known.is_some_and(|known| known.fate.kind == FateKind::Dropped)
+        };
+        let of_dropped = self.sites.iter().filter(|(site, _)| dropped(site));
+        let rows: BTreeSet<(ArenaId, u64)> = of_dropped.flat_map(|(_, tally)| tally.rows.iter().copied()).collect();
         let mut groups: BTreeMap<Vec<Address>, (SiteId, Vec<SiteId>, Tally)> = BTreeMap::new();
         for (site, tally) in self.sites {
             let known = usize::try_from(site.0).ok().and_then(|index| facts.sites.get(index));
@@ -274,11 +312,35 @@ impl Rule for NeverStored {
         }
         let mut findings: Vec<Finding> = groups
             .into_values()
-            .filter_map(|(site, calls, tally)| accuse(state, facts, site, &calls, &tally))
+            .filter_map(|(site, calls, tally)| accuse(state, facts, site, &calls, &tally, &rows))
             .collect();
         findings.sort_by_key(|finding| finding.moment);
         findings
     }
+}
+
+/// The living block that ends where `block` begins, or a redzone before.
+fn before<'a>(arena: &'a Arena, block: &Block) -> Option<&'a Block> {
+    let ends = |gap: u64| {
+        let older = arena.block_over(Address(block.address.0.checked_sub(gap.checked_add(1)?)?))?;
+        (older.end().0.checked_add(gap) == Some(block.address.0)).then_some(older)
+    };
+    REDZONES.into_iter().find_map(ends)
+}
+
+/// True when `block` may be the element that ends a list: see the head of this file.
+fn ends_a_row(arena: &Arena, block: &Block, sites: &BTreeMap<SiteId, Tally>) -> bool {
+    let Some(older) = before(arena, block) else { return false };
+    if older.site == block.site || block.size == 0 || !older.size.is_multiple_of(block.size) {
+        return false;
+    }
+    let after = REDZONES.into_iter().find_map(|gap| arena.block_at(block.end().plus(gap)));
+    if after.is_none_or(|after| after.size != block.size) {
+        return true;
+    }
+    let in_a_row = |first: &Block| first.site == older.site && first.size == older.size;
+    let repeated = older.site.and_then(|site| sites.get(&site)).is_some_and(|tally| tally.count > 1);
+    older.size == block.size && repeated && before(arena, older).is_some_and(in_a_row)
 }
 
 /// The calls from the allocator's direct caller up to the one that dropped the result.
@@ -309,8 +371,15 @@ pub fn never_kept(findings: &[Finding]) -> BTreeSet<SiteId> {
     accused.flat_map(|one| one.calls.iter().copied()).collect()
 }
 
-fn accuse(state: &State, facts: &ProcessFacts, site: SiteId, calls: &[SiteId], tally: &Tally) -> Option<Finding> {
-    let verdict = tally.verdict()?;
+fn accuse(
+    state: &State,
+    facts: &ProcessFacts,
+    site: SiteId,
+    calls: &[SiteId],
+    tally: &Tally,
+    rows: &BTreeSet<(ArenaId, u64)>,
+) -> Option<Finding> {
+    let verdict = tally.verdict(rows)?;
     let (Verdict::Untouched { first, .. } | Verdict::Unproved { first, .. }) = verdict;
     let block = first.block;
     let arena = wording::arena_ref(state, facts, first.arena);
@@ -359,8 +428,8 @@ fn accuse(state: &State, facts: &ProcessFacts, site: SiteId, calls: &[SiteId], t
         because,
         evidence: Vec::new(),
         disproof: "an instruction after the call that reads the result before it is overwritten, on any path; or another \
-                   pointer that reaches the block: an array that grows by consecutive calls, an allocator that keeps the \
-                   address in its own struct; or a use that left nothing but zeros"
+                   pointer that reaches the block: an array that grows by consecutive calls, or whose last element is of \
+                   zeros, an allocator that keeps the address in its own struct; or a use that left nothing but zeros"
             .to_owned(),
         next: match class {
             Class::Finding => "keep the pointer, or drop the call".to_owned(),

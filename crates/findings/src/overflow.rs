@@ -11,12 +11,14 @@
 //! - Silent: when the next block of that arena came from below the changed bytes and nothing was ever freed (the arena
 //!   was emptied unseen, and the bytes are another block's); when another arena has blocks there by now, or a forked
 //!   process may write there; when the block above was handed out by a call whose result is thrown away (an array that
-//!   grows by calls). A note where several redzones of an arena were all zero at once (wiped memory), and where events
+//!   grows by calls). A note where the allocator rounds sizes up, by
+//!   16 bytes or more, and the bytes lie within what the block has by that (`rounding`). A note where several redzones of an arena were all zero at once (wiped memory), and where events
 //!   were lost or ends of blocks are not seen. Correct programs that look alike: all of these, in `tests/check_mode.rs`.
 //! - Labs: 09b with a true overflow by one byte.
 
 use crate::damage::{Act, Damages, Told, doubt};
 use crate::finding::{BlockRef, Certainty, Class, Evidence, Finding, SiteRole};
+use crate::rounding::Rounding;
 use crate::watch::Rule;
 use crate::wording;
 use alloc::borrow::ToOwned;
@@ -26,12 +28,13 @@ use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 use arenascope_event::{Event, FateKind, ProcessFacts, SiteId, Zone};
-use arenascope_replay::{Effect, State};
+use arenascope_replay::{ArenaId, Effect, State};
 
 /// The rule.
 #[derive(Clone, Debug, Default)]
 pub struct Overflow {
     damages: Damages,
+    roundings: BTreeMap<(ArenaId, u32), Rounding>,
 }
 
 impl Overflow {
@@ -49,6 +52,10 @@ impl Overflow {
 impl Rule for Overflow {
     fn observe(&mut self, event: &Event, effect: &Effect, state: &State, _: &[u8]) {
         self.damages.observe(event, effect, state);
+        if let Some(arena) = effect.arena.filter(|_| event.kind.arena_order().is_some()) {
+            let extent = effect.place.map_or(0, |place| place.extent);
+            self.roundings.entry((arena, extent)).or_default().observe(effect);
+        }
     }
 
     fn finish(self: Box<Self>, state: &State, facts: &ProcessFacts) -> Vec<Finding> {
@@ -59,6 +66,14 @@ impl Rule for Overflow {
             let below = is_below(told);
             let site =
                 if below { told.above.and_then(|(_, above)| above.site) } else { told.known.and_then(|b| b.site) };
+            let wrong = told.wrong().last().map_or(0, |range| range.end as u64);
+            let touched = told.address.plus(wrong).0.saturating_sub(told.block.0);
+            let usable = told
+                .known
+                .and_then(|known| self.roundings.get(&(told.arena, known.extent)))
+                .and_then(|rounding| rounding.usable(told.size));
+            let slack = usable.filter(|usable| touched <= *usable);
+            let doubt = slack.map(|usable| in_slack(told.size, usable)).or_else(|| doubt.clone());
             let one = accuse(told, below, doubt.as_deref(), state, facts);
             match found.entry((below, site, one.class)) {
                 alloc::collections::btree_map::Entry::Vacant(place) => drop(place.insert(one)),
@@ -71,6 +86,16 @@ impl Rule for Overflow {
         }
         found.into_values().collect()
     }
+}
+
+/// Why bytes behind a block of `size` bytes may be used.
+pub(crate) fn in_slack(size: u64, usable: u64) -> String {
+    format!(
+        "this arena's blocks lie as if sizes were rounded up: to {} for {}, within which the bytes lie; who asks the allocator \
+         how large a block is may use them",
+        wording::bytes(usable),
+        wording::bytes(size)
+    )
 }
 
 /// True when the bytes may have been changed by somebody who may.

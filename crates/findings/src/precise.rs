@@ -21,6 +21,8 @@
 
 use crate::finding::{BlockRef, Certainty, Class, Finding, SiteRole};
 use crate::lifetime_inversion::{self, Holder, Holders};
+use crate::overflow::in_slack;
+use crate::rounding::Rounding;
 use crate::watch::Rule;
 use crate::wording;
 use crate::{Overflow, StaleBytes, StalePointerAfterResize, UseAfter};
@@ -42,6 +44,10 @@ const WALKED: &str = "the same line read on to the next block, as code does that
 /// Bytes behind a block that are closed, as the agent has it.
 const ZONE: u64 = 64;
 
+/// Why an access to a block that was freed may be right.
+const COUNTED: &str = "a block of this arena was freed twice, and nothing shows that the first free took it: the function may count \
+                       references, and the block have another owner";
+
 /// The rule.
 #[derive(Clone, Debug, Default)]
 pub struct Precise {
@@ -56,6 +62,11 @@ pub struct Precise {
     blocks: BTreeMap<u64, Known>,
     /// By a return address that handed out bytes which were used unwritten: the last block from there.
     latest: BTreeMap<u64, Option<(u64, Known)>>,
+    roundings: BTreeMap<(ArenaId, u32), Rounding>,
+    /// Arenas in which a block was freed twice, and nothing shows that the first free took it.
+    counted: BTreeSet<ArenaId>,
+    /// The earlier free of the block that this thread frees next changed the arena object.
+    taken: BTreeMap<ThreadNumber, bool>,
     threads: u32,
     holders: Holders,
     told: Vec<Told>,
@@ -192,6 +203,14 @@ impl Precise {
         reads.into_iter().filter(|(_, both)| *both == (true, true)).map(|(place, _)| place).collect()
     }
 
+    /// Why an access of `bytes` bytes behind a block may be right: the allocator rounds sizes up.
+    fn in_slack(&self, told: &Told, bytes: u64) -> Option<String> {
+        let Verdict::Past(past) = told.verdict else { return None };
+        let size = told.block.size;
+        let usable = self.roundings.get(&(told.block.arena, told.block.extent))?.usable(size)?;
+        (size.saturating_add(past).saturating_add(bytes) <= usable).then(|| in_slack(size, usable))
+    }
+
     fn caller(&self, site: SiteId) -> Option<u64> {
         self.callers.get(usize::try_from(site.0).ok()?).copied().filter(|caller| *caller != 0)
     }
@@ -211,6 +230,7 @@ impl Precise {
             }
             (What::HandedOn { .. }, Some(block)) => self.place(block, effect),
             (What::Freed, Some(block)) => self.bury(block.address.0, Ended::Freed, event),
+            (What::Freed, None) => self.freed_again(event, effect),
             (What::Rewound | What::Reset, _) => {
                 let how = if effect.what == What::Reset { Ended::Reset } else { Ended::Rewound };
                 for dead in &effect.dead {
@@ -218,6 +238,18 @@ impl Precise {
                 }
             }
             _ => {}
+        }
+    }
+
+    /// A free function that counts references is called by each owner.
+    fn freed_again(&mut self, event: &Event, effect: &Effect) {
+        let EventKind::Free { block, .. } = event.kind else { return };
+        let known = self.blocks.get(&block.0).filter(|known| Some(known.arena) == effect.arena);
+        let freed = known.and_then(|known| known.death).is_some_and(|death| death.how == Ended::Freed);
+        if let Some(arena) = effect.arena.filter(|_| freed)
+            && self.taken.get(&event.thread) != Some(&true)
+        {
+            self.counted.insert(arena);
         }
     }
 
@@ -293,7 +325,16 @@ impl Rule for Precise {
                 self.judge(index, event.number, event.thread, state);
             }
         }
+        if let Some(arena) = effect.arena.filter(|_| event.kind.arena_order().is_some()) {
+            let extent = effect.place.map_or(0, |place| place.extent);
+            self.roundings.entry((arena, extent)).or_default().observe(effect);
+        }
         self.take(event, effect);
+        if let EventKind::ObjectChanged { before, after, .. } = &event.kind {
+            self.taken.insert(event.thread, before != after);
+        } else if !self.taken.is_empty() && event.kind.arena_order().is_some() {
+            self.taken.remove(&event.thread);
+        }
     }
 
     fn finish(mut self: Box<Self>, state: &State, facts: &ProcessFacts) -> Vec<Finding> {
@@ -316,7 +357,14 @@ impl Rule for Precise {
             let beside = matches!(told.verdict, Verdict::Past(_) | Verdict::Before(_));
             let walked =
                 beside && report.used == Used::Read && walks.contains(&(line(facts, report), told.block.arena));
-            let why = if walked { Some(WALKED) } else { doubt.as_deref() };
+            let slack = self.in_slack(told, report.bytes);
+            let freed = told.block.death.is_some_and(|death| death.how == Ended::Freed);
+            let counted = freed && matches!(told.verdict, Verdict::Dead(_)) && self.counted.contains(&told.block.arena);
+            let why = match (walked, counted) {
+                (true, _) => Some(WALKED),
+                (_, true) => Some(COUNTED),
+                _ => slack.as_deref().or(doubt.as_deref()),
+            };
             let mut one = accuse(told, report, why, state, facts);
             if let Some(holder) = &told.holder {
                 one = lifetime_inversion::inverted(one, holder);

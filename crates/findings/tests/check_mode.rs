@@ -98,6 +98,37 @@ fn a_whole_redzone_is_an_overflow() {
 }
 
 #[test]
+fn what_an_allocator_rounds_up_to_is_only_noted() {
+    // Sizes of 32, and of others that it rounds up to multiples of `step`, all with their redzones.
+    let arena = |step: u64| {
+        let mut story = Table::new().map(0x1000, 4096).at(0);
+        let (mut at, mut third) = (0x1000_u64, 0);
+        for size in [32, 20, 20, 7, 33, 20] {
+            third = if story.events().len() < 5 { at } else { third };
+            story = story.alloc(1, at, size);
+            at += (size + 32).next_multiple_of(step);
+        }
+        (story, third)
+    };
+    let said = |step: u64, byte: u64| {
+        let (story, block) = arena(step);
+        let mut events = damaged(story, block, block + byte, b"A").exit(0).events();
+        for event in &mut events {
+            if let EventKind::Damage { size, end, .. } = &mut event.kind {
+                (*size, *end) = (20, Address(block + 52));
+            }
+        }
+        let found = findings(&facts(), events, |_| None::<Vec<u8>>);
+        found.iter().filter(|one| one.rule == "overflow").map(|one| one.class).collect::<Vec<_>>()
+    };
+    assert_eq!(said(32, 31), [Class::Note], "of 20 bytes it makes 32");
+    assert_eq!(said(32, 32), [Class::Finding], "and no more");
+    assert_eq!(said(16, 20), [Class::Note]);
+    assert_eq!(said(8, 20), [Class::Finding], "alignment alone");
+    assert_eq!(said(1, 20), [Class::Finding], "blocks side by side");
+}
+
+#[test]
 fn many_from_one_call_are_one_finding_with_a_count() {
     let mut story = Table::new().map(0x1000, 4096).at(0);
     for block in [0x1000, 0x1040, 0x1080] {

@@ -1,7 +1,7 @@
 //! What memcheck saw, put together with blocks: planted faults, and what must stay silent.
 
 use arenascope_event::{
-    Address, ArenaKey, Argument, HookStatus, Mode, ProcessFacts, Report, Result_, Role, SiteId, Used,
+    Address, ArenaKey, Argument, EventKind, HookStatus, Mode, ProcessFacts, Report, Result_, Role, SiteId, Used,
 };
 use arenascope_findings::{Certainty, Class, Finding, findings};
 use arenascope_testkit::{Facts, Table, dropped, read};
@@ -89,6 +89,24 @@ fn an_access_to_a_dead_block_names_what_ended_it() {
     let at_end = Report { before: None, ..report(Used::Read, 0x1042, 2, 0) };
     let found = judge(&[at_end], three().at(3).reset(1).exit(0));
     assert_eq!(one(&found).0, "use-after-reset");
+}
+
+#[test]
+fn a_block_that_each_owner_gives_back_may_be_read_between() {
+    let twice = |story: Table| story.at(3).free(1, 0x1040).at(0).alloc(1, 0x10c0, 8);
+    let said = |story: Table| {
+        let found = judge(&[report(Used::Read, 0x1042, 2, 4)], story);
+        found.iter().filter(|one| one.rule == "use-after-free").map(|one| one.class).collect::<Vec<_>>()
+    };
+    let freed = || three().at(3).free(1, 0x1040);
+    assert_eq!(said(twice(freed())), [Class::Note], "the function may count references");
+    let taken = freed().event(EventKind::ObjectChanged {
+        arena: ArenaKey(1),
+        address: Address(0x7000_0100),
+        before: vec![0; 8],
+        after: vec![1; 8],
+    });
+    assert_eq!(said(twice(taken)), [Class::Finding], "the first free took it");
 }
 
 #[test]

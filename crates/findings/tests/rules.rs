@@ -187,6 +187,33 @@ fn an_array_grown_by_calls_is_in_use() {
 }
 
 #[test]
+fn a_block_of_zeros_that_may_end_a_list_is_only_noted() {
+    let facts = nine_b(dropped(BECAUSE));
+    let said = |sizes: &[(u32, u64)]| {
+        let (mut story, mut bytes) = (Table::new().map(0x1000, 4096), vec![0; 512]);
+        let mut at = 0;
+        for (site, size) in sizes {
+            story = story.at(*site).alloc(0, 0x1000 + at, *size);
+            bytes[at as usize] = u8::from(*site != 2);
+            at += size;
+        }
+        let found = judge_with(&facts, story.capture(0, CaptureReason::Destroy, 0x1000, 512).destroy(0), &bytes);
+        found.iter().filter(|one| one.rule == "never-stored").map(|one| one.certainty).collect::<Vec<_>>()
+    };
+    let (note, certain) = ([Certainty::Possible], [Certainty::Certain]);
+    // Pushed behind the others: the last of all, before something else, and where another list begins.
+    assert_eq!(said(&[(0, 32), (0, 32), (0, 32), (2, 32)]), note);
+    assert_eq!(said(&[(0, 32), (1, 32), (2, 32), (3, 48)]), note);
+    assert_eq!(said(&[(0, 32), (0, 32), (2, 32), (1, 32), (1, 32)]), note);
+    // Behind an array that was one block.
+    assert_eq!(said(&[(0, 96), (2, 8), (1, 48)]), note);
+    // In the midst, the next one's address was kept; and one of another size.
+    assert_eq!(said(&[(0, 32), (1, 32), (2, 32), (3, 32)]), certain);
+    assert_eq!(said(&[(0, 32), (2, 48), (1, 32)]), certain);
+    assert_eq!(said(&[(2, 32), (1, 32)]), certain);
+}
+
+#[test]
 fn what_is_read_returned_or_not_decoded_is_silent() {
     silent(&nine_b(read()), nine_b_story());
     silent(&nine_b(returned()), nine_b_story());

@@ -1,4 +1,5 @@
-//! What arena objects held when their last alloc returned: how a cursor that moved without an event is noticed.
+//! What arena objects held when their last alloc returned: how a cursor that moved without an event is noticed. And what they
+//! held around the last frees: whether an allocator took a block that is given back a second time.
 //!
 //! An alloc function moves its arena's cursor from the end of one block to the end of the next. Where a block does not begin
 //! where the last one ended, the first words of the object, then and now, show which of them is the cursor and where it
@@ -20,6 +21,8 @@ const FOLLOWS: u64 = 4096;
 const NEAR: u64 = 64;
 /// Changes told of one object: an allocator that jumps about by its nature shall not fill the trace.
 const TOLD: u32 = 32;
+/// Frees of one arena that are remembered.
+const FREES: usize = 4;
 /// No word of the object can be read.
 const UNREADABLE: u32 = u32::MAX;
 
@@ -39,8 +42,24 @@ pub struct Seen {
     words: AtomicU32,
     /// Changes told.
     told: AtomicU32,
-    _pad: AtomicU32,
+    /// Frees noted: the next takes the row of the oldest.
+    frees: AtomicU32,
     before: [AtomicU64; WORDS],
+    freed: [Freed; FREES],
+}
+
+/// What the object held around one free.
+#[derive(Default)]
+#[repr(C)]
+struct Freed {
+    /// The block; 0 for none, and when it was handed out again.
+    block: AtomicU64,
+    order: AtomicU64,
+    before: [AtomicU64; WORDS],
+    after: [AtomicU64; WORDS],
+    /// `after` is known: the call has returned, and no other event came meanwhile.
+    known: AtomicU32,
+    _pad: AtomicU32,
 }
 
 // SAFETY: nothing but atomic integers.
@@ -92,6 +111,12 @@ impl Objects {
     #[inline]
     pub fn look(&self, key: u32, object: u64, order: u64, block: u64, end: u64) -> Look {
         let Some(slot) = self.slot(key) else { return Look::Same };
+        if slot.frees.load(Relaxed) != 0 {
+            slot.freed
+                .iter()
+                .filter(|freed| freed.block.load(Relaxed) == block)
+                .for_each(|freed| freed.block.store(0, Relaxed));
+        }
         if slot.object.load(Relaxed) != object || slot.went.load(Relaxed) != self.went.load(Relaxed) {
             return Look::Ask;
         }
@@ -105,6 +130,65 @@ impl Objects {
         }
         keep(slot, object, order, end, words);
         Look::Same
+    }
+
+    /// What the object of `slot` holds now, if it can be read.
+    fn now(&self, slot: &Seen, object: u64) -> Option<[u64; WORDS]> {
+        let words = slot.words.load(Relaxed);
+        if slot.object.load(Relaxed) != object
+            || slot.went.load(Relaxed) != self.went.load(Relaxed)
+            || matches!(words, 0 | UNREADABLE)
+        {
+            return None;
+        }
+        let mut now = [0; WORDS];
+        for (index, word) in now.iter_mut().enumerate().take(words as usize) {
+            // SAFETY: `readable` was told that the kernel could read this many words from `object`, which is a multiple of 8,
+            // and no memory that we know of went since; a free function of the arena works on this very object, or has just
+            // done so. Volatile: another thread of the host may write it.
+            *word = unsafe { (object as *const u64).add(index).read_volatile() };
+        }
+        Some(now)
+    }
+
+    /// A free function of the arena at `object` has returned, and `order` is the next event's: what the object holds, unless
+    /// other events came meanwhile.
+    pub fn freed(&self, key: u32, object: u64, order: u64) {
+        let Some(slot) = self.slot(key) else { return };
+        let of_this = |freed: &&Freed| {
+            freed.block.load(Relaxed) != 0
+                && freed.known.load(Relaxed) == 0
+                && freed.order.load(Relaxed).wrapping_add(1) == order
+        };
+        if let Some(freed) = slot.freed.iter().find(of_this)
+            && let Some(now) = self.now(slot, object)
+        {
+            freed.after.iter().zip(now).for_each(|(to, word)| to.store(word, Relaxed));
+            freed.known.store(1, Relaxed);
+        }
+    }
+
+    /// The event `order` frees `block` of the arena at `object`, and has not begun. Where an earlier free of the same block is
+    /// remembered, and what it did to the object: that.
+    pub fn freeing(&self, key: u32, object: u64, order: u64, block: u64) -> Option<Change> {
+        let slot = self.slot(key).filter(|_| block != 0)?;
+        let now = self.now(slot, object)?;
+        let words = slot.words.load(Relaxed);
+        if let Some(freed) = slot.freed.iter().find(|freed| freed.block.load(Relaxed) == block) {
+            let known = freed.known.load(Relaxed) != 0 && slot.told.fetch_add(1, Relaxed) < TOLD;
+            let mut change = Change { before: [0; WORDS], after: [0; WORDS], words: (words as usize).min(WORDS) };
+            change.before.iter_mut().zip(&freed.before).for_each(|(to, word)| *to = word.load(Relaxed));
+            change.after.iter_mut().zip(&freed.after).for_each(|(to, word)| *to = word.load(Relaxed));
+            return known.then_some(change);
+        }
+        let row = slot.frees.fetch_add(1, Relaxed) as usize % FREES;
+        if let Some(freed) = slot.freed.get(row) {
+            freed.block.store(block, Relaxed);
+            freed.order.store(order, Relaxed);
+            freed.known.store(0, Relaxed);
+            freed.before.iter().zip(now).for_each(|(to, word)| to.store(word, Relaxed));
+        }
+        None
     }
 
     /// The event `order` handed out nothing: the cursor stands where it stood.
@@ -123,6 +207,7 @@ impl Objects {
         let Some(slot) = self.slot(key) else { return };
         if slot.object.swap(object, Relaxed) != object {
             slot.told.store(0, Relaxed);
+            slot.freed.iter().for_each(|freed| freed.block.store(0, Relaxed));
             slot.order.store(u64::MAX, Relaxed);
         }
         let words = if object.is_multiple_of(8) { (bytes / 8).min(WORDS) as u32 } else { 0 };
@@ -242,6 +327,29 @@ mod tests {
         let high = |value: u32| u64::from(value) << 32 | 9;
         let steps = [(1000, 1032, [0, high(32), 0]), (1032, 1064, [0, high(64), 0]), (968, 1000, [0, high(0), 0])];
         assert_eq!(tell(&steps).last(), Some(&Some((high(64), high(0)))));
+    }
+
+    #[test]
+    fn what_a_free_did_to_the_object_is_told_when_the_block_is_given_back_again() {
+        let objects = objects();
+        let place = Box::leak(Box::new([0_u64; 3])).as_mut_ptr();
+        // SAFETY: a plain place of this test; volatile because it is read behind the compiler's back.
+        let set = |value: u64| unsafe { place.write_volatile(value) };
+        let told = |change: Option<Change>| change.map(|change| (change.before[0], change.after[0]));
+        objects.readable(3, place as u64, 24);
+        set(5);
+        assert_eq!(told(objects.freeing(3, place as u64, 1, 0x40)), None);
+        set(7);
+        objects.freed(3, place as u64, 2);
+        set(9);
+        assert_eq!(told(objects.freeing(3, place as u64, 2, 0x40)), Some((5, 7)), "not what happened since");
+        // Another event came before the call returned.
+        assert_eq!(told(objects.freeing(3, place as u64, 3, 0x80)), None);
+        objects.freed(3, place as u64, 5);
+        assert_eq!(told(objects.freeing(3, place as u64, 5, 0x80)), None);
+        // Handed out again, it may be freed again.
+        let _ = objects.look(3, place as u64, 11, 0x40, 0x60);
+        assert_eq!(told(objects.freeing(3, place as u64, 12, 0x40)), None);
     }
 
     #[test]

@@ -9,7 +9,7 @@ use crate::checksum::{self, crc32c};
 use crate::clock::ticks;
 use crate::deep;
 use crate::heap::{self, HeapSet};
-use crate::objects::{self, Look, Objects};
+use crate::objects::{self, Change, Look, Objects};
 use crate::quiet;
 use crate::reserve::{Reserve, WipedOnFork, Zeroed, page_wiped_on_fork};
 use crate::reused::Budget;
@@ -514,16 +514,38 @@ impl Recorder {
         if matches!(look, Look::Jumped)
             && let Some(change) = self.objects.jumped(key, object, order, end)
         {
-            let (mut before, mut after) = ([0u8; objects::WORDS * 8], [0u8; objects::WORDS * 8]);
-            for (bytes, words) in [(&mut before, change.before), (&mut after, change.after)] {
-                for (to, word) in bytes.chunks_exact_mut(8).zip(words) {
-                    to.copy_from_slice(&word.to_le_bytes());
-                }
-            }
-            let len = change.words.wrapping_mul(8);
-            let (before, after) = (before.get(..len).unwrap_or(&[]), after.get(..len).unwrap_or(&[]));
-            self.note(thread, None, &Record::ObjectChanged { arena: key, address: object, before, after });
+            self.note_change(thread, key, object, &change);
         }
+    }
+
+    /// The event `order` of the arena at `object` is about to free `block`. Where it was freed before, tells what that did.
+    pub fn freeing(&self, thread: &mut Thread, key: u32, object: u64, order: u64, block: u64) {
+        if object != 0
+            && let Some(change) = self.objects.freeing(key, object, order, block)
+        {
+            deep::run(|| self.note_change(thread, key, object, &change));
+        }
+    }
+
+    /// A free function of the arena at `object` has returned.
+    pub fn freed(&self, thread: &mut Thread, object: u64) {
+        if object != 0
+            && let Some(entry) = self.arena(thread, object)
+        {
+            self.objects.freed(entry.key.load(Relaxed), object, entry.order.load(Relaxed));
+        }
+    }
+
+    fn note_change(&self, thread: &mut Thread, key: u32, object: u64, change: &Change) {
+        let (mut before, mut after) = ([0u8; objects::WORDS * 8], [0u8; objects::WORDS * 8]);
+        for (bytes, words) in [(&mut before, change.before), (&mut after, change.after)] {
+            for (to, word) in bytes.chunks_exact_mut(8).zip(words) {
+                to.copy_from_slice(&word.to_le_bytes());
+            }
+        }
+        let len = change.words.wrapping_mul(8);
+        let (before, after) = (before.get(..len).unwrap_or(&[]), after.get(..len).unwrap_or(&[]));
+        self.note(thread, None, &Record::ObjectChanged { arena: key, address: object, before, after });
     }
 
     /// Memory of the host went: arena objects in it may have gone with it.

@@ -110,14 +110,14 @@ pub fn parse(text: &str) -> Result<MomentSpec, NotAMoment> {
     if let Some(number) = text.strip_prefix('#') {
         return match number.parse() {
             Ok(event) => Ok(MomentSpec::Event(event)),
-            Err(_) => wrong(format!("'{text}': after # comes the number of an event")),
+            Err(_) => wrong("after # comes the number of an event".to_owned()),
         };
     }
     if let Some(share) = text.strip_suffix('%') {
         return match fixed_point(share.trim_end(), 100) {
             Some(hundredths) if hundredths <= 10_000 => Ok(MomentSpec::Share(hundredths)),
-            Some(_) => wrong(format!("'{text}' is more than 100%")),
-            None => wrong(format!("'{text}': before % comes a number from 0 to 100")),
+            Some(_) => wrong("more than 100%".to_owned()),
+            None => wrong("before % comes a number from 0 to 100".to_owned()),
         };
     }
     if text.starts_with(|c: char| c.is_ascii_digit() || c == '.') && !text.contains(':') {
@@ -128,12 +128,12 @@ pub fn parse(text: &str) -> Result<MomentSpec, NotAMoment> {
             "us" | "µs" | "μs" => 1_000,
             "ms" => 1_000_000,
             "s" => 1_000_000_000,
-            "" => return wrong(format!("'{text}' has no unit: #{text} is an event, {text}ms a time")),
-            _ => return wrong(format!("'{text}': times end in ns, us, ms or s")),
+            "" => return wrong(format!("no unit: #{text} is an event, {text}ms a time")),
+            _ => return wrong("times end in ns, us, ms or s".to_owned()),
         };
         return match fixed_point(digits, scale) {
             Some(ns) => Ok(MomentSpec::Time(ns)),
-            None => wrong(format!("'{text}' is no time that fits")),
+            None => wrong("no time that fits".to_owned()),
         };
     }
     if let Some((file, rest)) = text.rsplit_once(':')
@@ -142,9 +142,7 @@ pub fn parse(text: &str) -> Result<MomentSpec, NotAMoment> {
         let (line, nth) = rest.split_once('@').unwrap_or((rest, "1"));
         return match (line.parse::<u32>(), nth.parse::<u64>()) {
             (Ok(line), Ok(nth)) if line > 0 && nth > 0 => Ok(MomentSpec::Line { file: file.to_owned(), line, nth }),
-            _ => {
-                wrong(format!("'{text}': after the file come a line and, if wanted, @ and which of its events, from 1"))
-            }
+            _ => wrong("after the file come a line and, if wanted, @ and which of its events, from 1".to_owned()),
         };
     }
     Ok(MomentSpec::Mark(text.to_owned()))

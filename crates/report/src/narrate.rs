@@ -326,11 +326,15 @@ impl<'a> Narrator<'a> {
                 write!(out, "the next call came between others{whose}: entered after its event {since}")
             }
             EventKind::ObjectChanged { address, before, after, .. } => {
-                let first = before.iter().zip(after).position(|(before, after)| before != after).unwrap_or(0);
-                write!(
-                    out,
-                    "the cursor in the arena object at {address} did not stand where the last block ended; first changed byte {first}"
-                )
+                match before.iter().zip(after).position(|(before, after)| before != after) {
+                    Some(first) => write!(
+                        out,
+                        "the arena object at {address} was changed since the last block, or by the earlier free of this one; first changed byte {first}"
+                    ),
+                    None => {
+                        write!(out, "the arena object at {address} was not changed by the earlier free of this block")
+                    }
+                }
             }
             EventKind::HeapSegment { len: 0, .. } => write!(out, "{} came into sight", title()),
             EventKind::HeapSegment { start, len, .. } => {

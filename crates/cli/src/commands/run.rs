@@ -43,8 +43,10 @@ struct Job {
     arguments: Vec<OsString>,
     /// Keeps a compiled program until its trace has names.
     _compiled: Option<Compiled>,
-    /// The words after the flags, for messages that repeat the command line.
+    /// The words after the flags, and the mode's before them, for messages that repeat the command line.
     command: String,
+    /// `--check ` or the like; empty for the usual mode.
+    mode: &'static str,
     /// The C files and what follows them, as typed, and the compiler's flags; for programs that we compiled.
     files: Option<(String, Option<String>)>,
 }
@@ -93,15 +95,24 @@ impl Words {
     }
 }
 
+/// How precise mode is asked for, in messages.
+const PRECISE: &str = "--precise ";
+
 fn job(args: &RunArgs) -> Result<Job, CliError> {
     let text = |words: &[OsString]| words.iter().map(shell).collect::<Vec<_>>().join(" ");
+    let mode = match args.mode {
+        Mode::Check => "--check ",
+        Mode::Precise => PRECISE,
+        _ => "",
+    };
     if args.files.is_empty() {
         let Some(name) = args.after.first() else {
             return Err(CliError::usage("nothing to run")
                 .hint("arenascope run -- PROGRAM [arg]...\narenascope run FILE.c... [-- arg...]"));
         };
-        let command = format!("-- {}", text(&args.after));
+        let command = format!("{mode}-- {}", text(&args.after));
         return Ok(Job {
+            mode,
             program: program::find(name)?,
             arguments: args.after.clone(),
             _compiled: None,
@@ -115,9 +126,10 @@ fn job(args: &RunArgs) -> Result<Job, CliError> {
     let after = if args.after.is_empty() { String::new() } else { format!(" -- {}", text(&args.after)) };
     let cflags = args.cflags.as_ref().map_or_else(String::new, |flags| format!("--cflags '{flags}' "));
     let files = format!("{}{after}", text(&args.files));
-    let command = format!("{cflags}{files}");
+    let command = format!("{mode}{cflags}{files}");
     let files = Some((files, args.cflags.clone()));
-    Ok(Job { program: program::find(compiled.path.as_os_str())?, arguments, _compiled: Some(compiled), command, files })
+    let program = program::find(compiled.path.as_os_str())?;
+    Ok(Job { program, arguments, _compiled: Some(compiled), command, mode, files })
 }
 
 fn shell(word: &OsString) -> String {
@@ -594,8 +606,9 @@ fn nothing_watched(seen: &[Seen], job: &Job, notes: &[String], remarks: &[String
         ));
         return text;
     }
-    let starts_others =
-        job.program.image.is_none() || seen.len() > 1 || seen.iter().any(|image| is_shell(&image.program));
+    // In precise mode what was seen is Valgrind, which is not what the user started.
+    let others = seen.len() > 1 && job.mode != PRECISE;
+    let starts_others = job.program.image.is_none() || others || seen.iter().any(|image| is_shell(&image.program));
     if starts_others {
         say("a program that it starts is not seen when it is static or setuid");
     }
@@ -617,7 +630,7 @@ fn without_inlining(job: &Job) -> String {
         Some((files, flags)) => {
             let flags = flags.as_deref().unwrap_or("");
             let flags = arenascope_report::escape::shell_word(format!("{flags} -fno-inline").trim()).into_owned();
-            format!("arenascope run --cflags {flags} {files}")
+            format!("arenascope run {}--cflags {flags} {files}", job.mode)
         }
         None => format!("compile it with -fno-inline, and again arenascope run {}", job.command),
     }

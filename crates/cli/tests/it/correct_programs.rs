@@ -83,7 +83,7 @@ fn obstacks() {
 }
 
 /// Everything that `styles.c` has; its copying functions are allocators of their own here.
-pub const STYLES: [&str; 22] = [
+pub const STYLES: [&str; 30] = [
     "--alloc",
     "arena_alloc(arena, size) -> block",
     "--alloc",
@@ -106,6 +106,14 @@ pub const STYLES: [&str; 22] = [
     "guarded_alloc(arena, size) -> block",
     "--reset",
     "guarded_reset(arena)",
+    "--alloc",
+    "scratch_alloc(arena, size) -> block",
+    "--alloc",
+    "shared_new(arena, size) -> block",
+    "--free",
+    "shared_unref(arena, block)",
+    "--alloc",
+    "class_alloc(arena, size) -> block",
 ];
 
 #[test]
@@ -116,6 +124,16 @@ fn unusual_styles() {
         for mode in MODES {
             silent(&place, &[mode, &STYLES].concat(), &program, &[], &format!("styles {compiler} {level}"));
         }
+    }
+}
+
+/// The last element of a list is all zeros, and nobody needs its address. Check mode puts a redzone between elements, so without it.
+#[test]
+fn a_list_that_ends_with_zeros() {
+    for (compiler, level) in BUILDS {
+        let place = Place::new();
+        let program = build(&place, compiler, level, "terminated_list.c", &[]);
+        silent(&place, &[], &program, &[], &format!("terminated_list {compiler} {level}"));
     }
 }
 

@@ -1,7 +1,7 @@
 /* A fork with an arena on both sides. By the first argument
  *   private    private memory; child and parent go on allocating: note fork-private-write
  *   twice      shared memory, private cursor, both processes alive: fork-same-block, certain
- *   exited     the same, the child has ended before: fork-same-block, likely
+ *   exited     the same, the child has ended before: a note, fork-same-block, possible
  *   siblings   the same by two children: fork-same-block, certain
  *   cursor     cursor and lock in the shared memory too: nothing
  *   reset      shared memory, private cursor, the child resets before the parent allocates: nothing

@@ -129,6 +129,13 @@ fn threads_copies_and_unseen_calls_are_let_be() {
     silent(&facts(), threads.alloc(1, 0xfe0, 32), &RULES);
     let copies = object(arena().alloc(2, 0x1800, 32), 1, &[0x1000, 96, 4096], &[0x1000, 48, 4096]);
     silent(&facts(), copies.alloc(1, 0x1010, 32), &RULES);
+    // The same in memory of unknown origin: an arena passed by value, again after the first one grew.
+    let copy = Table::new().at(0).alloc(1, 0x1000, 8).at(1).alloc(2, 0x1008, 32).at(2).alloc(2, 0x1028, 32);
+    let copy = object(copy.at(0).alloc(1, 0x1008, 8), 2, &[0x1048, 0x9000], &[0x1030, 0x9000]);
+    silent(&facts(), copy.at(3).alloc(2, 0x1010, 32), &["cursor-corrupted"]);
+    let alone = Table::new().at(1).alloc(2, 0x1008, 32).at(2).alloc(2, 0x1028, 32);
+    let alone = object(alone, 2, &[0x1048, 0x9000], &[0x1030, 0x9000]).at(3).alloc(2, 0x1010, 32);
+    assert_eq!(judged(&facts(), alone, &["cursor-corrupted"]).len(), 1);
     let mut partly = facts();
     partly.hooks[0].status = HookStatus::Partly("1 inlined copy".to_owned());
     silent(&partly, next(0xfe0), &RULES);

@@ -1,6 +1,6 @@
 //! `double-free`, `invalid-free`, `wrong-arena-free`.
 
-use crate::{check, describe, judged, silent};
+use crate::{check, describe, judged, object, silent};
 use arenascope_event::{Argument, HookStatus, ProcessFacts, Result_, Role, Watched};
 use arenascope_findings::{Certainty, Class};
 use arenascope_testkit::{Facts, Table, read};
@@ -30,16 +30,36 @@ fn story() -> Table {
     story.at(2).free(1, 0x1020)
 }
 
+/// The same, and the first free of the second block put its address into the arena object.
+fn taken() -> Table {
+    object(story(), 1, &[0x1000, 96, 0], &[0x1000, 96, 0x1020])
+}
+
+#[test]
+fn without_a_sign_that_the_first_free_took_the_block_it_is_a_note() {
+    let said = |story: Table| {
+        judged(&facts(), story.free(1, 0x1020), &RULES).iter().map(|one| (one.class, one.certainty)).collect::<Vec<_>>()
+    };
+    assert_eq!(said(taken()), [(Class::Finding, Certainty::Likely)]);
+    let note = [(Class::Note, Certainty::Possible)];
+    // Two owners of one block, and a function that counts them.
+    assert_eq!(said(object(story(), 1, &[0x1000, 96, 0], &[0x1000, 96, 0])), note);
+    assert_eq!(said(story()), note);
+    // What was told of something else.
+    assert_eq!(said(taken().alloc(1, 0x1060, 32)), note);
+    assert_eq!(said(object(story(), 2, &[0], &[0x1020])), note);
+}
+
 #[test]
 fn a_block_freed_twice_is_told_with_both_frees_and_its_allocation() {
     check(
         &facts(),
-        story().at(3).free(1, 0x1020),
+        taken().at(3).free(1, 0x1020),
         &RULES,
         expect![[r#"
-            finding double-free likely at #8: 32 bytes at +32, block 2 of arena 1: freed at #7, and again at #8
+            finding double-free likely at #9: 32 bytes at +32, block 2 of arena 1: freed at #7, and again at #9
               threads [1], freed at site 3, freed at site 2, allocated at site 1, 1 times, 32 bytes
-              because nothing that was seen handed the block out between #7 and #8
+              because nothing that was seen handed the block out between #7 and #9; the first free changed the arena object, so it took the block
         "#]],
     );
     silent(&facts(), story(), &RULES);
@@ -59,7 +79,7 @@ fn it_is_certain_when_the_block_then_has_two_owners() {
         "#]],
     );
     // Handed out once only: the allocator noticed.
-    let noticed = story().at(3).free(1, 0x1020).at(4).alloc(1, 0x1020, 32).at(5).alloc(1, 0x1060, 32);
+    let noticed = taken().at(3).free(1, 0x1020).at(4).alloc(1, 0x1020, 32).at(5).alloc(1, 0x1060, 32);
     let found = judged(&facts(), noticed, &RULES);
     assert_eq!(found.iter().map(|one| one.certainty).collect::<Vec<_>>(), [Certainty::Likely]);
 }

@@ -26,12 +26,12 @@ fn nested() -> Table {
 fn an_outer_scope_that_ends_first_is_told_at_the_inner_one_s_end() {
     check(
         &facts(),
-        nested().at(3).rewind(1, 32).at(4).rewind(1, 96),
+        nested().at(3).rewind(1, 32).at(4).rewind(1, 96).alloc(1, 0x1060, 8),
         &RULES,
         expect![[r#"
         finding out-of-order-rewind certain at #10: arena 1: rewound at #10 to the mark of #7, whose scope had ended at #9
           threads [1], rewound at site 4, rewound at site 3, touched at site 2, 1 times, 0 bytes
-          because the rewind at #9 had gone back behind it, and no mark of the same value was taken since
+          because the rewind at #9 had gone back behind it, and no mark of the same value was taken since; blocks show that the cursor followed
     "#]],
     );
     silent(&facts(), nested().rewind(1, 96).rewind(1, 32), &RULES);
@@ -55,13 +55,28 @@ fn what_looks_alike_is_let_be() {
     silent(&facts(), nested().rewind(1, 32), &RULES);
     // The same cursor saved anew.
     silent(&facts(), nested().rewind(1, 32).alloc(1, 0x1020, 64).mark(1, 96).rewind(1, 96), &RULES);
+    // An allocator that only goes back: after the outer scope's end the inner one's changes nothing.
+    silent(&facts(), nested().rewind(1, 32).rewind(1, 96).alloc(1, 0x1020, 8), &RULES);
+    silent(&facts(), nested().rewind(1, 32).rewind(1, 96), &RULES);
+    // The same, and a new piece of memory begins.
+    silent(&facts(), nested().rewind(1, 32).rewind(1, 96).map(0x9000, 4096).alloc(1, 0x9000, 8), &RULES);
+    // The same, with blocks between that end below the mark, or that were given back before.
+    silent(&facts(), nested().rewind(1, 32).alloc(1, 0x1020, 32).rewind(1, 96).alloc(1, 0x1040, 8), &RULES);
+    let given_back = nested().rewind(1, 32).alloc(1, 0x1020, 256).rewind(1, 32).rewind(1, 96).alloc(1, 0x1020, 8);
+    silent(&facts(), given_back, &RULES);
+    // The same, and the next block wants a large alignment.
+    silent(&facts(), nested().rewind(1, 32).rewind(1, 96).alloc(1, 0x1080, 128), &RULES);
+    // The same downwards.
+    let down = Table::new().map(0x1000, 4096).create(1, 4096).alloc(1, 0x1fe0, 32).mark(1, 0x1fe0).alloc(1, 0x1fa0, 64);
+    let down = down.mark(1, 0x1fa0).alloc(1, 0x1f20, 128);
+    silent(&facts(), down.rewind(1, 0x1fe0).rewind(1, 0x1fa0).alloc(1, 0x1fc0, 32), &RULES);
     // A cursor that never was a mark.
     silent(&facts(), nested().rewind(1, 32).rewind(1, 64).rewind(1, 16), &RULES);
     // Two marks of one value, the outer one of which still stands.
     silent(&facts(), nested().rewind(1, 96).mark(1, 96).mark(1, 96).rewind(1, 96).rewind(1, 96).rewind(1, 32), &RULES);
     let mut partly = facts();
     partly.hooks[1].status = HookStatus::Partly("inlined".to_owned());
-    silent(&partly, nested().rewind(1, 32).rewind(1, 96), &RULES);
+    silent(&partly, nested().rewind(1, 32).rewind(1, 96).alloc(1, 0x1060, 8), &RULES);
 }
 
 #[test]
@@ -70,7 +85,15 @@ fn many_marks_that_nobody_closes_cost_nothing_and_accuse_nobody() {
     let story =
         (1..6000_u64).fold(story, |story, number| story.alloc(1, 0x1000 + number * 16, 16).mark(1, 16 + number * 16));
     silent(&facts(), story.clone().rewind(1, 16 + 5990 * 16).rewind(1, 16 + 5000 * 16), &RULES);
-    assert_eq!(judged(&facts(), story.rewind(1, 16 + 5990 * 16).rewind(1, 16 + 5995 * 16), &RULES).len(), 1);
+    assert_eq!(
+        judged(
+            &facts(),
+            story.rewind(1, 16 + 5990 * 16).rewind(1, 16 + 5995 * 16).alloc(1, 0x1000 + 5996 * 16, 16),
+            &RULES
+        )
+        .len(),
+        1
+    );
 }
 
 #[test]

@@ -1,9 +1,11 @@
 /* Unusual and correct: an error that leaves by longjmp through scopes; copies of the last bytes of a mapping; a text whose size argument counts characters;
- * two frames that take turns; regions with their header in their own mapping, made over the same address again and again; an
+ * two frames that take turns; the clean-up of an inner scope after the outer one's, where rewinds only go back; an arena passed by
+ * value; shared objects that each owner gives back; callers that use what sizes are rounded up to; regions with their header in their own mapping, made over the same address again and again; an
  * arena that fills and verifies its own poison and redzones. With an argument, also as many resets of full arenas as make a
  * trace of more than 4 MiB. */
 #define _GNU_SOURCE
 #include <setjmp.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -91,8 +93,8 @@ static unsigned scopes(void)
         memset(arena_alloc(&arena, 64), round, 64);
         size_t inner = arena_mark(&arena);
         memset(arena_alloc(&arena, 32), round, 32);
-        arena_rewind(&arena, inner);
-        arena_rewind(&arena, outer);
+        arena_rewind(&arena, round % 2 ? inner : outer);
+        arena_rewind(&arena, round % 2 ? outer : inner);
         if (setjmp(failed) == 0)
             sum += descend(&arena, 0, round % 3 ? round : -1);
         arena_rewind(&arena, outer);
@@ -134,6 +136,124 @@ static unsigned frames(void)
         sum += numbers[49];
         before = numbers;
     }
+    return sum;
+}
+
+/* Begin and end: copies of it hand out what lies behind the original's blocks. */
+typedef struct {
+    char *at, *end;
+} Scratch;
+
+APART void *scratch_alloc(Scratch *scratch, size_t size)
+{
+    scratch->at += -(size_t)scratch->at & 7;
+    if (size > (size_t)(scratch->end - scratch->at))
+        abort();
+    void *block = scratch->at;
+    scratch->at += size;
+    return memset(block, 0, size);
+}
+
+static unsigned scratch_work(Scratch scratch, unsigned count)
+{
+    unsigned *numbers = scratch_alloc(&scratch, count * sizeof *numbers);
+    for (unsigned i = 0; i < count; i++)
+        numbers[i] = i;
+    char *text = scratch_alloc(&scratch, 10);
+    strcpy(text, "scratch");
+    return numbers[count - 1] + (unsigned char)text[0];
+}
+
+static unsigned by_value(void)
+{
+    static char memory[1 << 14];
+    Scratch all = { memory, memory + sizeof memory };
+    unsigned sum = 0;
+    for (unsigned round = 0; round < 30; round++) {
+        unsigned *kept = scratch_alloc(&all, sizeof *kept);
+        *kept = round;
+        sum += scratch_work(all, round + 5) + *kept;
+    }
+    return sum;
+}
+
+/* Sixty-four bytes behind a count of owners. */
+typedef struct Shared {
+    size_t owners;
+    struct Shared *next;
+    char bytes[64];
+} Shared;
+
+typedef struct {
+    Shared *all, *waiting;
+    size_t used;
+} Pool;
+
+APART void *shared_new(Pool *pool, size_t size)
+{
+    Shared *shared = pool->waiting;
+    if (size > sizeof shared->bytes || (shared == NULL && pool->used == 16))
+        return NULL;
+    if (shared)
+        pool->waiting = shared->next;
+    else
+        shared = pool->all + pool->used++;
+    shared->owners = 1;
+    return shared->bytes;
+}
+
+APART void shared_unref(Pool *pool, void *bytes)
+{
+    Shared *shared = (Shared *)((char *)bytes - offsetof(Shared, bytes));
+    if (--shared->owners == 0) {
+        shared->next = pool->waiting;
+        pool->waiting = shared;
+    }
+}
+
+static unsigned owners(void)
+{
+    Pool pool = { malloc(16 * sizeof(Shared)), NULL, 0 };
+    char *first = shared_new(&pool, 64);
+    strcpy(first, "shared");
+    ((Shared *)(first - offsetof(Shared, bytes)))->owners++;
+    shared_unref(&pool, first);
+    unsigned sum = (unsigned char)first[0];
+    shared_unref(&pool, first);
+    for (int round = 0; round < 5; round++) {
+        char *own = shared_new(&pool, 64);
+        strcpy(own, "own");
+        sum += (unsigned char)own[1];
+        shared_unref(&pool, own);
+    }
+    free(pool.all);
+    return sum;
+}
+
+static size_t class_of(size_t size)
+{
+    size_t class = 32;
+    while (class < size)
+        class *= 2;
+    return class;
+}
+
+APART void *class_alloc(Arena *arena, size_t size)
+{
+    return arena_alloc(arena, class_of(size));
+}
+
+static unsigned classes(void)
+{
+    Arena arena = arena_of(1 << 16);
+    unsigned sum = 0;
+    for (size_t size = 1; size < 100; size++) {
+        unsigned char *block = class_alloc(&arena, size);
+        size_t usable = class_of(size);
+        memset(block, (int)size, usable);
+        sum += block[usable - 1];
+    }
+    munmap(arena.base, arena.capacity);
     return sum;
 }
 
@@ -239,6 +359,7 @@ int main(int argc, char **argv)
 {
     (void)argv;
     printf("%u %u %u %u %u\n", scopes(), copies(), frames(), requests(), guarded());
+    printf("%u %u %u\n", by_value(), owners(), classes());
     if (argc > 1)
         printf("%u\n", resets());
     return 0;
