@@ -78,6 +78,8 @@ int	main(void)
 
 	// 1: nobody keeps it.
 	arena_alloc(&arena, SLOT_SIZE); // LAB: dropped
+	char *d = arena_alloc(&arena, SLOT_SIZE);
+	strcpy(d, "Last block");
 
 	// 2: one byte too many.
 	strcpy(b, "--------------------------------"); // LAB: overflow
