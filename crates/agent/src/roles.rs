@@ -261,7 +261,7 @@ pub fn exit(frame: &mut Frame, hook: &Hook) -> u32 {
         }
     }
     thread.pop_call(frame.entry);
-    match hook.kind {
+    let handed_out = match hook.kind {
         HookKind::Alloc => {
             let block = if hook.takes_result { frame.rax } else { word_at(recorder, get(frame, SECOND)) };
             let (object, size) = (get(frame, OBJECT), get(frame, SIZE));
@@ -271,13 +271,20 @@ pub fn exit(frame: &mut Frame, hook: &Hook) -> u32 {
             } else if block != 0 && precise::works() {
                 precise::handed_out(recorder, thread, frame, hook, block, size);
             }
+            block != 0
         }
-        HookKind::Create => arenascope_record::on_own_stack(|| created(recorder, thread, frame, hook)),
+        HookKind::Create => {
+            arenascope_record::on_own_stack(|| created(recorder, thread, frame, hook));
+            false
+        }
         HookKind::Resize | HookKind::Mark => made(recorder, thread, frame, hook),
-        HookKind::Free => recorder.freed(thread, get(frame, OBJECT)),
-        _ => {}
-    }
-    if !matches!(hook.kind, HookKind::Create | HookKind::Destroy) && check::zones().is_some() {
+        HookKind::Free => {
+            recorder.freed(thread, get(frame, OBJECT));
+            false
+        }
+        _ => false,
+    };
+    if !handed_out && !matches!(hook.kind, HookKind::Create | HookKind::Destroy) && check::zones().is_some() {
         check::left(recorder, thread, get(frame, OBJECT));
     }
     precise::leave(frame, Some((recorder, thread)));
@@ -324,11 +331,11 @@ fn created(recorder: &Recorder, thread: &mut Thread, frame: &Frame, hook: &Hook)
 
 /// Resize, mark: recorded when the result is known.
 #[cold]
-fn made(recorder: &Recorder, thread: &mut Thread, frame: &Frame, hook: &Hook) {
+fn made(recorder: &Recorder, thread: &mut Thread, frame: &Frame, hook: &Hook) -> bool {
     let call = Some(frame.call());
     match hook.kind {
         HookKind::Resize => {
-            let Some(entry) = recorder.arena(thread, get(frame, OBJECT)) else { return };
+            let Some(entry) = recorder.arena(thread, get(frame, OBJECT)) else { return false };
             let new = if hook.takes_result { frame.rax } else { word_at(recorder, get(frame, SECOND)) };
             let (old, size) = (get(frame, FIRST), get(frame, SIZE));
             if new != 0 {
@@ -346,17 +353,19 @@ fn made(recorder: &Recorder, thread: &mut Thread, frame: &Frame, hook: &Hook) {
             } else if new != 0 && precise::works() {
                 precise::handed_out(recorder, thread, frame, hook, new, size);
             }
+            new != 0
         }
         HookKind::Mark => {
-            let Some(entry) = recorder.arena(thread, get(frame, OBJECT)) else { return };
+            let Some(entry) = recorder.arena(thread, get(frame, OBJECT)) else { return false };
             let mark = if hook.takes_result { frame.rax } else { word_at(recorder, get(frame, FIRST)) };
             let order = entry.order.fetch_add(1, Relaxed);
             let arena = entry.key.load(Relaxed);
             recorder.note_overlap(thread, arena, order, entered(frame));
             recorder.note(thread, call, &Record::Mark { arena, order, mark });
             check::marked(recorder, entry, mark);
+            false
         }
-        _ => {}
+        _ => false,
     }
 }
 

@@ -52,11 +52,6 @@ impl OfArena {
         }
     }
 
-    /// True when there is anything to look at.
-    pub fn any(&self) -> bool {
-        self.rows.iter().any(|row| row.len != 0)
-    }
-
     /// Somebody owns `start..end` now, or nobody has it any more.
     pub fn forget_inside(&mut self, start: u64, end: u64) {
         let inside = |row: &&mut Row| row.block < end && start < row.block.saturating_add(row.size);

@@ -24,6 +24,7 @@ mod freed;
 mod guards;
 mod heap;
 mod objects;
+mod parts;
 pub mod quiet;
 mod recorder;
 mod reserve;

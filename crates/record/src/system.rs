@@ -36,24 +36,29 @@ pub fn read_own_memory(pid: u32, address: u64, to: &mut [u8]) -> usize {
 pub(crate) const PARTS: usize = 32;
 
 /// Copies several ranges (address and bytes) one behind the other to `to`. Stops at the first byte that cannot be read,
-/// and reports the bytes copied.
+/// and reports the bytes copied. Memory under a protection key that this thread may not read counts as unreadable.
+///
+/// A *write* to ourselves, from the ranges to `to`: from the near side the kernel copies as any system call does, some 10 ns a
+/// range, and pins pages on the far side alone, which is `to`, best in one page. Reading the ranges as the far side pins a
+/// page for each: 9 us for 24 ranges where this takes 1 us (Linux 6.18 in a virtual machine).
 pub(crate) fn read_own_parts(pid: u32, parts: &[[u64; 2]], to: &mut [u8]) -> usize {
-    if crate::quiet::is_on() || parts.len() > PARTS {
+    if crate::quiet::is_on() || parts.len() > PARTS || parts.is_empty() {
         return 0;
     }
-    let local = [to.as_mut_ptr() as u64, to.len() as u64];
+    let remote = [to.as_mut_ptr() as u64, to.len() as u64];
     let result: i64;
-    // SAFETY: process_vm_readv (310 on x86-64) writes at most `to.len()` bytes to `to`, which is exclusively borrowed, and
-    // reads `parts` as the iovecs they are laid out as; what they name is read by the kernel with faults turned into errors.
+    // SAFETY: process_vm_writev (311 on x86-64) with our own pid writes at most `to.len()` bytes to `to`, which is exclusively
+    // borrowed, and reads `parts` as the iovecs they are laid out as; what they name is read by the kernel with faults turned
+    // into errors.
     unsafe {
         core::arch::asm!(
             "syscall",
-            inlateout("rax") 310i64 => result,
+            inlateout("rax") 311i64 => result,
             in("rdi") u64::from(pid),
-            in("rsi") local.as_ptr(),
-            in("rdx") 1u64,
-            in("r10") parts.as_ptr(),
-            in("r8") parts.len() as u64,
+            in("rsi") parts.as_ptr(),
+            in("rdx") parts.len() as u64,
+            in("r10") remote.as_ptr(),
+            in("r8") 1u64,
             in("r9") 0u64,
             lateout("rcx") _,
             lateout("r11") _,
@@ -243,6 +248,54 @@ mod tests {
         let mut bytes = [0u8; 16];
         assert_eq!(read_own_memory(std::process::id(), here, &mut bytes), 16);
         assert_eq!(read_own_memory(std::process::id(), 8, &mut bytes), 0);
+    }
+
+    #[test]
+    fn many_ranges_are_read_as_far_as_the_first_hole() {
+        use rustix::mm::{MapFlags, ProtFlags, mmap_anonymous, mprotect, munmap};
+        const PAGE: usize = 4096;
+        let all = ProtFlags::READ | ProtFlags::WRITE;
+        // SAFETY: a fresh mapping at the kernel's choice.
+        let map = unsafe { mmap_anonymous(core::ptr::null_mut(), 4 * PAGE, all, MapFlags::PRIVATE) }.expect("memory");
+        // SAFETY: the mapping just made; nothing else refers to it.
+        let bytes = unsafe { core::slice::from_raw_parts_mut(map.cast::<u8>(), 4 * PAGE) };
+        bytes.iter_mut().enumerate().for_each(|(index, byte)| *byte = (index % 251) as u8);
+        let start = map as u64;
+        let expected = |ranges: &[(u64, u64)]| -> std::vec::Vec<u8> {
+            ranges.iter().flat_map(|(at, len)| (*at..at + len).map(|index| (index % 251) as u8)).collect()
+        };
+        // SAFETY: pages of the mapping above; `bytes` is not used from here on.
+        unsafe {
+            mprotect(map.wrapping_byte_add(PAGE), PAGE, rustix::mm::MprotectFlags::empty()).expect("page 1 unreadable");
+            munmap(map.wrapping_byte_add(3 * PAGE), PAGE).expect("page 3 gone");
+        }
+        let (one, page) = (8u64, PAGE as u64);
+        // Ranges, and how many of their bytes come.
+        let rows: &[(&[(u64, u64)], usize)] = &[
+            (&[], 0),
+            (&[(0, one)], 8),
+            (&[(5, 3), (2 * page, 40), (1, 1)], 44),
+            (&[(7, 9), (page, 8), (0, 8)], 9),
+            (&[(page, 8), (0, 8)], 0),
+            (&[(3, 4), (page - 5, 10), (0, 8)], 9),
+            (&[(2 * page, page), (3 * page, 1)], PAGE),
+            (&[(3 * page - 1, 2)], 1),
+            (&[(1, 0), (2, 0), (3, 4)], 4),
+        ];
+        for (ranges, comes) in rows {
+            let parts: std::vec::Vec<[u64; 2]> = ranges.iter().map(|(at, len)| [start + at, *len]).collect();
+            let all: u64 = ranges.iter().map(|(_, len)| len).sum();
+            let mut to = std::vec![0u8; all as usize];
+            let got = read_own_parts(std::process::id(), &parts, &mut to);
+            assert_eq!(got, *comes, "{ranges:?}");
+            assert_eq!(to[..got], expected(ranges)[..got], "{ranges:?}");
+        }
+        let parts = [[start, 1u64]; PARTS];
+        let mut to = [9u8; PARTS];
+        assert_eq!(read_own_parts(std::process::id(), &parts, &mut to), PARTS);
+        assert_eq!(to, [0; PARTS]);
+        // SAFETY: what is left of the mapping above.
+        unsafe { munmap(map, 3 * PAGE) }.expect("unmapped");
     }
 
     extern crate std;

@@ -53,6 +53,11 @@ pub(crate) struct Zoned {
 }
 
 impl Zoned {
+    /// Its length; never more than [`ZONE_BYTES`].
+    pub fn bytes(&self) -> usize {
+        self.end.wrapping_sub(self.start) as usize
+    }
+
     /// Where it lies, seen from its block.
     pub fn zone(&self) -> Zone {
         Zone::ALL.get(usize::from(self.kind)).copied().unwrap_or(Zone::After)
