@@ -6,7 +6,7 @@
 //!
 //! Relied on: no handler of the host ever runs on a stack of ours (signals are blocked while we are on one), so a stack is
 //! given back before its thread does anything else, and neither longjmp nor an exception crosses it. Costs two system calls
-//! and a compare-and-swap, some 200 ns: nothing that happens at every event goes through here. Deliberately absent: waiting.
+//! and a compare-and-swap, some 200 ns: but in check mode, nothing that happens at every event goes through here. Deliberately absent: waiting.
 //! With all stacks lent, and where system calls are forbidden, the work is done where it is called, as it is before [`prepare`].
 #![allow(unsafe_code, reason = "changes the stack pointer and the signal mask")]
 
