@@ -14,7 +14,7 @@
 //!   were, or forward; for cursors that are addresses and went to other
 //!   memory (a new chunk); for cursors that are no word of the object's first 64 bytes; in arenas used by several threads or
 //!   whose memory other arenas use (copies of one, passed by value); where functions that hand out or take back blocks have calls that are not seen; for `malloc`.
-//!   In check mode for all but blocks that begin before the arena's memory: a program that moves a cursor by its own sizes, or
+//!   In check and precise mode for all but blocks that begin before the arena's memory: a program that moves a cursor by its own sizes, or
 //!   counts on what fits without asking, ends up elsewhere because of the redzones. A note where events were lost.
 //! - **Lab**: 09b3.
 
@@ -307,7 +307,7 @@ impl Rule for CursorCorrupted {
             let skipped = match wrong {
                 // Positions that a program reckons from its own sizes are off by the redzones, and always too high.
                 Wrong::Before => false,
-                _ if facts.mode == Mode::Check => true,
+                _ if matches!(facts.mode, Mode::Check | Mode::Precise) => true,
                 Wrong::Over { malloc: true } => facts.lost.heap_skipped > 0,
                 Wrong::Cut => self.cut > 1,
                 _ => false,

@@ -182,7 +182,7 @@ pub const RULES: [RuleFacts; 28] = [
     },
 ];
 
-/// Rules that compare the distance of blocks with the sizes asked for: check mode changes it.
+/// Rules that compare the distance of blocks with the sizes asked for: redzones change it.
 const MISLED_BY_REDZONES: [&str; 1] = [PaddingWaste::NAME];
 
 /// All rules at work.
@@ -261,7 +261,7 @@ impl Watch {
             };
             all.extend(rule.finish(state, facts).into_iter().filter(may_say));
         }
-        if facts.mode == Mode::Check {
+        if matches!(facts.mode, Mode::Check | Mode::Precise) {
             all.retain(|finding| !MISLED_BY_REDZONES.contains(&finding.rule));
         }
         // What an access proves needs no second word about what it left behind.

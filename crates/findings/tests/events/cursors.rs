@@ -77,16 +77,20 @@ fn resets_rewinds_and_trims_by_hand_are_let_be() {
 }
 
 #[test]
-fn in_check_mode_only_a_block_before_the_memory_is_told() {
-    let mut checked = facts();
-    checked.mode = Mode::Check;
-    assert_eq!(judged(&checked, next(0xfe0), &["cursor-corrupted"]).len(), 1);
+fn where_there_are_redzones_only_a_block_before_the_memory_is_told() {
+    for mode in [Mode::Check, Mode::Precise] {
+        told_before_the_memory_only(&ProcessFacts { mode, ..facts() });
+    }
+}
+
+fn told_before_the_memory_only(checked: &ProcessFacts) {
+    assert_eq!(judged(checked, next(0xfe0), &["cursor-corrupted"]).len(), 1);
     // The redzone of the last block, and of this one.
     let apart = object(arena(), 1, &[0x1000, 160, 4096], &[0x1000, 64, 4096]).at(4).alloc(1, 0xfe0, 32);
-    let found = judged(&checked, apart, &["cursor-corrupted"]);
+    let found = judged(checked, apart, &["cursor-corrupted"]);
     assert!(found.len() == 1 && found[0].because.contains("stood at +160"), "{}", describe(&found));
     for place in [0x1010, 0x1050, 0x1ff0] {
-        silent(&checked, next(place), &["cursor-corrupted"]);
+        silent(checked, next(place), &["cursor-corrupted"]);
     }
 }
 
