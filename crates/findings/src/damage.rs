@@ -4,7 +4,9 @@
 //! the arena's own event that had them looked at. Absent on purpose: the verdict.
 //! Memory: a short history per arena, the blocks of living arenas, and at most [`Damages::KEPT`] damages.
 
+use crate::finding::{BlockRef, Evidence};
 use alloc::collections::{BTreeMap, VecDeque};
+use alloc::string::String;
 use alloc::vec::Vec;
 use arenascope_event::{Address, ArenaKey, Event, EventKind, EventNumber, ProcessFacts, SiteId, ThreadNumber, Zone};
 use arenascope_replay::{ArenaId, Effect, State, What};
@@ -53,6 +55,13 @@ pub(crate) struct Known {
     pub site: Option<SiteId>,
     pub thread: ThreadNumber,
     pub born: EventNumber,
+}
+
+impl Known {
+    /// For findings.
+    pub(crate) fn block(&self) -> BlockRef {
+        BlockRef { number: self.number, extent: self.extent, offset: self.offset, size: self.size }
+    }
 }
 
 /// One damage.
@@ -279,7 +288,7 @@ pub(crate) const fn growth(size: u64) -> u64 {
 
 impl Told {
     /// "at +32", the same in every run.
-    pub fn place(&self) -> alloc::string::String {
+    pub fn place(&self) -> String {
         match self.known {
             Some(known) => {
                 alloc::format!("block {} ({} at +{})", known.number, crate::wording::bytes(self.size), known.offset)
@@ -289,7 +298,7 @@ impl Told {
     }
 
     /// "between #5 and #6", or as much of it as is known.
-    pub fn window(&self) -> alloc::string::String {
+    pub fn window(&self) -> String {
         // Numbers of damage events are ours; people look for what the program did.
         let by = match self.follow {
             Some(own) => alloc::format!("#{}", own.moment.0),
@@ -311,6 +320,22 @@ impl Told {
         threads
     }
 
+    /// The bytes that were found, as proof; `start` is the first byte of the block that they are told from.
+    pub fn evidence(&self, label: String, start: Address) -> Vec<Evidence> {
+        Vec::from([Evidence {
+            label,
+            address: self.address,
+            offset: (self.address.0 as i64).wrapping_sub(start.0 as i64),
+            bytes: self.found.clone(),
+            damaged: self.wrong(),
+        }])
+    }
+
+    /// How many bytes are wrong.
+    pub fn wrong_bytes(&self) -> u64 {
+        self.wrong().iter().map(|range| range.len() as u64).sum()
+    }
+
     /// Which bytes of `found` are wrong.
     pub fn wrong(&self) -> Vec<core::ops::Range<usize>> {
         let mut ranges: Vec<core::ops::Range<usize>> = Vec::new();
@@ -327,17 +352,17 @@ impl Told {
     }
 
     /// "0x41 'A'", for one byte.
-    pub fn value(&self) -> alloc::string::String {
+    pub fn value(&self) -> String {
         match self.found.as_slice() {
             [byte @ 0x20..=0x7e] => alloc::format!("to 0x{byte:02x} '{}'", char::from(*byte)),
             [byte] => alloc::format!("to 0x{byte:02x}"),
-            _ => alloc::string::String::new(),
+            _ => String::new(),
         }
     }
 }
 
 /// Why nothing certain can be said in this run at all; `None` when all that is needed was seen.
-pub(crate) fn doubt(state: &State, facts: &ProcessFacts) -> Option<alloc::string::String> {
+pub(crate) fn doubt(state: &State, facts: &ProcessFacts) -> Option<String> {
     use arenascope_event::{HookStatus, Role};
     let lost = facts.lost.events().saturating_add(state.missing);
     if lost > 0 {

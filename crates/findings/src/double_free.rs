@@ -14,11 +14,9 @@
 //! - **Lab**: 12a, 12b.
 
 use crate::finding::{Certainty, Class, Finding, SiteRole};
-use crate::frees::Case;
+use crate::frees::{Case, Words};
 use crate::wording;
-use alloc::borrow::ToOwned;
 use alloc::format;
-use alloc::string::String;
 use alloc::vec::Vec;
 use arenascope_event::{EventNumber, SiteId};
 
@@ -67,33 +65,19 @@ pub(crate) fn judge(case: &Case<'_>, proof: Option<(EventNumber, Option<SiteId>)
             case.tally.double
         ));
     }
-    because.push_str(&case.doubt());
     let mut sites = Vec::new();
     sites.extend(misfree.site.map(|site| (SiteRole::Freed, site)));
     sites.extend(dead.site.map(|site| (SiteRole::Freed, site)));
     sites.extend(dead.allocated.map(|site| (SiteRole::Allocated, site)));
     sites.extend(proof.and_then(|(_, site)| site).map(|site| (SiteRole::Touched, site)));
-    let times = if misfree.count > 1 { format!("; {} times", misfree.count) } else { String::new() };
-    Some(Finding {
-        rule: DoubleFree::NAME,
+    let words = Words {
         class,
         certainty,
-        message: format!("{place}: freed at #{}, and again at #{}{times}", dead.died.0, misfree.moment.0),
-        arena: Some(wording::arena_ref(case.state, case.facts, misfree.arena)),
-        block: Some(dead.block),
-        moment: misfree.moment,
-        threads: misfree.threads.iter().copied().collect(),
-        sites,
-        calls: Vec::new(),
+        message: format!("{place}: freed at #{}, and again at #{}", dead.died.0, misfree.moment.0),
         because,
-        evidence: Vec::new(),
         disproof: "a function that no role names and that handed the block out between the two frees, or a free function that \
-                   counts references"
-            .to_owned(),
-        next:
-            "find out which of the two owns the block, and drop the other free; set the pointer to NULL after the first"
-                .to_owned(),
-        count: misfree.count,
-        bytes: misfree.bytes,
-    })
+                   counts references",
+        next: "find out which of the two owns the block, and drop the other free; set the pointer to NULL after the first",
+    };
+    Some(case.finding(DoubleFree::NAME, words, sites))
 }

@@ -156,3 +156,11 @@ pub struct Finding {
     /// Bytes concerned, all times together.
     pub bytes: u64,
 }
+
+impl Finding {
+    /// Stands for one more of its kind.
+    pub(crate) fn add(&mut self, other: &Finding) {
+        self.count = self.count.saturating_add(1);
+        self.bytes = self.bytes.saturating_add(other.bytes);
+    }
+}

@@ -4,11 +4,14 @@
 //! ([`DeadBlocks::SLOTS`], [`GROUPS`]): what was forgotten is never accused. Absent on purpose: the judgement, which is
 //! the three rules'.
 
-use crate::finding::{BlockRef, Finding};
+use crate::finding::{BlockRef, Certainty, Class, Finding, SiteRole};
 use crate::watch::Rule;
-use crate::{double_free, invalid_free, trust, wrong_arena_free};
+use crate::{double_free, invalid_free, trust, wording, wrong_arena_free};
+use alloc::borrow::ToOwned;
 use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::format;
+use alloc::string::String;
 use alloc::vec::Vec;
 use arenascope_event::{Address, ArenaKey, Event, EventKind, EventNumber, ProcessFacts, SiteId, ThreadNumber};
 use arenascope_replay::{Arena, ArenaId, Block, Effect, How, Place, State, What};
@@ -32,8 +35,30 @@ pub(crate) struct Frees {
     doubled: BTreeMap<(ArenaId, u64), GroupKey>,
     /// The C library's arenas.
     library: BTreeSet<ArenaKey>,
-    /// What was told of an arena's object, for the thread's next event: whether the earlier free of the block changed it.
-    told: BTreeMap<ThreadNumber, (ArenaKey, bool)>,
+    earlier: EarlierFrees,
+}
+
+/// What was recorded of the earlier free of a block that is about to be freed again: whether it changed the arena object,
+/// which says that the allocator took the block. Told for the thread's next event, and gone after it.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct EarlierFrees {
+    changed: BTreeMap<ThreadNumber, (ArenaKey, bool)>,
+}
+
+impl EarlierFrees {
+    /// To be called for every event, after the question about it.
+    pub(crate) fn observe(&mut self, event: &Event) {
+        if let EventKind::ObjectChanged { arena, before, after, .. } = &event.kind {
+            self.changed.insert(event.thread, (*arena, before != after));
+        } else if !self.changed.is_empty() && event.kind.arena_order().is_some() {
+            self.changed.remove(&event.thread);
+        }
+    }
+
+    /// True when the earlier free of what `event`, a free in `arena`, frees took the block.
+    pub(crate) fn took(&self, event: &Event, arena: ArenaKey) -> bool {
+        self.changed.get(&event.thread) == Some(&(arena, true))
+    }
 }
 
 /// What tells misfrees apart: the kind, the place of the free, and the place of what came before.
@@ -267,8 +292,7 @@ impl Frees {
             Some(dead) => match dead.how {
                 DeadHow::Died(How::Freed) => {
                     self.tally(id).double += 1;
-                    let told = self.told.get(&event.thread).filter(|(key, _)| *key == arena.key);
-                    let taken = told.is_some_and(|(_, changed)| *changed);
+                    let taken = self.earlier.took(event, arena.key);
                     self.add(event, id, Wrong::Double { proof: None, taken }, dead);
                 }
                 DeadHow::Died(How::Rewound | How::Reset) => self.add(event, id, Wrong::Stale, dead),
@@ -369,10 +393,6 @@ impl Rule for Frees {
         {
             self.latest.insert(key, id);
         }
-        if let EventKind::ObjectChanged { arena, before, after, .. } = &event.kind {
-            self.told.insert(event.thread, (*arena, before != after));
-            return;
-        }
         match event.kind {
             EventKind::Alloc { .. } if self.dead.any() => {
                 if let Some(arena) = effect.arena {
@@ -398,9 +418,7 @@ impl Rule for Frees {
             }
             _ => {}
         }
-        if !self.told.is_empty() && event.kind.arena_order().is_some() {
-            self.told.remove(&event.thread);
-        }
+        self.earlier.observe(event);
         if !effect.dead.is_empty()
             && self.dead.any()
             && let Some(arena) = effect.arena.and_then(|id| state.arena(id))
@@ -465,12 +483,51 @@ pub(crate) struct Case<'a> {
     pub(crate) facts: &'a ProcessFacts,
 }
 
+/// What one of the three rules says of a misfree in its own words.
+pub(crate) struct Words {
+    pub(crate) class: Class,
+    pub(crate) certainty: Certainty,
+    pub(crate) message: String,
+    pub(crate) because: String,
+    pub(crate) disproof: &'static str,
+    pub(crate) next: &'static str,
+}
+
 impl Case<'_> {
+    /// The finding of `rule`.
+    pub(crate) fn finding(&self, rule: &'static str, words: Words, sites: Vec<(SiteRole, SiteId)>) -> Finding {
+        let misfree = self.misfree;
+        let Words { class, certainty, mut message, mut because, disproof, next } = words;
+        because.push_str(&self.doubt());
+        if misfree.count > 1 {
+            message.push_str(&format!("; {} times", misfree.count));
+        }
+        let in_block = !matches!(misfree.wrong, Wrong::Nowhere { .. });
+        Finding {
+            rule,
+            class,
+            certainty,
+            message,
+            arena: Some(wording::arena_ref(self.state, self.facts, misfree.arena)),
+            block: in_block.then_some(misfree.dead.block),
+            moment: misfree.moment,
+            threads: misfree.threads.iter().copied().collect(),
+            sites,
+            calls: Vec::new(),
+            because,
+            evidence: Vec::new(),
+            disproof: disproof.to_owned(),
+            next: next.to_owned(),
+            count: misfree.count,
+            bytes: misfree.bytes,
+        }
+    }
+
     /// The doubt that missing events cast, as the end of a sentence.
-    pub(crate) fn doubt(&self) -> alloc::string::String {
+    fn doubt(&self) -> String {
         match self.lost {
-            0 => alloc::string::String::new(),
-            lost => alloc::format!("; {lost} events were lost, and what explains it may be among them"),
+            0 => String::new(),
+            lost => format!("; {lost} events were lost, and what explains it may be among them"),
         }
     }
 }

@@ -10,16 +10,16 @@
 //!   handed them out, or an inherited process); when frees of such addresses were seen in the same arena; for free functions
 //!   that are mostly called with such addresses (the roles do not fit); for the C library's `malloc`.
 //!   Only a note for addresses inside blocks where such frees are more than those that fit, unless the roles were given and it is
-//!   a single one: the function may take other addresses than alloc returns (a link within a node). Only a note for what a rewind or reset took: freeing afterwards is harmless where free does nothing in an arena that was
-//!   emptied, and cleaning up in the wrong order is common.
+//!   a single one: the function may take other addresses than alloc returns (a link within a node). Only a note for what a rewind
+//!   or reset took: freeing afterwards is harmless where free does nothing in an arena that was emptied, and cleaning up in the
+//!   wrong order is common.
 //! - **Lab**: none of its own; `free_wrong.c` among the tests' programs.
 
 use crate::finding::{Certainty, Class, Finding, SiteRole};
-use crate::frees::{Case, DeadHow, Wrong};
+use crate::frees::{Case, DeadHow, Words, Wrong};
 use crate::wording;
 use alloc::borrow::ToOwned;
 use alloc::format;
-use alloc::string::String;
 use alloc::vec::Vec;
 use arenascope_event::{Address, Watched};
 use arenascope_replay::{Ending, ExtentKind, How};
@@ -33,23 +33,13 @@ impl InvalidFree {
     pub const NAME: &'static str = "invalid-free";
 }
 
-/// What is said of one kind.
-struct Verdict {
-    class: Class,
-    certainty: Certainty,
-    message: String,
-    because: String,
-    disproof: &'static str,
-    next: &'static str,
-}
-
 /// The verdict.
 pub(crate) fn judge(case: &Case<'_>) -> Option<Finding> {
     let misfree = case.misfree;
     if case.unseen {
         return None;
     }
-    let mut verdict = match misfree.wrong {
+    let mut words = match misfree.wrong {
         Wrong::Interior { at } => interior(case, at)?,
         Wrong::Stale => stale(case),
         Wrong::Ended { .. } => ended(case)?,
@@ -57,10 +47,9 @@ pub(crate) fn judge(case: &Case<'_>) -> Option<Finding> {
         Wrong::Double { .. } | Wrong::Foreign { .. } => return None,
     };
     if case.lost > 0 {
-        (verdict.class, verdict.certainty) = (Class::Note, Certainty::Possible);
+        (words.class, words.certainty) = (Class::Note, Certainty::Possible);
     }
     let dead = misfree.dead;
-    let in_block = !matches!(misfree.wrong, Wrong::Nowhere { .. });
     let mut sites = Vec::new();
     sites.extend(misfree.site.map(|site| (SiteRole::Freed, site)));
     let end = match (misfree.wrong, dead.how) {
@@ -74,28 +63,10 @@ pub(crate) fn judge(case: &Case<'_>) -> Option<Finding> {
     };
     sites.extend(end.and_then(|role| Some((role, dead.site?))));
     sites.extend(dead.allocated.map(|site| (SiteRole::Allocated, site)));
-    let times = if misfree.count > 1 { format!("; {} times", misfree.count) } else { String::new() };
-    Some(Finding {
-        rule: InvalidFree::NAME,
-        class: verdict.class,
-        certainty: verdict.certainty,
-        message: format!("{}{times}", verdict.message),
-        arena: Some(wording::arena_ref(case.state, case.facts, misfree.arena)),
-        block: in_block.then_some(dead.block),
-        moment: misfree.moment,
-        threads: misfree.threads.iter().copied().collect(),
-        sites,
-        calls: Vec::new(),
-        because: format!("{}{}", verdict.because, case.doubt()),
-        evidence: Vec::new(),
-        disproof: verdict.disproof.to_owned(),
-        next: verdict.next.to_owned(),
-        count: misfree.count,
-        bytes: misfree.bytes,
-    })
+    Some(case.finding(InvalidFree::NAME, words, sites))
 }
 
-fn interior(case: &Case<'_>, at: u64) -> Option<Verdict> {
+fn interior(case: &Case<'_>, at: u64) -> Option<Words> {
     if case.tally.strange > 0 {
         return None;
     }
@@ -110,7 +81,7 @@ fn interior(case: &Case<'_>, at: u64) -> Option<Verdict> {
     if misfit {
         because.push_str("; no other free fits the blocks better, so free may take other addresses than alloc returns");
     }
-    Some(Verdict {
+    Some(Words {
         class: if misfit { Class::Note } else { Class::Finding },
         certainty: if misfit { Certainty::Possible } else { Certainty::Likely },
         message: format!("{place}: freed at #{} by an address {} inside it", misfree.moment.0, wording::bytes(at)),
@@ -120,12 +91,12 @@ fn interior(case: &Case<'_>, at: u64) -> Option<Verdict> {
     })
 }
 
-fn stale(case: &Case<'_>) -> Verdict {
+fn stale(case: &Case<'_>) -> Words {
     let misfree = case.misfree;
     let dead = misfree.dead;
     let how = if dead.how == DeadHow::Died(How::Reset) { "reset" } else { "rewind" };
     let place = wording::block(&dead.block, misfree.arena);
-    Verdict {
+    Words {
         class: Class::Note,
         certainty: Certainty::Possible,
         message: format!("{place}: freed at #{}, after the {how} at #{} had taken it", misfree.moment.0, dead.died.0),
@@ -135,7 +106,7 @@ fn stale(case: &Case<'_>) -> Verdict {
     }
 }
 
-fn ended(case: &Case<'_>) -> Option<Verdict> {
+fn ended(case: &Case<'_>) -> Option<Words> {
     let misfree = case.misfree;
     let end = case.arena.ended?;
     if !matches!(end.how, Ending::Destroyed | Ending::Unmapped) {
@@ -143,7 +114,7 @@ fn ended(case: &Case<'_>) -> Option<Verdict> {
     }
     let place = wording::block(&misfree.dead.block, misfree.arena);
     let how = end.how.word();
-    Some(Verdict {
+    Some(Words {
         class: Class::Finding,
         certainty: Certainty::Likely,
         message: format!("{place}: freed at #{}, after its arena was {how} at #{}", misfree.moment.0, end.moment.0),
@@ -153,7 +124,7 @@ fn ended(case: &Case<'_>) -> Option<Verdict> {
     })
 }
 
-fn nowhere(case: &Case<'_>, address: Address) -> Option<Verdict> {
+fn nowhere(case: &Case<'_>, address: Address) -> Option<Words> {
     let misfree = case.misfree;
     let module = case.facts.modules.iter().find(|module| module.start <= address && address < module.end)?;
     let mut extents = case.arena.extents().peekable();
@@ -163,7 +134,7 @@ fn nowhere(case: &Case<'_>, address: Address) -> Option<Verdict> {
         return None;
     }
     let file = module.path.rsplit('/').next().unwrap_or(&module.path);
-    Some(Verdict {
+    Some(Words {
         class: Class::Finding,
         certainty: Certainty::Likely,
         message: format!("arena {}: static memory of {file} was freed at #{}", misfree.arena, misfree.moment.0),

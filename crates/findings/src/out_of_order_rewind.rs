@@ -14,13 +14,9 @@
 //!   events were lost. What threads do to each other's scopes is `unbalanced-scope`.
 //! - **Lab**: 18.
 
-use crate::finding::{Certainty, Class, Finding, SiteRole};
-use crate::scopes::Misfit;
-use crate::{trust, wording};
-use alloc::borrow::ToOwned;
+use crate::finding::Finding;
+use crate::scopes::{Misfit, Words};
 use alloc::format;
-use alloc::string::String;
-use alloc::vec::Vec;
 use arenascope_event::ProcessFacts;
 use arenascope_replay::State;
 
@@ -37,45 +33,18 @@ impl OutOfOrderRewind {
 pub(crate) fn judge(misfit: &Misfit, state: &State, facts: &ProcessFacts) -> Finding {
     let passed = misfit.passed;
     let how = if passed.reset { "reset" } else { "rewind" };
-    let lost = trust::missing(state, facts);
-    let mut because = format!(
-        "the {how} at #{} had gone back behind it, and no mark of the same value was taken since; \
-         blocks show that the cursor followed",
-        passed.moment.0
-    );
-    let (class, certainty) = match lost {
-        0 => (Class::Finding, Certainty::Certain),
-        lost => {
-            because.push_str(&format!("; but {lost} events were lost, and what explains it may be among them"));
-            (Class::Note, Certainty::Possible)
-        }
-    };
-    let times = if misfit.count > 1 { format!("; {} times", misfit.count) } else { String::new() };
-    let mut sites = Vec::new();
-    sites.extend(misfit.site.map(|site| (SiteRole::Rewound, site)));
-    let role = if passed.reset { SiteRole::Reset } else { SiteRole::Rewound };
-    sites.extend(passed.site.map(|site| (role, site)));
-    sites.extend(passed.mark.site.map(|site| (SiteRole::Touched, site)));
-    Finding {
+    let words = Words {
         rule: OutOfOrderRewind::NAME,
-        class,
-        certainty,
         message: format!(
-            "arena {}: rewound at #{} to the mark of #{}, whose scope had ended at #{}{times}",
+            "arena {}: rewound at #{} to the mark of #{}, whose scope had ended at #{}",
             misfit.arena, misfit.moment.0, passed.mark.moment.0, passed.moment.0
         ),
-        arena: Some(wording::arena_ref(state, facts, misfit.arena)),
-        block: None,
-        moment: misfit.moment,
-        threads: misfit.threads.iter().copied().collect(),
-        sites,
-        calls: Vec::new(),
-        because,
-        evidence: Vec::new(),
-        disproof: "a mark of the same value, taken by a function that no role names".to_owned(),
-        next: "close scopes in the opposite order of opening them: the one that was opened last is closed first"
-            .to_owned(),
-        count: misfit.count,
-        bytes: 0,
-    }
+        because: format!(
+            "the {how} at #{} had gone back behind it, and no mark of the same value was taken since; \
+             blocks show that the cursor followed",
+            passed.moment.0
+        ),
+        next: "close scopes in the opposite order of opening them: the one that was opened last is closed first",
+    };
+    misfit.finding(words, state, facts)
 }

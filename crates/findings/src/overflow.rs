@@ -12,18 +12,19 @@
 //!   was emptied unseen, and the bytes are another block's); when another arena has blocks there by now, or a forked
 //!   process may write there; when the block above was handed out by a call whose result is thrown away (an array that
 //!   grows by calls). A note where the allocator rounds sizes up, by
-//!   16 bytes or more, and the bytes lie within what the block has by that (`rounding`). A note where several redzones of an arena were all zero at once (wiped memory), and where events
-//!   were lost or ends of blocks are not seen. Correct programs that look alike: all of these, in `tests/check_mode.rs`.
+//!   16 bytes or more, and the bytes lie within what the block has by that (`rounding`). A note where several redzones of an
+//!   arena were all zero at once (wiped memory), and where events were lost or ends of blocks are not seen. Correct programs that
+//!   look alike: all of these, in `tests/check_mode.rs`.
 //! - Labs: 09b with a true overflow by one byte.
 
 use crate::damage::{Act, Damages, Told, doubt};
-use crate::finding::{BlockRef, Certainty, Class, Evidence, Finding, SiteRole};
+use crate::finding::{Certainty, Class, Finding, SiteRole};
 use crate::rounding::Rounding;
 use crate::watch::Rule;
 use crate::wording;
 use alloc::borrow::ToOwned;
 use alloc::boxed::Box;
-use alloc::collections::BTreeMap;
+use alloc::collections::btree_map::{BTreeMap, Entry};
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -76,12 +77,8 @@ impl Rule for Overflow {
             let doubt = slack.map(|usable| in_slack(told.size, usable)).or_else(|| doubt.clone());
             let one = accuse(told, below, doubt.as_deref(), state, facts);
             match found.entry((below, site, one.class)) {
-                alloc::collections::btree_map::Entry::Vacant(place) => drop(place.insert(one)),
-                alloc::collections::btree_map::Entry::Occupied(mut place) => {
-                    let first = place.get_mut();
-                    first.count = first.count.saturating_add(1);
-                    first.bytes = first.bytes.saturating_add(one.bytes);
-                }
+                Entry::Vacant(place) => drop(place.insert(one)),
+                Entry::Occupied(mut place) => place.get_mut().add(&one),
             }
         }
         found.into_values().collect()
@@ -133,7 +130,6 @@ fn accuse(told: &Told, below: bool, doubt: Option<&str>, state: &State, facts: &
         Some((start, above)) => (Some(above), start),
         None => (told.known, told.block),
     };
-    let wrong: u64 = told.wrong().iter().map(|range| range.len() as u64).sum();
     let what = match upper {
         Some((start, above)) => {
             let before = start.0.saturating_sub(told.address.0);
@@ -180,37 +176,25 @@ fn accuse(told: &Told, below: bool, doubt: Option<&str>, state: &State, facts: &
     sites.extend(block.and_then(|block| block.site).map(|site| (SiteRole::Allocated, site)));
     let side = if upper.is_some() { "before" } else { "behind" };
     let label = block.map_or_else(|| format!("{side} the block"), |block| format!("{side} block {}", block.number));
-    let offset = (told.address.0 as i64).wrapping_sub(start.0 as i64);
     Finding {
         rule: if upper.is_some() { Overflow::UNDER } else { Overflow::NAME },
         class,
         certainty,
         message: format!("{what} {}", told.window()),
         arena: Some(arena),
-        block: block.map(|block| BlockRef {
-            number: block.number,
-            extent: block.extent,
-            offset: block.offset,
-            size: block.size,
-        }),
+        block: block.map(|block| block.block()),
         moment: told.follow.map_or(told.moment, |own| own.moment),
         threads: told.threads(),
         sites,
         calls: Vec::new(),
         because,
-        evidence: Vec::from([Evidence {
-            label,
-            address: told.address,
-            offset,
-            bytes: told.found.clone(),
-            damaged: told.wrong(),
-        }]),
+        evidence: told.evidence(label, start),
         disproof: "code that knows the allocator to lay blocks side by side, or asks it how large a block is: without \
                    check mode there is no gap"
             .to_owned(),
         next: next(below),
         count: 1,
-        bytes: wrong,
+        bytes: told.wrong_bytes(),
     }
 }
 

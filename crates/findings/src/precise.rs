@@ -19,7 +19,9 @@
 //!
 //! Memory: blocks by address, living ones and those dead ones whose bytes nobody took again; one entry per report.
 
+use crate::damage::growth;
 use crate::finding::{BlockRef, Certainty, Class, Finding, SiteRole};
+use crate::frees::EarlierFrees;
 use crate::lifetime_inversion::{self, Holder, Holders};
 use crate::overflow::in_slack;
 use crate::rounding::Rounding;
@@ -41,7 +43,7 @@ use arenascope_replay::{ArenaId, Block, Effect, State, What};
 /// Why a walk from block to block is no accusation.
 const WALKED: &str = "the same line read on to the next block, as code does that looks at an arena as a whole";
 
-/// Bytes behind a block that are closed, as the agent has it.
+/// Bytes behind a block that are closed, as far as an access to them is its own, as the agent has it.
 const ZONE: u64 = 64;
 
 /// Why an access to a block that was freed may be right.
@@ -65,8 +67,7 @@ pub struct Precise {
     roundings: BTreeMap<(ArenaId, u32), Rounding>,
     /// Arenas in which a block was freed twice, and nothing shows that the first free took it.
     counted: BTreeSet<ArenaId>,
-    /// The earlier free of the block that this thread frees next changed the arena object.
-    taken: BTreeMap<ThreadNumber, bool>,
+    earlier: EarlierFrees,
     threads: u32,
     holders: Holders,
     told: Vec<Told>,
@@ -243,11 +244,11 @@ impl Precise {
 
     /// A free function that counts references is called by each owner.
     fn freed_again(&mut self, event: &Event, effect: &Effect) {
-        let EventKind::Free { block, .. } = event.kind else { return };
+        let EventKind::Free { arena: key, block, .. } = event.kind else { return };
         let known = self.blocks.get(&block.0).filter(|known| Some(known.arena) == effect.arena);
         let freed = known.and_then(|known| known.death).is_some_and(|death| death.how == Ended::Freed);
         if let Some(arena) = effect.arena.filter(|_| freed)
-            && self.taken.get(&event.thread) != Some(&true)
+            && !self.earlier.took(event, key)
         {
             self.counted.insert(arena);
         }
@@ -330,11 +331,7 @@ impl Rule for Precise {
             self.roundings.entry((arena, extent)).or_default().observe(effect);
         }
         self.take(event, effect);
-        if let EventKind::ObjectChanged { before, after, .. } = &event.kind {
-            self.taken.insert(event.thread, before != after);
-        } else if !self.taken.is_empty() && event.kind.arena_order().is_some() {
-            self.taken.remove(&event.thread);
-        }
+        self.earlier.observe(event);
     }
 
     fn finish(mut self: Box<Self>, state: &State, facts: &ProcessFacts) -> Vec<Finding> {
@@ -350,7 +347,7 @@ impl Rule for Precise {
         for told in &self.told {
             let Some(report) = self.reports.get(told.report) else { continue };
             // Not so in a block's own redzone: the allocator has given that away, and lends it to nobody.
-            let in_zone = matches!(told.verdict, Verdict::Past(past) if past < zone(told.block.size));
+            let in_zone = matches!(told.verdict, Verdict::Past(past) if past < growth(told.block.size).min(ZONE));
             if lends && !in_zone || grows_by_calls(told, facts) {
                 continue;
             }
@@ -373,10 +370,7 @@ impl Rule for Precise {
                 *arena == told.block.arena && *number == told.block.number && other.rule == one.rule
             };
             match found.iter_mut().find(same) {
-                Some((_, _, first)) => {
-                    first.count = first.count.saturating_add(1);
-                    first.bytes = first.bytes.saturating_add(one.bytes);
-                }
+                Some((_, _, first)) => first.add(&one),
                 None => found.push((told.block.arena, told.block.number, one)),
             }
         }
@@ -402,11 +396,6 @@ fn grows_by_calls(told: &Told, facts: &ProcessFacts) -> bool {
         site.is_some_and(|site| site.fate.kind == FateKind::Dropped)
     };
     matches!(told.verdict, Verdict::Past(_) | Verdict::Before(_)) && (dropped(told.above) || dropped(told.block.site))
-}
-
-/// Bytes of the redzone behind a block of this size, at least; as the agent has it.
-fn zone(size: u64) -> u64 {
-    if size.is_multiple_of(ZONE) { ZONE } else { ZONE / 2 }
 }
 
 /// True when a library touched dead bytes of its own allocator by a function that is not watched.

@@ -1,13 +1,16 @@
 //! Rewinds that do not nest: what `out-of-order-rewind` and `unbalanced-scope` judge, gathered in one pass.
 //!
 //! May be relied on: O(1) amortised per mark and rewind; memory bounded per arena with marks (replay keeps at most some
-//! thousand marks, this as many, and [`PASSED`] that were passed). Absent on purpose: the judgement.
+//! thousand marks, this as many, and [`PASSED`] that were passed). Absent on purpose: what each rule claims.
 
-use crate::finding::Finding;
+use crate::finding::{Certainty, Class, Finding, SiteRole};
 use crate::watch::Rule;
-use crate::{out_of_order_rewind, trust, unbalanced_scope};
+use crate::{out_of_order_rewind, trust, unbalanced_scope, wording};
+use alloc::borrow::ToOwned;
 use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
+use alloc::format;
+use alloc::string::String;
 use alloc::vec::Vec;
 use arenascope_event::{ArenaKey, Event, EventKind, EventNumber, MarkValue, ProcessFacts, Role, SiteId, ThreadNumber};
 use arenascope_replay::{ArenaId, Block, Effect, State, What};
@@ -115,6 +118,55 @@ pub(crate) struct Misfit {
     pub(crate) site: Option<SiteId>,
     pub(crate) threads: BTreeSet<ThreadNumber>,
     pub(crate) count: u64,
+}
+
+/// What one of the two rules says of a misfit in its own words.
+pub(crate) struct Words {
+    pub(crate) rule: &'static str,
+    pub(crate) message: String,
+    pub(crate) because: String,
+    pub(crate) next: &'static str,
+}
+
+impl Misfit {
+    /// The finding; a note where events were lost.
+    pub(crate) fn finding(&self, words: Words, state: &State, facts: &ProcessFacts) -> Finding {
+        let Words { rule, mut message, mut because, next } = words;
+        let (class, certainty) = match trust::missing(state, facts) {
+            0 => (Class::Finding, Certainty::Certain),
+            lost => {
+                because.push_str(&format!("; but {lost} events were lost, and what explains it may be among them"));
+                (Class::Note, Certainty::Possible)
+            }
+        };
+        if self.count > 1 {
+            message.push_str(&format!("; {} times", self.count));
+        }
+        let passed = self.passed;
+        let ended = if passed.reset { SiteRole::Reset } else { SiteRole::Rewound };
+        let mut sites = Vec::new();
+        sites.extend(self.site.map(|site| (SiteRole::Rewound, site)));
+        sites.extend(passed.site.map(|site| (ended, site)));
+        sites.extend(passed.mark.site.map(|site| (SiteRole::Touched, site)));
+        Finding {
+            rule,
+            class,
+            certainty,
+            message,
+            arena: Some(wording::arena_ref(state, facts, self.arena)),
+            block: None,
+            moment: self.moment,
+            threads: self.threads.iter().copied().collect(),
+            sites,
+            calls: Vec::new(),
+            because,
+            evidence: Vec::new(),
+            disproof: "a mark of the same value, taken by a function that no role names".to_owned(),
+            next: next.to_owned(),
+            count: self.count,
+            bytes: 0,
+        }
+    }
 }
 
 impl Scopes {

@@ -9,13 +9,9 @@
 //!   end takes the inner ones along.
 //! - **Lab**: none; the stories of its tests show it.
 
-use crate::finding::{Certainty, Class, Finding, SiteRole};
-use crate::scopes::Misfit;
-use crate::{trust, wording};
-use alloc::borrow::ToOwned;
+use crate::finding::Finding;
+use crate::scopes::{Misfit, Words};
 use alloc::format;
-use alloc::string::String;
-use alloc::vec::Vec;
 use arenascope_event::ProcessFacts;
 use arenascope_replay::State;
 
@@ -31,47 +27,19 @@ impl UnbalancedScope {
 /// The verdict.
 pub(crate) fn judge(misfit: &Misfit, state: &State, facts: &ProcessFacts) -> Finding {
     let passed = misfit.passed;
-    let lost = trust::missing(state, facts);
-    let mut because = format!(
-        "thread {} took the mark at #{}; thread {} went back behind it at #{}, and thread {} closed its scope at #{}",
-        passed.mark.thread.0,
-        passed.mark.moment.0,
-        passed.thread.0,
-        passed.moment.0,
-        passed.mark.thread.0,
-        misfit.moment.0
-    );
-    let (class, certainty) = match lost {
-        0 => (Class::Finding, Certainty::Certain),
-        lost => {
-            because.push_str(&format!("; but {lost} events were lost, and what explains it may be among them"));
-            (Class::Note, Certainty::Possible)
-        }
-    };
-    let times = if misfit.count > 1 { format!("; {} times", misfit.count) } else { String::new() };
-    let mut sites = Vec::new();
-    sites.extend(misfit.site.map(|site| (SiteRole::Rewound, site)));
-    sites.extend(passed.site.map(|site| (SiteRole::Rewound, site)));
-    sites.extend(passed.mark.site.map(|site| (SiteRole::Touched, site)));
-    Finding {
+    let (owner, other) = (passed.mark.thread.0, passed.thread.0);
+    let words = Words {
         rule: UnbalancedScope::NAME,
-        class,
-        certainty,
         message: format!(
-            "arena {}: a rewind of thread {} at #{} ended a scope of thread {}, which was still open{times}",
-            misfit.arena, passed.thread.0, passed.moment.0, passed.mark.thread.0
+            "arena {}: a rewind of thread {other} at #{} ended a scope of thread {owner}, which was still open",
+            misfit.arena, passed.moment.0
         ),
-        arena: Some(wording::arena_ref(state, facts, misfit.arena)),
-        block: None,
-        moment: misfit.moment,
-        threads: misfit.threads.iter().copied().collect(),
-        sites,
-        calls: Vec::new(),
-        because,
-        evidence: Vec::new(),
-        disproof: "a mark of the same value, taken by a function that no role names".to_owned(),
-        next: "give each thread an arena of its own, or let only one thread at a time have a scope open".to_owned(),
-        count: misfit.count,
-        bytes: 0,
-    }
+        because: format!(
+            "thread {owner} took the mark at #{}; thread {other} went back behind it at #{}, and thread {owner} closed \
+             its scope at #{}",
+            passed.mark.moment.0, passed.moment.0, misfit.moment.0
+        ),
+        next: "give each thread an arena of its own, or let only one thread at a time have a scope open",
+    };
+    misfit.finding(words, state, facts)
 }

@@ -15,13 +15,13 @@
 //! - Labs: 11 and its neighbours; `tests/check_mode.rs` has the tables.
 
 use crate::damage::{Act, Damages, Told, doubt};
-use crate::finding::{BlockRef, Certainty, Class, Evidence, Finding, SiteRole};
+use crate::finding::{Certainty, Class, Finding, SiteRole};
 use crate::lifetime_inversion::{self, Holder, Holders};
 use crate::watch::Rule;
 use crate::wording;
 use alloc::borrow::ToOwned;
 use alloc::boxed::Box;
-use alloc::collections::BTreeMap;
+use alloc::collections::btree_map::{BTreeMap, Entry};
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -75,12 +75,8 @@ impl Rule for UseAfter {
             }
             let site = told.known.and_then(|known| known.site);
             match found.entry((one.rule, site, one.class)) {
-                alloc::collections::btree_map::Entry::Vacant(place) => drop(place.insert(one)),
-                alloc::collections::btree_map::Entry::Occupied(mut place) => {
-                    let first = place.get_mut();
-                    first.count = first.count.saturating_add(1);
-                    first.bytes = first.bytes.saturating_add(one.bytes);
-                }
+                Entry::Vacant(place) => drop(place.insert(one)),
+                Entry::Occupied(mut place) => place.get_mut().add(&one),
             }
         }
         found.into_values().collect()
@@ -172,24 +168,13 @@ fn accuse(told: &Told, doubt: Option<&str>, state: &State, facts: &ProcessFacts)
         certainty,
         message: format!("{what}, {window}"),
         arena: Some(wording::arena_ref(state, facts, told.arena)),
-        block: told.known.map(|known| BlockRef {
-            number: known.number,
-            extent: known.extent,
-            offset: known.offset,
-            size: known.size,
-        }),
+        block: told.known.map(|known| known.block()),
         moment: told.follow.map_or(told.moment, |own| own.moment),
         threads: told.threads(),
         sites,
         calls: Vec::new(),
         because,
-        evidence: Vec::from([Evidence {
-            label,
-            address: told.address,
-            offset: (told.address.0 as i64).wrapping_sub(told.block.0 as i64),
-            bytes: told.found.clone(),
-            damaged: told.wrong(),
-        }]),
+        evidence: told.evidence(label, told.block),
         disproof:
             "a function that hands out blocks of this arena and is not watched, or memory that went to somebody else \
                    meanwhile"
@@ -197,6 +182,6 @@ fn accuse(told: &Told, doubt: Option<&str>, state: &State, facts: &ProcessFacts)
         next: "look for a pointer to this block that outlives it: copy what is still needed, or end the block later"
             .to_owned(),
         count: 1,
-        bytes: told.wrong().iter().map(|range| range.len() as u64).sum(),
+        bytes: told.wrong_bytes(),
     })
 }

@@ -12,11 +12,9 @@
 //! - **Lab**: none of its own; `free_wrong.c` among the tests' programs.
 
 use crate::finding::{Certainty, Class, Finding, SiteRole};
-use crate::frees::Case;
+use crate::frees::{Case, Words};
 use crate::wording;
-use alloc::borrow::ToOwned;
 use alloc::format;
-use alloc::string::String;
 use alloc::vec::Vec;
 use arenascope_replay::ArenaId;
 
@@ -51,31 +49,20 @@ pub(crate) fn judge(case: &Case<'_>, through: ArenaId) -> Option<Finding> {
     if customary || apart {
         because.push_str("; this allocator may take blocks of any of its arenas back");
     }
-    because.push_str(&case.doubt());
     let mut sites = Vec::new();
     sites.extend(misfree.site.map(|site| (SiteRole::Freed, site)));
     sites.extend(dead.allocated.map(|site| (SiteRole::Allocated, site)));
     sites.extend(other.born_site.map(|site| (SiteRole::Created, site)));
-    let times = if misfree.count > 1 { format!("; {} times", misfree.count) } else { String::new() };
-    Some(Finding {
-        rule: WrongArenaFree::NAME,
+    let words = Words {
         class,
         certainty,
         message: format!(
-            "{place}: freed at #{} through arena {through} \"{}\", which it does not belong to{times}",
+            "{place}: freed at #{} through arena {through} \"{}\", which it does not belong to",
             misfree.moment.0, named.name
         ),
-        arena: Some(wording::arena_ref(case.state, case.facts, misfree.arena)),
-        block: Some(dead.block),
-        moment: misfree.moment,
-        threads: misfree.threads.iter().copied().collect(),
-        sites,
-        calls: Vec::new(),
         because,
-        evidence: Vec::new(),
-        disproof: "an allocator that takes back blocks of any of its arenas".to_owned(),
-        next: "give the block back to the arena that it was allocated from".to_owned(),
-        count: misfree.count,
-        bytes: misfree.bytes,
-    })
+        disproof: "an allocator that takes back blocks of any of its arenas",
+        next: "give the block back to the arena that it was allocated from",
+    };
+    Some(case.finding(WrongArenaFree::NAME, words, sites))
 }
