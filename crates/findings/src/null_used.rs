@@ -3,8 +3,8 @@
 //! Evidence: a SIGSEGV or SIGBUS that a thread caused itself, the last NULL that an allocator gave this thread, and
 //! the launcher's verdict on whether one came from the other (`ProcessFacts::null_use`, decoded from the code between
 //! them). `Proven` is certain. `Consistent` is likely, if the address is one that an access through a NULL block
-//! can reach. In check and precise mode, whose
-//! redzones take room, it is silent unless the arena was full by its blocks alone. Anything else is silent; that NULL was returned stays readable in the arena's own figures.
+//! can reach. In check and precise mode, whose redzones take room, it is silent unless the arena was full by its blocks
+//! alone. Anything else is silent; that NULL was returned stays readable in the arena's own figures.
 
 use crate::finding::{Certainty, Class, Finding, SiteRole};
 use crate::watch::Rule;

@@ -2,8 +2,8 @@
 //! may rightly use when it asks how large the block really is.
 //!
 //! May be relied on: a few words per arena, O(1) per block; nothing is said of an arena whose blocks all have the same gap
-//! behind them (a header, or none: packed), of one that frees blocks one by one (a slot may have held a larger one before), nor of one that only aligns to less than [`CLASS`]. Absent on purpose: what
-//! follows from it.
+//! behind them (a header, or none: packed), of one that frees blocks one by one (a slot may have held a larger one before), nor
+//! of one that only aligns to less than [`CLASS`]. Absent on purpose: what follows from it.
 
 use crate::damage::growth;
 use arenascope_replay::{Effect, What};

@@ -12,13 +12,13 @@
 //! - **Disproof**: the allocator itself writes these bytes.
 //! - **Silent**: a block whose owner wrote any of the bytes that were looked at (at most 64), which is what blocks are for; one that is
 //!   freed, or whose place is handed out again unseen, before the second look; one that the same calls handed out as the former
-//!   owner's (rounds of a loop write the same again); bytes that are all alike or a pattern of four or eight bytes (an allocator that wipes or fills); words that point
-//!   into the arena, and the first 16 bytes of a block freed before (links and sizes of free lists); bytes that differ from
-//!   those before the reset (the allocator wrote them); memory that nobody of this arena had before; a cursor that the
-//!   program sets back by hand, of which the recorder knows nothing; an arena destroyed and made again; check mode, which
-//!   fills memory itself; the one global arena that nothing creates (malloc and its like: everybody knows that it clears nothing).
-//!   An alloc function with an argument of unknown meaning may copy something into the block (`strndup(arena, text, size)`), and where events were lost
-//!   another block may have been the owner: then only possible.
+//!   owner's (rounds of a loop write the same again); bytes that are all alike or a pattern of four or eight bytes (an allocator
+//!   that wipes or fills); words that point into the arena, and the first 16 bytes of a block freed before (links and sizes of
+//!   free lists); bytes that differ from those before the reset (the allocator wrote them); memory that nobody of this arena had
+//!   before; a cursor that the program sets back by hand, of which the recorder knows nothing; an arena destroyed and made again;
+//!   check mode, which fills memory itself; the one global arena that nothing creates (malloc and its like: everybody knows that
+//!   it clears nothing). An alloc function with an argument of unknown meaning may copy something into the block (`strndup(arena,
+//!   text, size)`), and where events were lost another block may have been the owner: then only possible.
 //! - **Lab**: 15b.
 //!
 //! Grouped by the calling line; more than a few lines are one note, for then it is the allocator's way. Memory: what lay first

@@ -9,7 +9,7 @@
 //!   what lives in the arena and 256 bytes.
 //! - **Disproof**: a pointer kept in another form (an offset, an index, a difference, xored with another), or only by the kernel or a
 //!   device; a function that hands out blocks unseen.
-//! - **Silent**: arenas with a reset, rewind, destroy or open mark, where dropping every pointer is normal use; arenas less than a quarter of
+//! - **Silent**: arenas with a reset, rewind, destroy or mark, where dropping every pointer is normal use; arenas less than a quarter of
 //!   whose blocks are pointed at (they do not live by pointers, or their root is gone); lines half of whose unreached blocks are
 //!   known by their offset somewhere; lines whose result is thrown away (`never-stored` has them); when events were lost;
 //!   malloc's arenas; and always where the launcher could not scan (it says why): other threads run, memory beyond the limit.
@@ -25,7 +25,6 @@ use alloc::borrow::ToOwned;
 use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::format;
-use alloc::string::String;
 use alloc::vec::Vec;
 use arenascope_event::{ArenaKey, Event, EventNumber, FateKind, ProcessFacts, Scan, ScannedArena};
 use arenascope_replay::{Arena, Block, Effect, State};
@@ -192,8 +191,7 @@ fn tell(state: &State, facts: &ProcessFacts, scan: &Scan, line: &Line<'_>) -> Fi
         line.share.0
     );
     if before.0 > 0 {
-        let unlike: String = format!("; {} of them were unreached at mark {} already", before.0, before.2);
-        because.push_str(&unlike);
+        because.push_str(&format!("; {} of them were unreached at mark {} already", before.0, before.2));
     }
     let mut sites = Vec::new();
     sites.extend(first.site.map(|site| (SiteRole::Allocated, site)));
