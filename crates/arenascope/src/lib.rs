@@ -50,8 +50,9 @@
 //! | [`Pooled`], by [`ArenaPool::take`] | as those of an [`Owned`]; until it is dropped, and waits in the pool | as those of an [`Owned`] |
 //! | [`ShareLocal`](fork::ShareLocal), of a [`ShareArena`](fork::ShareArena) | as long as the memory, in all processes | |
 //!
-//! Arena, scope and a thread's handle know the same calls, a burst those that tight loops need, by names that bumpalo's users know: `alloc`, `alloc_with`, `alloc_slice_copy`, `alloc_str`,
-//! `alloc_fmt`, … A table for those who come from other arenas is in `docs/arena.md`.
+//! Arena, scope and a thread's handle know the same calls, a burst those that tight loops need, by names that bumpalo's users
+//! know: `alloc`, `alloc_with`, `alloc_slice_copy`, `alloc_str`, `alloc_fmt`, … A table for those who come from other arenas is
+//! in `docs/arena.md`.
 //!
 //! # Speed
 //! Everything here is O(1) or O(bytes written), as each call says; a system call happens when more memory is committed, in steps that
@@ -106,6 +107,7 @@ mod growing;
 pub mod header;
 mod inspect;
 mod last_block;
+mod lease_sizes;
 mod leases;
 #[cfg(test)]
 mod leases_tests;

@@ -5,6 +5,7 @@
 #![allow(unsafe_code)] // Points a berth's arena at other memory; asks the source for it.
 
 use crate::header::Arena;
+use crate::lease_sizes::{GAP, SHARE, apart, doubled, span_bytes};
 use crate::leases::{self, LEASE_GRAIN, Span};
 use crate::probe::{EventKind, Happening};
 use crate::shared_header::{Berth, HEAD_BYTES, SharedHeader};
@@ -17,38 +18,14 @@ use core::sync::atomic::Ordering;
 /// A berth's first lease, in bytes: some thousand blocks, so that the atomic exchange costs nothing beside them.
 pub(crate) const FIRST_LEASE_BYTES: u64 = 64 << 10;
 
-/// Leases double up to this many bytes: what a thread that stops allocating may keep from others.
-const LARGEST_LEASE_BYTES: u64 = 1 << 20;
-
-/// A lease takes at most so much of what is left: a bounded arena that is nearly full goes round in smaller pieces.
-const SHARE: u64 = 16;
-
 /// The smallest lease, in bytes, where there is room for it: one page.
 const SMALLEST_LEASE_BYTES: u64 = 4 << 10;
-
-/// Of a lease so much may be lost at its end: a sixteenth. Where a block leaves more, it gets a span of its own.
-const LOSABLE: u64 = 16;
-
-/// The end of a lease that is never handed out: S4.
-const GAP: usize = 8;
 
 /// Bytes of the next lease, when the last one suggests `wanted` and the arena has `left`.
 const fn lease_bytes(wanted: u64, left: u64) -> u64 {
     let share = left / SHARE / LEASE_GRAIN * LEASE_GRAIN;
     let share = if share < SMALLEST_LEASE_BYTES { SMALLEST_LEASE_BYTES } else { share };
     if wanted < share { wanted } else { share }
-}
-
-/// True when a block that needs `needed` bytes gets a span of its own, and the lease its rest: when it is large, or the rest too large to be lost.
-const fn apart(needed: u64, rest: u64, lease: u64) -> bool {
-    needed > lease / 2 || rest > lease / LOSABLE
-}
-
-/// Bytes of a span that holds such a block wherever it begins, its gap included; None for more than there can be.
-fn needed(layout: Layout) -> Option<u64> {
-    let padding = (layout.align() as u64).saturating_sub(LEASE_GRAIN);
-    let bytes = (layout.size() as u64).checked_add(padding)?.checked_add(GAP as u64)?;
-    bytes.checked_next_multiple_of(LEASE_GRAIN).filter(|bytes| *bytes <= isize::MAX as u64)
 }
 
 /// A block for a berth whose lease has no room for it.
@@ -101,7 +78,7 @@ fn in_place(shared: &SharedHeader, arena: &Arena, least: u64) -> Result<bool, Er
 }
 
 fn next(shared: &SharedHeader, arena: &Arena, layout: Layout) -> Result<NonNull<u8>, Error> {
-    let needed = needed(layout).ok_or(Error::TooLarge)?;
+    let needed = span_bytes(layout).ok_or(Error::TooLarge)?;
     if in_place(shared, arena, needed)? {
         return place(arena, layout);
     }
@@ -144,7 +121,7 @@ fn place(arena: &Arena, layout: Layout) -> Result<NonNull<u8>, Error> {
     let cursor = arena.cursor.get();
     let bound = arena.base.get().addr() + arena.capacity.get();
     let span = geometry::fit_exact(cursor.addr(), bound, layout.size(), layout.align());
-    debug_assert!(span.is_some(), "`needed` bytes hold the block");
+    debug_assert!(span.is_some(), "`span_bytes` hold the block");
     let span = span.ok_or(Error::Full)?;
     arena.cursor.set(cursor.with_addr(span.end));
     // SAFETY: I2 — not below `base`, hence not null.
@@ -153,7 +130,7 @@ fn place(arena: &Arena, layout: Layout) -> Result<NonNull<u8>, Error> {
 
 impl Berth {
     fn grow_next(&self) {
-        self.next_lease_bytes.set((self.next_lease_bytes.get() * 2).min(LARGEST_LEASE_BYTES));
+        self.next_lease_bytes.set(doubled(self.next_lease_bytes.get()));
     }
 }
 
@@ -198,29 +175,5 @@ mod tests {
         assert_eq!(lease_bytes(FIRST_LEASE_BYTES, 1 << 30), FIRST_LEASE_BYTES);
         assert_eq!(lease_bytes(FIRST_LEASE_BYTES, 256 << 10), 16 << 10);
         assert_eq!(lease_bytes(FIRST_LEASE_BYTES, 100), SMALLEST_LEASE_BYTES, "`take` gives what there is");
-    }
-
-    #[test]
-    fn what_is_lost_at_a_leases_end_is_a_sixteenth_at_most() {
-        let lease = FIRST_LEASE_BYTES;
-        for rest in 0..=lease {
-            for needed in [128, 4096, 4224, lease / 2, lease / 2 + 128, lease] {
-                assert!(apart(needed, rest, lease) || rest <= lease / 16 && needed <= lease / 2);
-            }
-        }
-    }
-
-    #[test]
-    fn a_span_holds_its_block_wherever_it_begins() {
-        for (size, align) in [(0, 1), (1, 1), (120, 8), (121, 8), (4096, 4096), (8, 1 << 20), (1 << 40, 256)] {
-            let layout = Layout::from_size_align(size, align).unwrap();
-            let bytes = needed(layout).unwrap();
-            assert_eq!(bytes % LEASE_GRAIN, 0);
-            for start in (0..4096).step_by(128) {
-                let at = geometry::up(start, align as u64);
-                assert!(at + size as u64 + GAP as u64 <= start + bytes, "{size} {align} at {start}");
-            }
-        }
-        assert_eq!(needed(Layout::from_size_align(isize::MAX as usize, 1).unwrap()), None);
     }
 }

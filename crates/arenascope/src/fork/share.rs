@@ -14,6 +14,7 @@ use crate::fork::share_header::{
     LARGEST, LEASES, LONGEST_SPAN, MAGIC_SHARE, NOTHING_LEFT, SHARE_HEADER_BYTES, SHARE_LAYOUT_VERSION, ShareHeader,
     ShareLease, pack, unpack,
 };
+use crate::lease_sizes::SHARE;
 use crate::leases::{self, LEASE_GRAIN, NOBODY};
 use crate::{Error, geometry, memory_file, pool, process};
 use core::fmt;
@@ -22,13 +23,7 @@ use core::sync::atomic::Ordering;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 
 /// A lease's first size, in bytes: less than a thread's in a `SharedArena`, for processes come and go.
-const FIRST_LEASE_BYTES: u64 = 16 << 10;
-
-/// Leases double up to this many bytes.
-const LARGEST_LEASE_BYTES: u64 = 1 << 20;
-
-/// A lease takes at most this share of what is left.
-const SHARE: u64 = 16;
+pub(crate) const FIRST_LEASE_BYTES: u64 = 16 << 10;
 
 /// Bit of an owner's thread number: its process is counted in another name space.
 const ELSEWHERE: u32 = 1 << 31;
@@ -456,11 +451,6 @@ impl Onlooker {
     fn sees_gone(&self, owner: u64) -> bool {
         owner != NOBODY && self.here && owner as u32 & ELSEWHERE == 0 && process::is_gone((owner >> 32) as u32)
     }
-}
-
-/// The size of a lease after one of `bytes`.
-pub(crate) fn next_lease_bytes(bytes: u64) -> u64 {
-    if bytes == 0 { FIRST_LEASE_BYTES } else { (bytes * 2).min(LARGEST_LEASE_BYTES) }
 }
 
 impl AsFd for ShareArena {

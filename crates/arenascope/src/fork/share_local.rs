@@ -10,9 +10,10 @@
 
 use crate::fork::hot::Hot;
 use crate::fork::offset::{Offset, Shareable, SliceOffset};
-use crate::fork::share::{ShareArena, next_lease_bytes};
+use crate::fork::share::{FIRST_LEASE_BYTES, ShareArena};
 use crate::fork::share_header::{NOTHING_LEFT, ShareLease, unpack};
-use crate::leases::{self, LEASE_GRAIN};
+use crate::lease_sizes::{apart, doubled, span_bytes};
+use crate::leases;
 use crate::{Error, geometry};
 use core::alloc::Layout;
 use core::cell::Cell;
@@ -42,7 +43,7 @@ impl ShareArena {
             arena: self,
             end: Hot::take()?,
             lease: Cell::new(None),
-            next_lease_bytes: Cell::new(next_lease_bytes(0)),
+            next_lease_bytes: Cell::new(FIRST_LEASE_BYTES),
             stays: PhantomData,
         })
     }
@@ -130,13 +131,7 @@ impl<'arena> ShareLocal<'arena> {
         if layout.align() > 4096 {
             return Err(Error::TooLarge);
         }
-        // Begins and ends of spans are multiples of 128.
-        let padding = (layout.align() as u64).saturating_sub(LEASE_GRAIN);
-        let needed = (layout.size() as u64)
-            .checked_add(padding + 8)
-            .and_then(|bytes| bytes.checked_next_multiple_of(LEASE_GRAIN))
-            .filter(|bytes| *bytes <= isize::MAX as u64)
-            .ok_or(Error::TooLarge)?;
+        let needed = span_bytes(layout).ok_or(Error::TooLarge)?;
         if self.end.get() == 0 {
             // The first block, or the first in a child: what the parent holds is the parent's.
             self.lease.set(self.arena.hold(0));
@@ -152,7 +147,7 @@ impl<'arena> ShareLocal<'arena> {
         let suggested = self.next_lease_bytes.get();
         let (start, bytes) = unpack(lease.span.load(Ordering::Relaxed));
         let rest = (start + bytes).saturating_sub(lease.used.load(Ordering::Relaxed));
-        if needed > suggested / 2 || rest > suggested / 16 {
+        if apart(needed, rest, suggested) {
             match self.arena.take_apart(needed) {
                 Ok(at) => return Ok(geometry::up(at, layout.align() as u64)),
                 Err(Error::Full) => {}
@@ -161,7 +156,7 @@ impl<'arena> ShareLocal<'arena> {
         } else {
             match self.arena.renew(lease, needed, suggested) {
                 Ok(()) => {
-                    self.next_lease_bytes.set(next_lease_bytes(suggested));
+                    self.next_lease_bytes.set(doubled(suggested));
                     self.set_end();
                     return self.bump(layout).ok_or(Error::Full);
                 }
