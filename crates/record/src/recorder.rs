@@ -4,18 +4,21 @@
 //! hold the calling thread's [`Thread`] exclusively and have set `busy`.
 #![allow(unsafe_code, reason = "owns the table of threads, which hands out each row once")]
 
+mod backtraces;
+mod object_changes;
+
 use crate::arenas::{ARENA_SLOTS, ArenaTable, Entry, Grown, PageFilter};
 use crate::checksum::{self, crc32c};
 use crate::clock::ticks;
 use crate::deep;
 use crate::heap::{self, HeapSet};
-use crate::objects::{self, Change, Look, Objects};
+use crate::objects::{self, Objects};
 use crate::quiet;
 use crate::reserve::{Reserve, WipedOnFork, Zeroed, page_wiped_on_fork};
 use crate::reused::Budget;
-use crate::sites::{CACHE_SLOTS, CallFrame, CodeRanges, FRAMES_MAX, SITE_SLOTS, SiteTable, StubFrame, walk};
+use crate::sites::{CACHE_SLOTS, CallFrame, CodeRanges, FRAMES_MAX, SITE_SLOTS, SiteTable, StubFrame};
 use crate::space::{self, Space};
-use crate::system::{for_each_mapping, gettid, monotonic_ns, read_own_memory};
+use crate::system::{gettid, monotonic_ns};
 use crate::thread::{Segment, Thread};
 use arenascope_trace::{
     MAX_RECORD_BYTES, NO_SITE, Record, SegmentEncoder, layout, layout::ClockPair, layout::SegmentKind,
@@ -30,8 +33,6 @@ const THREADS: usize = 2048;
 pub(crate) const SCRATCH_BYTES: usize = 4096;
 /// Events dropped between two questions to a full file system.
 const PATIENCE: u32 = 1024;
-/// Times a thread may look up the bounds of its stack before it is taken for one that hops between stacks.
-const STACK_LOOKS: u32 = 64;
 
 /// Address space the recorder's tables need, bytes. Touched lazily: a small program touches well under 1 MiB.
 pub const RESERVE_BYTES: usize = SITE_SLOTS * (size_of::<AtomicU64>() + size_of::<AtomicU32>())
@@ -488,71 +489,6 @@ impl Recorder {
         space::commit(thread.segment.payload, thread.segment.used, crc);
     }
 
-    /// Keeps what the arena object holds after an alloc, and tells when its cursor had moved without an event.
-    #[inline]
-    fn look_at_object(&self, thread: &mut Thread, arena: (u32, u64), order: u64, block: u64, size: u64) {
-        let (key, object) = arena;
-        if block == 0 {
-            return self.objects.refused(key, object, order);
-        }
-        match self.objects.look(key, object, order, block, block.wrapping_add(size)) {
-            Look::Same => {}
-            _ => deep::run(|| self.look_closer(thread, arena, order, block, size)),
-        }
-    }
-
-    #[cold]
-    fn look_closer(&self, thread: &mut Thread, arena: (u32, u64), order: u64, block: u64, size: u64) {
-        let (key, object) = arena;
-        let end = block.wrapping_add(size);
-        let mut look = self.objects.look(key, object, order, block, end);
-        if matches!(look, Look::Ask) {
-            let mut bytes = [0u8; objects::WORDS * 8];
-            self.objects.readable(key, object, read_own_memory(self.pid(), object, &mut bytes));
-            look = self.objects.look(key, object, order, block, end);
-        }
-        if matches!(look, Look::Jumped)
-            && let Some(change) = self.objects.jumped(key, object, order, end)
-        {
-            self.note_change(thread, key, object, &change);
-        }
-    }
-
-    /// The event `order` of the arena at `object` is about to free `block`. Where it was freed before, tells what that did.
-    pub fn freeing(&self, thread: &mut Thread, key: u32, object: u64, order: u64, block: u64) {
-        if object != 0
-            && let Some(change) = self.objects.freeing(key, object, order, block)
-        {
-            deep::run(|| self.note_change(thread, key, object, &change));
-        }
-    }
-
-    /// A free function of the arena at `object` has returned.
-    pub fn freed(&self, thread: &mut Thread, object: u64) {
-        if object != 0
-            && let Some(entry) = self.arena(thread, object)
-        {
-            self.objects.freed(entry.key.load(Relaxed), object, entry.order.load(Relaxed));
-        }
-    }
-
-    fn note_change(&self, thread: &mut Thread, key: u32, object: u64, change: &Change) {
-        let (mut before, mut after) = ([0u8; objects::WORDS * 8], [0u8; objects::WORDS * 8]);
-        for (bytes, words) in [(&mut before, change.before), (&mut after, change.after)] {
-            for (to, word) in bytes.chunks_exact_mut(8).zip(words) {
-                to.copy_from_slice(&word.to_le_bytes());
-            }
-        }
-        let len = change.words.wrapping_mul(8);
-        let (before, after) = (before.get(..len).unwrap_or(&[]), after.get(..len).unwrap_or(&[]));
-        self.note(thread, None, &Record::ObjectChanged { arena: key, address: object, before, after });
-    }
-
-    /// Memory of the host went: arena objects in it may have gone with it.
-    pub fn memory_went(&self) {
-        self.objects.memory_went();
-    }
-
     /// Takes note of where a block of `entry` lies, so that its bytes can be captured.
     #[inline]
     pub fn note_block(&self, entry: &Entry, block: u64, size: u64) {
@@ -590,102 +526,7 @@ impl Recorder {
         Some(entry)
     }
 
-    /// The site of `call`, defined if new.
-    #[inline]
-    pub(crate) fn site(&self, thread: &mut Thread, call: CallFrame) -> u32 {
-        self.look_up_stack_for(thread, call.stack_pointer);
-        let end = thread.stack_high;
-        let (count, hash) = walk(call, end, self.stub, &self.code, self.frames, &mut thread.frames);
-        match thread.cached_site(hash) {
-            Some(cached) if cached.hash == hash => cached.id,
-            _ => self.site_slowly(thread, hash, count),
-        }
-    }
-
-    #[cold]
-    fn site_slowly(&self, thread: &mut Thread, hash: u64, count: usize) -> u32 {
-        let (id, fresh) = self.sites.intern(hash);
-        // Only what is new goes the long way: two sites that share a line of the cache come here by turns.
-        if fresh && !deep::run(|| self.define_site(thread, id, count)) {
-            return NO_SITE;
-        }
-        if let Some(cached) = thread.cached_site(hash) {
-            cached.hash = hash;
-            cached.id = id;
-        }
-        id
-    }
-
-    fn define_site(&self, thread: &mut Thread, id: u32, count: usize) -> bool {
-        let frames = thread.frames;
-        let addresses = frames.get(..count).unwrap_or(&[]);
-        self.write(thread, ticks(), NO_SITE, &Record::Site { id, addresses })
-    }
-
-    #[inline]
-    fn look_up_stack_for(&self, thread: &mut Thread, stack_pointer: u64) {
-        if stack_pointer.wrapping_sub(thread.stack_low) >= thread.stack_high.wrapping_sub(thread.stack_low) {
-            self.look_up_stack(thread, stack_pointer);
-        }
-    }
-
-    /// Finds the mapping that holds the stack. A thread that hops between stacks too often keeps its callers only.
-    #[cold]
-    fn look_up_stack(&self, thread: &mut Thread, stack_pointer: u64) {
-        deep::run(|| self.look_up_stack_here(thread, stack_pointer));
-    }
-
-    #[inline(never)]
-    fn look_up_stack_here(&self, thread: &mut Thread, stack_pointer: u64) {
-        thread.stack_low = stack_pointer;
-        thread.stack_high = stack_pointer.wrapping_add(8);
-        if thread.stack_looks > STACK_LOOKS || quiet::is_on() {
-            return;
-        }
-        thread.stack_looks = thread.stack_looks.wrapping_add(1);
-        for_each_mapping(|mapping| {
-            if mapping.start <= stack_pointer && stack_pointer < mapping.end {
-                // The first thread's stack grows down as it is used, without a hole (mm/mmap.c, VM_GROWSDOWN).
-                let room = if mapping.special { 8 << 20 } else { 0 };
-                thread.stack_low = mapping.start.saturating_sub(room);
-                thread.stack_high = mapping.end;
-                return false;
-            }
-            true
-        });
-    }
-
     // ---- the cold path ----
-
-    /// Records a fault at `frame`. The word on top of the stack follows the faulting address in the backtrace where it
-    /// may be code: in a function that has pushed nothing yet (strcpy, memset) it is the return address, and frame
-    /// pointers alone would miss the caller.
-    #[cold]
-    pub fn note_fault(&self, thread: &mut Thread, frame: CallFrame, record: &Record<'_>) -> bool {
-        deep::run(|| self.note_fault_here(thread, frame, record))
-    }
-
-    fn note_fault_here(&self, thread: &mut Thread, frame: CallFrame, record: &Record<'_>) -> bool {
-        self.look_up_stack_for(thread, frame.stack_pointer);
-        let mut walked = [0u64; FRAMES_MAX];
-        let (count, _) = walk(frame, thread.stack_high, self.stub, &self.code, self.frames, &mut walked);
-        let mut word = [0u8; 8];
-        let read = read_own_memory(self.pid(), frame.stack_pointer, &mut word) == word.len();
-        let top = u64::from_le_bytes(word);
-        let caller = read && self.code.contains(top) && !walked.iter().take(count).any(|known| *known == top);
-        let mut addresses = [0u64; FRAMES_MAX];
-        let second = caller.then_some(top);
-        let all = walked.iter().take(1).copied().chain(second).chain(walked.iter().take(count).skip(1).copied());
-        for (place, address) in addresses.iter_mut().zip(all) {
-            *place = address;
-        }
-        let (id, _) = self.sites.intern_anew();
-        let kept = addresses.get(..count.saturating_add(usize::from(caller)).min(FRAMES_MAX)).unwrap_or(&[]);
-        let defined = self.write(thread, ticks(), NO_SITE, &Record::Site { id, addresses: kept });
-        let written = self.write(thread, ticks(), if defined { id } else { NO_SITE }, record);
-        thread.events = thread.events.wrapping_add(u64::from(written));
-        written
-    }
 
     /// Records what `call` did at an earlier moment `tsc` of this thread, after which it recorded nothing.
     pub fn note_at(&self, thread: &mut Thread, tsc: u64, call: CallFrame, record: &Record<'_>) -> bool {

@@ -3,33 +3,47 @@
 
 use rustix::fs::{Mode, OFlags, open};
 
-/// Copies `to.len()` bytes from `address` in this process. Stops at the first unreadable page instead of faulting.
-/// Returns the bytes copied; 0 also where the kernel forbids the call, or may (seccomp).
-pub fn read_own_memory(pid: u32, address: u64, to: &mut [u8]) -> usize {
+/// process_vm_readv and process_vm_writev (arch/x86/entry/syscalls/syscall_64.tbl).
+const READ: i64 = 310;
+const WRITE: i64 = 311;
+
+/// Copies between ranges (address and bytes) of this process: with [`READ`] from the `far` to the `near` ones, with [`WRITE`] the other
+/// way. Stops at the first byte that cannot be reached instead of faulting. Returns the bytes copied; 0 also where the kernel forbids the
+/// call, or may (seccomp).
+///
+/// # Safety
+/// The bytes that are written to must be the caller's alone.
+unsafe fn copy(call: i64, pid: u32, near: &[[u64; 2]], far: &[[u64; 2]]) -> usize {
     if crate::quiet::is_on() {
         return 0;
     }
-    let local = [to.as_mut_ptr() as u64, to.len() as u64];
-    let remote = [address, to.len() as u64];
     let result: i64;
-    // SAFETY: process_vm_readv (310 on x86-64, arch/x86/entry/syscalls/syscall_64.tbl) writes at most `to.len()` bytes
-    // to `to`, which is exclusively borrowed; the remote side is read by the kernel with faults turned into errors.
+    // SAFETY: both calls take lists of iovecs, as which pairs of words are laid out; with our own pid both sides are our memory,
+    // which the kernel reaches with faults turned into errors; what is written is the caller's (contract).
     unsafe {
         core::arch::asm!(
             "syscall",
-            inlateout("rax") 310i64 => result,
+            inlateout("rax") call => result,
             in("rdi") u64::from(pid),
-            in("rsi") local.as_ptr(),
-            in("rdx") 1u64,
-            in("r10") remote.as_ptr(),
-            in("r8") 1u64,
+            in("rsi") near.as_ptr(),
+            in("rdx") near.len() as u64,
+            in("r10") far.as_ptr(),
+            in("r8") far.len() as u64,
             in("r9") 0u64,
             lateout("rcx") _,
             lateout("r11") _,
             options(nostack),
         );
     }
-    usize::try_from(result).unwrap_or(0).min(to.len())
+    usize::try_from(result).unwrap_or(0)
+}
+
+/// Copies `to.len()` bytes from `address` in this process. Stops at the first unreadable page instead of faulting.
+/// Returns the bytes copied; 0 also where the kernel forbids the call, or may (seccomp).
+pub fn read_own_memory(pid: u32, address: u64, to: &mut [u8]) -> usize {
+    let bytes = to.len();
+    // SAFETY: `to` is exclusively borrowed.
+    unsafe { copy(READ, pid, &[[to.as_mut_ptr() as u64, bytes as u64]], &[[address, bytes as u64]]) }.min(bytes)
 }
 
 /// Most ranges that [`read_own_parts`] takes at once.
@@ -42,30 +56,11 @@ pub(crate) const PARTS: usize = 32;
 /// range, and pins pages on the far side alone, which is `to`, best in one page. Reading the ranges as the far side pins a
 /// page for each: 9 us for 24 ranges where this takes 1 us (Linux 6.18 in a virtual machine).
 pub(crate) fn read_own_parts(pid: u32, parts: &[[u64; 2]], to: &mut [u8]) -> usize {
-    if crate::quiet::is_on() || parts.len() > PARTS || parts.is_empty() {
+    if parts.len() > PARTS || parts.is_empty() {
         return 0;
     }
-    let remote = [to.as_mut_ptr() as u64, to.len() as u64];
-    let result: i64;
-    // SAFETY: process_vm_writev (311 on x86-64) with our own pid writes at most `to.len()` bytes to `to`, which is exclusively
-    // borrowed, and reads `parts` as the iovecs they are laid out as; what they name is read by the kernel with faults turned
-    // into errors.
-    unsafe {
-        core::arch::asm!(
-            "syscall",
-            inlateout("rax") 311i64 => result,
-            in("rdi") u64::from(pid),
-            in("rsi") parts.as_ptr(),
-            in("rdx") parts.len() as u64,
-            in("r10") remote.as_ptr(),
-            in("r8") 1u64,
-            in("r9") 0u64,
-            lateout("rcx") _,
-            lateout("r11") _,
-            options(nostack),
-        );
-    }
-    usize::try_from(result).unwrap_or(0).min(to.len())
+    // SAFETY: `to` is exclusively borrowed.
+    unsafe { copy(WRITE, pid, parts, &[[to.as_mut_ptr() as u64, to.len() as u64]]) }.min(to.len())
 }
 
 /// Writes `from` to `address` in this process, as far as it is writable, without a fault where it is not; the bytes
@@ -74,30 +69,9 @@ pub(crate) fn read_own_parts(pid: u32, parts: &[[u64; 2]], to: &mut [u8]) -> usi
 /// # Safety
 /// The bytes at `address` must be nobody's but the caller's.
 pub(crate) unsafe fn write_own_memory(pid: u32, address: u64, from: &[u8]) -> usize {
-    if crate::quiet::is_on() {
-        return 0;
-    }
-    let local = [from.as_ptr() as u64, from.len() as u64];
-    let remote = [address, from.len() as u64];
-    let result: i64;
-    // SAFETY: process_vm_writev (311 on x86-64) reads `from` and writes as many bytes at `address`, with faults turned into
-    // errors; that those bytes may be written is the caller's promise.
-    unsafe {
-        core::arch::asm!(
-            "syscall",
-            inlateout("rax") 311i64 => result,
-            in("rdi") u64::from(pid),
-            in("rsi") local.as_ptr(),
-            in("rdx") 1u64,
-            in("r10") remote.as_ptr(),
-            in("r8") 1u64,
-            in("r9") 0u64,
-            lateout("rcx") _,
-            lateout("r11") _,
-            options(nostack),
-        );
-    }
-    usize::try_from(result).unwrap_or(0).min(from.len())
+    let bytes = from.len();
+    // SAFETY: `from` is only read; that the bytes at `address` may be written is the caller's promise.
+    unsafe { copy(WRITE, pid, &[[from.as_ptr() as u64, bytes as u64]], &[[address, bytes as u64]]) }.min(bytes)
 }
 
 /// CLOCK_MONOTONIC, ns. A plain system call: the vDSO's would have to be found and parsed first.
