@@ -1,8 +1,8 @@
 //! A pool and a memory of berths for each thread without Rust's standard library: by the C library's thread keys (feature `pthread`).
 //!
 //! May be relied on: what a thread has ends with the thread; a thread that can have none does without. Deliberately absent: what a
-//! pool does (`pool`), and which berths those are (`thread_berths`). Whoever unloads a library that holds this code must see to it that no thread ends afterwards: link it with
-//! `-z nodelete`.
+//! pool does (`pool`), and which berths those are (`thread_berths`). Whoever unloads a library that holds this code must see to
+//! it that no thread ends afterwards: link it with `-z nodelete`.
 #![allow(unsafe_code)] // Calls the C library; keeps pools by raw pointer.
 
 use crate::pool::Pool;

@@ -431,15 +431,8 @@ impl SharedHeader {
     fn add_row(&self) -> Result<(), Error> {
         let source = self.source.get();
         let region = source.reserve(Request { bytes: row_bytes(MORE_BERTHS), head_bytes: 0 })?;
-        if region.committed < row_bytes(MORE_BERTHS) {
-            // SAFETY: within the region reserved a line ago.
-            let done = unsafe { region.source.commit(region.start, 0, row_bytes(MORE_BERTHS), false) };
-            if let Err(error) = done {
-                // SAFETY: nobody knows the region.
-                unsafe { region.source.release(region.mapping, region.mapping_bytes) };
-                return Err(error);
-            }
-        }
+        // SAFETY: reserved a line ago, at least so large.
+        let region = unsafe { usable(region, row_bytes(MORE_BERTHS))? };
         let row = region.start.cast::<Row>();
         // SAFETY: committed, aligned to 128, zeroed below, and ours until it is published.
         let this = unsafe {
@@ -514,17 +507,26 @@ impl Builder<'_> {
             // SAFETY: inside the region reserved a moment ago.
             unsafe { region.source.advise_huge(region.start, from, region.bytes) };
         }
-        if region.committed < HEAD_BYTES {
-            // SAFETY: as above.
-            let done = unsafe { region.source.commit(region.start, 0, HEAD_BYTES, false) };
-            if let Err(error) = done {
-                // SAFETY: nobody knows the region.
-                unsafe { region.source.release(region.mapping, region.mapping_bytes) };
-                return Err(error);
-            }
-        }
-        Ok(region)
+        // SAFETY: as above; it is larger than its head.
+        unsafe { usable(region, HEAD_BYTES) }
     }
+}
+
+/// The region, whose first `bytes` bytes may be touched; given back when they cannot be had.
+///
+/// # Safety
+/// It is reserved, at least so large, and nobody knows it.
+unsafe fn usable(region: Region, bytes: usize) -> Result<Region, Error> {
+    if region.committed >= bytes {
+        return Ok(region);
+    }
+    // SAFETY: the caller's condition.
+    let done = unsafe { region.source.commit(region.start, 0, bytes, false) };
+    if done.is_err() {
+        // SAFETY: the caller's condition.
+        unsafe { region.source.release(region.mapping, region.mapping_bytes) };
+    }
+    done.map(|()| region)
 }
 
 /// Writes the header: the arena lives from here on.

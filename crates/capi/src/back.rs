@@ -1,7 +1,7 @@
 //! Going back: mark, rewind, reset.
 //!
-//! May be relied on: a rewind that may not be is a status, and changes nothing; a thread's handle of a shared arena goes nowhere. Deliberately absent: scopes that end by
-//! themselves; C has none.
+//! May be relied on: a rewind that may not be is a status, and changes nothing; a thread's handle of a shared arena goes nowhere.
+//! Deliberately absent: scopes that end by themselves; C has none.
 #![allow(unsafe_code)] // Passes checkpoints through C as bytes; blocks die.
 
 use crate::create::owned;

@@ -4,9 +4,9 @@
 //!   program   which file, what kind        launch   fork, exec, wait           trace_file  make it, finish it
 //!   compile   C files to a program         serve    answers the agents         finish      names, fates, the tail
 //!   watch     which roles                  plan     roles -> hooks -> bytes    near        where thunks can lie
-//!   given     roles that the user wrote    fits    roles against signatures    remarks   what those roles left out
+//!   given     roles that the user wrote    fits     roles against signatures   remarks     what those roles left out
 //!   memcheck  the program under Valgrind, and its reports
-//!   mark_on   signals that set a mark
+//!   mark_on   signals that set a mark          scan    all memory of a process that waits    reach   what words lead to
 //!   outlive   processes that run on        neighbours   code that may jump behind a function's first instruction
 //! ```
 

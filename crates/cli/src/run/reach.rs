@@ -1,9 +1,10 @@
 //! Which blocks words of memory lead to: words in, blocks nobody points at out.
 //!
 //! A block counts as pointed at by any word, at any byte position, that holds an address of one of its bytes, or of the byte
-//! behind its last where no other block begins (tried: always; then in a dense arena every block held the one before it); also under a tag in the three low bits or the sixteen high ones. Words in no block are roots; a word
-//! in a block counts when a chain of words leads from a root to that block. Where a block lies in another (an arena whose
-//! memory is a block), a word belongs to the inner one.
+//! behind its last where no other block begins (tried: always; then in a dense arena every block held the one before it); also
+//! under a tag in the three low bits or the sixteen high ones. Words in no block are roots; a word in a block counts when a chain
+//! of words leads from a root to that block. Where a block lies in another (an arena whose memory is a block), a word belongs to
+//! the inner one.
 //!
 //! Relied on: pure; memory is 8 bytes for each word in a block that leads to another, at most [`MOST_EDGES`] of them. Absent:
 //! whose memory it is, and what it means that nobody points somewhere.
