@@ -40,6 +40,7 @@ fn complaints() -> Result<Vec<String>, String> {
         Err(message) => complaints.push(message),
     }
     complaints.extend(house::complaints(&rust));
+    complaints.extend(rust.iter().chain(&markdown).flat_map(house::half_merged));
     complaints.extend(links::complaints(&markdown, &steps::root()));
     complaints.extend(unsafe_list::complaints(&rust)?);
     Ok(complaints)

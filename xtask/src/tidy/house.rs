@@ -1,4 +1,4 @@
-//! The rules of the house that a line can show: heads, names, unfinished words, size, SAFETY comments.
+//! The rules of the house that a line can show: heads, names, unfinished words and merges, size, SAFETY comments.
 
 use crate::sources::{Source, code_only, has_word};
 
@@ -14,6 +14,13 @@ const SAFETY_REACH: usize = 6;
 /// Every breach, in the order of the sources.
 pub fn complaints(rust: &[Source]) -> Vec<String> {
     rust.iter().flat_map(file).collect()
+}
+
+/// Marks that a merge left in a file.
+pub fn half_merged(source: &Source) -> Vec<String> {
+    let marks = ["<<<<<<< ", ">>>>>>> "];
+    let lines = source.text.lines().enumerate().filter(|(_, line)| marks.iter().any(|mark| line.starts_with(mark)));
+    lines.map(|(at, _)| format!("{}:{}: a merge is not finished", source.path, at + 1)).collect()
 }
 
 fn file(source: &Source) -> Vec<String> {
@@ -74,6 +81,13 @@ mod tests {
     fn check(path: &str, text: &str) -> usize {
         let found = complaints(&[Source { path: path.into(), text: text.into() }]);
         found.len()
+    }
+
+    #[test]
+    fn what_a_merge_left_is_seen_in_any_text() {
+        let left = |text: &str| half_merged(&Source { path: "a.md".into(), text: text.into() }).len();
+        assert_eq!(left("a\n<<<<<<< HEAD\nb\n=======\nc\n>>>>>>> 1234567 (d)\n"), 2);
+        assert_eq!(left("a heading\n=======\n1 <<<<<<< 2\n"), 0);
     }
 
     #[test]
