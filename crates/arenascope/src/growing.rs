@@ -157,10 +157,7 @@ impl<T> Drop for Growing<'_, T> {
                 let Growing { arena, items, before, .. } = *self.0;
                 // SAFETY: the block is ours, handed out for this layout, and its items are gone.
                 unsafe { arena.free(items.cast(), self.0.layout()) };
-                if arena.cursor.get().addr() == items.addr().get() {
-                    // Only padding lies below: the arena is as before.
-                    arena.cursor.set(before);
-                }
+                arena.take_padding_back(items.addr().get(), before);
             }
         }
         let block = Block(self);

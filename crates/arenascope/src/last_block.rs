@@ -139,6 +139,16 @@ impl Arena {
         }
     }
 
+    /// After the block at `block` was freed: the cursor goes back to `before`, where it stood when the block was asked for, if only padding lies
+    /// between the two. Not when a handle got a new lease for the block: `before` lies in the old one then, further down, and what is between may be
+    /// anybody's.
+    #[inline]
+    pub(crate) fn take_padding_back(&self, block: usize, before: *mut u8) {
+        if self.cursor.get().addr() == block && before.addr() >= self.base.get().addr() {
+            self.cursor.set(before);
+        }
+    }
+
     #[cold]
     #[inline(never)]
     fn free_watched(&self, block: NonNull<u8>, layout: Layout, caller: &'static Location<'static>) {
