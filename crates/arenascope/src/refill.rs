@@ -74,6 +74,12 @@ pub(crate) fn lengthen(arena: &Arena, end: usize) -> bool {
     more.checked_next_multiple_of(LEASE_GRAIN).is_some_and(|more| in_place(of(arena), arena, more) == Ok(true))
 }
 
+/// Bytes of the shared arena that are in no lease yet.
+pub(crate) fn not_leased(arena: &Arena) -> usize {
+    let shared = of(arena);
+    shared.capacity.get().saturating_sub(shared.cursor.load(Ordering::Relaxed)) as usize
+}
+
 fn of(arena: &Arena) -> &SharedHeader {
     // SAFETY: S1 — a berth's link is its arena's header, which lives as long as the berth.
     unsafe { &*arena.link.get().cast::<SharedHeader>() }

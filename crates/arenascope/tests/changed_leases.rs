@@ -61,3 +61,20 @@ fn an_iterator_that_panics_takes_no_neighbours_lease() {
     assert_ne!(mine.lease().base, before, "it had moved");
     keeps_to_its_lease(&mine, &other, theirs);
 }
+
+#[test]
+fn a_block_that_grows_item_by_item_beside_other_leases_doubles() {
+    let arena = SharedArena::growing().unwrap();
+    let (mine, other) = at_a_leases_end(&arena, 256);
+    // A neighbour takes memory behind each of its places.
+    let items = (0..20_000u64).filter(|i| {
+        if i.is_multiple_of(1000) {
+            other.alloc_uninit_slice::<u8>(70_000);
+        }
+        true
+    });
+    let grown = mine.alloc_iter(items);
+    assert!(grown.iter().copied().eq(0..20_000));
+    let leased = arena.stats().leased_bytes;
+    assert!(leased < 8 << 20, "{leased} bytes leased for 160,000 and the neighbour's 1.4 million");
+}
