@@ -58,6 +58,7 @@ impl Arena {
         let start = block.addr().get();
         let aligned = start & (new.align() - 1) == 0;
         let last = geometry::is_last(start, old.size(), self.cursor.get().addr());
+        let bytes = self.capacity.get();
         let moved = if aligned && last && self.has_room(start, new.size()) {
             // I2 — base + capacity does not overflow.
             let bound = self.base.get().addr() + self.capacity.get();
@@ -68,7 +69,11 @@ impl Arena {
             };
             self.lower(self.cursor.get().with_addr(end));
             // SAFETY: as in `try_resize`: of the region, and not null.
-            unsafe { NonNull::new_unchecked(self.cursor.get().with_addr(start)) }
+            let block = unsafe { NonNull::new_unchecked(self.cursor.get().with_addr(start)) };
+            if self.capacity.get() != bytes {
+                refill::report(self);
+            }
+            block
         } else if aligned && new.size() <= old.size() {
             block
         } else {

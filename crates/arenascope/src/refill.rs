@@ -65,7 +65,7 @@ pub(crate) fn take(arena: &Arena, layout: Layout) -> Result<NonNull<u8>, Error> 
     block
 }
 
-/// Makes the lease longer, so that its last block may end at the address `end`: if nobody has leased behind it.
+/// Makes the lease longer, so that its last block may end at the address `end`: if nobody has leased behind it. `report` is the caller's to do.
 #[cold]
 #[inline(never)]
 pub(crate) fn lengthen(arena: &Arena, end: usize) -> bool {
@@ -109,7 +109,9 @@ fn in_place(shared: &SharedHeader, arena: &Arena, least: u64) -> Result<bool, Er
 fn next(shared: &SharedHeader, arena: &Arena, layout: Layout) -> Result<NonNull<u8>, Error> {
     let needed = needed(layout).ok_or(Error::TooLarge)?;
     if in_place(shared, arena, needed)? {
-        return place(arena, layout);
+        let block = place(arena, layout);
+        report(arena);
+        return block;
     }
     let berth = berth(arena);
     let bound = shared.capacity.get();
@@ -132,7 +134,9 @@ fn next(shared: &SharedHeader, arena: &Arena, layout: Layout) -> Result<NonNull<
     arena.high_water.set(start.addr());
     set_bounds(arena, start, (span.end - span.start) as usize - GAP);
     berth.grow_next();
-    place(arena, layout)
+    let block = place(arena, layout);
+    report(arena);
+    block
 }
 
 /// Bounds for a lease that is new or longer.
@@ -142,7 +146,12 @@ fn set_bounds(arena: &Arena, base: *mut u8, bytes: usize) {
     arena.committed.set(bytes);
     arena.reserved.set(bytes);
     arena.set_true_limit();
-    arena.report(Happening { kind: EventKind::LEASE, block: base, size: bytes, ..Happening::default() });
+}
+
+/// Tells of a lease that is new or longer. Once the block that it is for has its place: an observer may allocate here, too.
+pub(crate) fn report(arena: &Arena) {
+    let (block, size) = (arena.base.get(), arena.capacity.get());
+    arena.report(Happening { kind: EventKind::LEASE, block, size, ..Happening::default() });
 }
 
 /// The block, in a lease that was taken for it.
