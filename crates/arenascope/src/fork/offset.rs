@@ -131,9 +131,9 @@ pub struct SliceOffset<T> {
 }
 
 impl<T> SliceOffset<T> {
-    /// Where the first one lies.
+    /// Where the first one lies; [`Offset::NULL`] when there is none: where it would lie, a block of another type may.
     pub const fn first(self) -> Offset<T> {
-        self.first
+        if self.count == 0 { Offset::NULL } else { self.first }
     }
 
     /// How many there are.

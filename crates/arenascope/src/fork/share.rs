@@ -223,7 +223,7 @@ impl ShareArena {
 
     /// Bytes that can be leased, all in all.
     pub fn capacity(&self) -> usize {
-        (self.header().bound.load(Ordering::Relaxed) - SHARE_HEADER_BYTES) as usize
+        self.header().bound.load(Ordering::Relaxed).saturating_sub(SHARE_HEADER_BYTES) as usize
     }
 
     /// Where the memory is mapped in this process.
@@ -245,6 +245,11 @@ impl ShareArena {
         let place = self.place(slice.first.to_raw(), slice.count, size_of::<T>(), align_of::<T>())?;
         // SAFETY: as in `get`, for so many.
         Some(unsafe { NonNull::slice_from_raw_parts(place.cast::<T>(), slice.count as usize).as_ref() })
+    }
+
+    /// Whether the first `end` bytes are in the mapping.
+    pub(crate) fn holds(&self, end: u64) -> bool {
+        end <= self.mapping_bytes as u64
     }
 
     pub(crate) fn place(&self, at: u64, count: u64, size: usize, align: usize) -> Option<NonNull<u8>> {
@@ -398,7 +403,7 @@ impl ShareArena {
         let left = bound.saturating_sub(header.cursor.load(Ordering::Relaxed));
         let want = needed.max(suggested.min(left / SHARE / LEASE_GRAIN * LEASE_GRAIN));
         if bytes > 0
-            && lease.used.load(Ordering::Relaxed) != NOTHING_LEFT
+            && (start..=end).contains(&lease.used.load(Ordering::Relaxed))
             && bytes + want <= LONGEST_SPAN
             && let Some(span) = leases::extend(&header.cursor, bound, end, want)
         {
@@ -410,7 +415,8 @@ impl ShareArena {
         self.populate(span)?;
         let used = lease.used.swap(NOTHING_LEFT, Ordering::Release);
         if used != NOTHING_LEFT {
-            header.lost.fetch_add(end - used, Ordering::Relaxed);
+            // Not more than there was, also where somebody wrote over the header.
+            header.lost.fetch_add(end.saturating_sub(used).min(bytes), Ordering::Relaxed);
         }
         lease.span.store(pack(span.start, span.end - span.start), Ordering::Release);
         lease.used.store(span.start, Ordering::Release);

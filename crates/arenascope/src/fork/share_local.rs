@@ -11,7 +11,7 @@
 use crate::fork::hot::Hot;
 use crate::fork::offset::{Offset, Shareable, SliceOffset};
 use crate::fork::share::{ShareArena, next_lease_bytes};
-use crate::fork::share_header::{NOTHING_LEFT, ShareLease, unpack};
+use crate::fork::share_header::{SHARE_HEADER_BYTES, ShareLease, unpack};
 use crate::leases::{self, LEASE_GRAIN};
 use crate::{Error, geometry};
 use core::alloc::Layout;
@@ -79,12 +79,15 @@ impl<'arena> ShareLocal<'arena> {
         Ok(SliceOffset { first: Offset::new(at), count: items.len() as u64 })
     }
 
-    /// An uninitialised block: its place in this process, and its offset. O(1).
+    /// An uninitialised block: its place in this process, and its offset, which is no other block's: a size of 0 counts as 1. O(1).
     ///
     /// # Errors
     /// As [`alloc`](Self::alloc).
     #[inline]
     pub fn try_alloc_layout(&self, layout: Layout) -> Result<(NonNull<u8>, Offset<u8>), Error> {
+        // A byte that the offset is of: where nothing lies, the next block may, and be of a type that changes under a shared borrow.
+        // SAFETY: the alignment is a layout's, which has room for one byte.
+        let layout = unsafe { Layout::from_size_align_unchecked(layout.size().max(1), layout.align()) };
         let at = self.take(layout)?;
         Ok((self.block(at), Offset::new(at)))
     }
@@ -189,9 +192,14 @@ impl<'arena> ShareLocal<'arena> {
     fn set_end(&self) {
         let Some(lease) = self.lease.get() else { return };
         let (start, bytes) = unpack(lease.span.load(Ordering::Relaxed));
-        // A lease without a span, or with nothing left, has no room; not 0, which says that there is no lease.
-        let nothing = bytes == 0 || lease.used.load(Ordering::Relaxed) == NOTHING_LEFT;
-        self.end.set(if nothing { 1 } else { start + bytes });
+        let (end, used) = (start + bytes, lease.used.load(Ordering::Relaxed));
+        // A lease without a span, or with nothing left, has no room; nor has one whose numbers cannot be: somebody wrote over them. Not 0, which says
+        // that there is no lease.
+        let sound = SHARE_HEADER_BYTES <= start
+            && (start..=end).contains(&used)
+            && used.is_multiple_of(8)
+            && self.arena.holds(end);
+        self.end.set(if sound && bytes > 0 { end } else { 1 });
     }
 }
 
