@@ -3,7 +3,7 @@
 //! May be relied on: taking an arena that waits and giving it back cost no system call and no page fault; what waits is bounded in count and in
 //! bytes, and goes back to the system by name. Deliberately absent: waiting for an arena; when none waits, a new one is made.
 //!
-//! One lock, held for a push or a pop. It names its process, so that the child of a fork takes it over from a thread that it does not have.
+//! One lock, held for a push or a pop. It names its process's generation, so that the child of a fork takes it over from a thread that it does not have.
 #![allow(unsafe_code)] // A list through arenas' headers, behind a lock.
 
 use crate::lock::Lock;

@@ -80,8 +80,9 @@ pub(crate) struct Pool {
     next_id: u64,
     ids_end: u64,
     tid: u32,
-    /// The process in which `tid` holds.
     pid: u32,
+    /// Of the process in which the two hold.
+    generation: u32,
 }
 
 impl Pool {
@@ -97,6 +98,7 @@ impl Pool {
             ids_end: 0,
             tid: 0,
             pid: 0,
+            generation: 0,
         }
     }
 
@@ -290,14 +292,15 @@ impl Pool {
     /// This process and thread.
     #[inline]
     fn who(&mut self) -> (u32, u32) {
-        let pid = process::pid();
-        if pid != self.pid {
-            self.pid = pid;
+        let generation = process::generation();
+        if generation != self.generation {
+            self.generation = generation;
+            self.pid = process::pid();
             self.tid = process::ask_tid();
         }
         // One pool for all threads does not know whose turn it is.
         let known = cfg!(any(feature = "std", feature = "pthread"));
-        (pid, if known { self.tid } else { process::ask_tid() })
+        (self.pid, if known { self.tid } else { process::ask_tid() })
     }
 }
 
