@@ -467,9 +467,23 @@ pub(crate) fn growing_bytes() -> usize {
     (1usize << share.ilog2()).min(GROWING_BYTES)
 }
 
-/// Whether a region counts against the address space.
-fn is_vast(arena: &Arena) -> bool {
-    arena.flags.get() & flags::GROWING != 0 && arena.reserved.get() >= 16 << 20
+/// Whether a region counts against the address space: of an arena with those flags, of so many bytes.
+fn is_vast(set: u32, reserved: usize) -> bool {
+    set & flags::GROWING != 0 && reserved >= 16 << 20
+}
+
+/// A region is mapped, of an arena with those flags, of so many bytes: growing arenas to come get less when there are many.
+pub(crate) fn count_growing(set: u32, reserved: usize) {
+    if is_vast(set, reserved) {
+        GROWING.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// The region of [`count_growing`] is unmapped.
+pub(crate) fn discount_growing(set: u32, reserved: usize) {
+    if is_vast(set, reserved) {
+        GROWING.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 /// Enters a fresh region with a mapping of its own into the process's list.
@@ -479,9 +493,7 @@ fn is_vast(arena: &Arena) -> bool {
 pub(crate) unsafe fn enlist(header: NonNull<Arena>) {
     // SAFETY: the header is written (the caller's condition).
     unsafe {
-        if is_vast(header.as_ref()) {
-            GROWING.fetch_add(1, Ordering::Relaxed);
-        }
+        count_growing(header.as_ref().flags.get(), header.as_ref().reserved.get());
         registry::add(&registry::ALONE, listed(header));
     }
 }
@@ -503,9 +515,7 @@ unsafe fn release(header: NonNull<Arena>) {
         let arena = header.as_ref();
         if arena.flags.get() & flags::UNLISTED == 0 {
             registry::remove(&registry::ALONE, listed(header));
-            if is_vast(arena) {
-                GROWING.fetch_sub(1, Ordering::Relaxed);
-            }
+            discount_growing(arena.flags.get(), arena.reserved.get());
         }
         let (source, mapping, bytes) = (arena.source.get(), arena.mapping.get(), arena.mapping_bytes.get());
         if let Some(mapping) = NonNull::new(mapping) {

@@ -262,6 +262,7 @@ impl Drop for SharedArena {
             }
         }
         header.magic.store(0, Ordering::Release);
+        pool::discount_growing(header.flags.get(), header.capacity.get() as usize);
         let source = header.source.get();
         let (mapping, bytes) = (header.mapping.get(), header.mapping_bytes.get());
         let mut row = header.rows.load(Ordering::Relaxed);
@@ -488,8 +489,11 @@ impl Builder<'_> {
                 Err(error) => return Err(error),
             }
         };
-        let capacity = if self.capacity.is_some() { bytes } else { region.bytes - HEAD_BYTES };
-        let capacity = geometry::up(capacity as u64, LEASE_GRAIN);
+        // Whole grains: a source may give more than was asked for, and not a multiple of one.
+        let capacity = match self.capacity {
+            Some(_) => geometry::up(bytes as u64, LEASE_GRAIN),
+            None => geometry::down((region.bytes - HEAD_BYTES) as u64, LEASE_GRAIN),
+        };
         // SAFETY: committed by `reserve_shared`, page-aligned, and nobody knows it yet.
         Ok(unsafe { begin(&region, &self, capacity, caller) })
     }
@@ -573,6 +577,7 @@ unsafe fn begin(
         row.as_ref().count.set(FIRST_BERTHS);
         this.rows.store(row.as_ptr(), Ordering::Release);
     }
+    pool::count_growing(this.flags.get(), capacity as usize);
     this.magic.store(MAGIC_SHARED, Ordering::Release);
     // SAFETY: mapped until `drop`, which takes it out; the pointer is the region's.
     unsafe { registry::add(&registry::SHARED, listed(header)) };
