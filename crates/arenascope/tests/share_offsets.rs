@@ -2,8 +2,9 @@
 #![allow(unsafe_code)] // Damages headers on purpose.
 
 use arenascope::Error;
-use arenascope::fork::{Offset, ShareArena};
+use arenascope::fork::{AtomicOffset, Offset, ShareArena};
 use core::alloc::Layout;
+use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 #[test]
@@ -28,6 +29,33 @@ fn a_block_of_no_bytes_has_a_place_of_its_own() {
     assert_ne!(empty.to_raw(), counter.to_raw());
     let byte: Option<&u8> = arena.get(empty);
     assert_eq!(byte, Some(&0), "nobody else's");
+}
+
+#[test]
+fn an_offset_of_other_memory_leads_nowhere() {
+    let (one, other) = (ShareArena::init(1 << 20).unwrap(), ShareArena::init(1 << 20).unwrap());
+    let number = one.local().unwrap().alloc(1u64).unwrap();
+    let counter = other.local().unwrap().alloc(AtomicU64::new(1)).unwrap();
+    assert_eq!(number.to_raw(), counter.to_raw(), "as far from their headers");
+    assert_eq!(other.get(number), None, "a number that changes under a shared borrow");
+    assert!(one.get(counter).is_none());
+    let items = one.local().unwrap().alloc_slice_copy(&[1u64, 2]).unwrap();
+    other.local().unwrap().alloc([0u64; 2]).unwrap();
+    assert_eq!((other.get_slice(items), one.get_slice(items)), (None, Some(&[1, 2][..])));
+
+    // Through shared memory, and by another mapping of the same memory.
+    let mailbox = one.local().unwrap().alloc(AtomicOffset::new(number)).unwrap();
+    // SAFETY: only this library writes the file.
+    let again = unsafe { ShareArena::attach(one.as_fd().try_clone_to_owned().unwrap()) }.unwrap();
+    let found = again.get(mailbox).unwrap().find();
+    assert_eq!((again.get(found), other.get(found)), (Some(&1), None));
+
+    // A number from elsewhere says no more than where; it is equal, and is exchanged as such.
+    // SAFETY: the number of an offset of this type and this memory.
+    let raw = unsafe { Offset::<u64>::from_raw(number.to_raw()) };
+    assert_eq!((raw, one.get(raw)), (number, Some(&1)));
+    assert_eq!(again.get(mailbox).unwrap().exchange(raw, items.first()), Ok(()));
+    assert_eq!(again.get(mailbox).unwrap().exchange(raw, items.first()), Err(items.first()));
 }
 
 /// Where the first lease's span and `used` stand in the header.

@@ -180,7 +180,8 @@ void ascope_share_local_end(ascope_share_handle *handle);
 ASCOPE_MUST_USE uint64_t ascope_share_alloc(ascope_share_handle *handle, size_t size, size_t align);
 
 /* Where the `size` bytes at an offset lie in this process; NULL for 0, and when they were not all leased. O(1). What others read there while it
- * is written must be atomic. */
+ * is written must be atomic. An offset that a Rust program has published (AtomicOffset) carries its memory's number in the upper 21 bits: it
+ * is accepted here as it is, and with other memory NULL. */
 ASCOPE_MUST_USE void *ascope_share_at(const ascope_share *share, uint64_t offset, size_t size);
 
 /* How shared memory is used. */

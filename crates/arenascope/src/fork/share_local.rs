@@ -25,6 +25,10 @@ use core::sync::atomic::Ordering;
 /// A thread's own handle of a [`ShareArena`]. It stays in its thread; in a child of a fork its copy is the child's own.
 pub struct ShareLocal<'arena> {
     arena: &'arena ShareArena,
+    /// Where the memory begins here.
+    base: NonNull<u8>,
+    /// What the memory's offsets have in their upper bits.
+    mark: u64,
     /// The end of the lease that this process holds; 0: none, or this is a child.
     end: Hot,
     lease: Cell<Option<&'arena ShareLease>>,
@@ -40,6 +44,8 @@ impl ShareArena {
     pub fn local(&self) -> Result<ShareLocal<'_>, Error> {
         Ok(ShareLocal {
             arena: self,
+            base: self.start(),
+            mark: self.mark,
             end: Hot::take()?,
             lease: Cell::new(None),
             next_lease_bytes: Cell::new(next_lease_bytes(0)),
@@ -64,7 +70,7 @@ impl<'arena> ShareLocal<'arena> {
         let at = self.take(Layout::new::<T>())?;
         // SAFETY: a block of this thread's alone, of T's size and alignment (P3).
         unsafe { self.block(at).cast::<T>().write(value) };
-        Ok(Offset::new(at))
+        Ok(Offset::new(at | self.mark))
     }
 
     /// Copies items into the shared memory. O(bytes).
@@ -76,7 +82,7 @@ impl<'arena> ShareLocal<'arena> {
         let at = self.take(Layout::for_value(items))?;
         // SAFETY: as in `alloc`, for so many; a block that was never shown to anybody cannot be where `items` are.
         unsafe { self.block(at).cast::<T>().copy_from_nonoverlapping(NonNull::from(items).cast(), items.len()) };
-        Ok(SliceOffset { first: Offset::new(at), count: items.len() as u64 })
+        Ok(SliceOffset { first: Offset::new(at | self.mark), count: items.len() as u64 })
     }
 
     /// An uninitialised block: its place in this process, and its offset, which is no other block's: a size of 0 counts as 1. O(1).
@@ -89,13 +95,13 @@ impl<'arena> ShareLocal<'arena> {
         // SAFETY: the alignment is a layout's, which has room for one byte.
         let layout = unsafe { Layout::from_size_align_unchecked(layout.size().max(1), layout.align()) };
         let at = self.take(layout)?;
-        Ok((self.block(at), Offset::new(at)))
+        Ok((self.block(at), Offset::new(at | self.mark)))
     }
 
     #[inline(always)]
     fn block(&self, at: u64) -> NonNull<u8> {
-        // SAFETY: `take` gives places inside the mapping.
-        unsafe { NonNull::new_unchecked(self.arena.base().add(at as usize)) }
+        // SAFETY: `take` gives places inside the mapping, which begins here for as long as the handle lives.
+        unsafe { self.base.add(at as usize) }
     }
 
     /// Where a block of this layout begins, in bytes from the header.
