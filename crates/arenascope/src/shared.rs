@@ -315,6 +315,15 @@ impl SharedHeader {
 
     /// A berth for this thread: a free one, with what is left of its lease, or a new one.
     pub(crate) fn hold_berth(&self) -> Result<NonNull<Berth>, Error> {
+        let (berth, first_held) = self.claim_berth()?;
+        if first_held {
+            self.report_berth(berth);
+        }
+        Ok(berth)
+    }
+
+    /// As [`hold_berth`](Self::hold_berth), of which observers have not heard; the second result says that it is theirs to hear of.
+    pub(crate) fn claim_berth(&self) -> Result<(NonNull<Berth>, bool), Error> {
         let (pid, tid) = pool::who();
         let me = leases::holder(pid, tid);
         loop {
@@ -322,12 +331,19 @@ impl SharedHeader {
                 // SAFETY: S1 — mapped; the owner's word is atomic.
                 if leases::claim(unsafe { &(*berth.as_ptr()).owner }, me) {
                     // SAFETY: S3 — ours since the line above.
-                    unsafe { self.begin_berth(berth, pid, tid) };
-                    return Ok(berth);
+                    let first_held = unsafe { self.begin_berth(berth, pid, tid) };
+                    return Ok((berth, first_held));
                 }
             }
             self.add_row()?;
         }
+    }
+
+    /// Tells an observer of a berth that was never held before, whose arena is new to it. The calling thread holds it.
+    pub(crate) fn report_berth(&self, berth: NonNull<Berth>) {
+        // SAFETY: S1, S3 — a header since it is held.
+        let arena = unsafe { Berth::arena(berth).as_ref() };
+        arena.report(Happening { kind: EventKind::CREATE, block: arena.base(), ..Happening::default() });
     }
 
     /// Leaves a berth to others.
@@ -339,9 +355,11 @@ impl SharedHeader {
         leases::release(unsafe { &(*berth.as_ptr()).owner });
     }
 
+    /// True for one that was never held before.
+    ///
     /// # Safety
     /// S3 — the berth is the caller's.
-    unsafe fn begin_berth(&self, berth: NonNull<Berth>, pid: u32, tid: u32) {
+    unsafe fn begin_berth(&self, berth: NonNull<Berth>, pid: u32, tid: u32) -> bool {
         let header = Berth::arena(berth);
         // SAFETY: the caller's condition; memory of the row, zero or a header.
         let known = unsafe { (*header.as_ptr()).magic.get() } == MAGIC;
@@ -350,7 +368,7 @@ impl SharedHeader {
             let arena = unsafe { header.as_ref() };
             arena.owner_tid.set(tid);
             arena.pid.set(pid);
-            return;
+            return false;
         }
         // SAFETY: the caller's condition: memory for a header, of nobody else.
         unsafe {
@@ -394,8 +412,8 @@ impl SharedHeader {
         if !process_observer().is_null() {
             arena.set_watched(true);
             debug_assert_eq!(arena.limit_now(), LIMIT_WATCH);
-            arena.report(Happening { kind: EventKind::CREATE, block: no_lease, ..Happening::default() });
         }
+        true
     }
 
     /// Takes the lease of a berth away.

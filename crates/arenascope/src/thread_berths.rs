@@ -248,7 +248,7 @@ mod of_thread {
     #[cold]
     #[inline(never)]
     fn hold(held: &Held, arena: &SharedArena) -> Result<Option<NonNull<Berth>>, Error> {
-        let berth = arena.header().hold_berth()?;
+        let (berth, first_held) = arena.header().claim_berth()?;
         for step in 0..REMEMBERED {
             let at = (held.oldest.get() + step) % REMEMBERED;
             if let Some(entry) = held.entries.get(at)
@@ -257,6 +257,10 @@ mod of_thread {
                 leave(entry.get());
                 entry.set(Entry { id: arena.id(), berth: berth.as_ptr() });
                 held.oldest.set(at + 1);
+                // Once it is remembered: an observer that allocates here shall find it, and not one more, of which it would hear in turn.
+                if first_held {
+                    arena.header().report_berth(berth);
+                }
                 return Ok(Some(berth));
             }
         }

@@ -112,3 +112,45 @@ fn a_thread_that_ends_while_an_observer_hears_of_the_reset_leaves_its_berth() {
     assert!(ENDING.lock().unwrap().is_none(), "the thread ended during the reset");
     assert_eq!(arena.stats().held, 0, "a thread that is gone holds nothing");
 }
+
+static LOG: OnceLock<SharedArena> = OnceLock::new();
+
+std::thread_local! {
+    static DEPTH: std::cell::Cell<usize> = const { std::cell::Cell::new(0) };
+}
+
+static DEEPEST: AtomicUsize = AtomicUsize::new(0);
+
+unsafe extern "C" fn write_down(_: *mut c_void, event: *const Event) {
+    let depth = DEPTH.get() + 1;
+    DEEPEST.fetch_max(depth, Ordering::Relaxed);
+    if depth < 10
+        && let Some(log) = LOG.get()
+    {
+        DEPTH.set(depth);
+        // SAFETY: valid during the call.
+        log.alloc(unsafe { &*event }.number);
+        DEPTH.set(depth - 1);
+    }
+}
+
+static WRITER: Observer = observer(write_down);
+
+#[test]
+fn an_observer_that_writes_into_a_shared_arena_hears_of_its_own_berth_once() {
+    let _alone = ONE_AT_A_TIME.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    let log = LOG.get_or_init(|| SharedArena::growing().unwrap());
+    watched_by(&WRITER, || {
+        std::thread::scope(|scope| {
+            for _ in 0..3 {
+                scope.spawn(|| {
+                    let arena = arenascope::Arena::init(100).unwrap();
+                    arena.alloc(1u64);
+                });
+            }
+        });
+    });
+    // An arena's event, and those of the berth that it is written with.
+    assert!(DEEPEST.load(Ordering::Relaxed) <= 3, "{DEEPEST:?}");
+    assert!(log.stats().berths <= 3, "one for each thread: {:?}", log.stats());
+}
