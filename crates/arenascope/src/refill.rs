@@ -86,8 +86,9 @@ fn of(arena: &Arena) -> &SharedHeader {
 }
 
 fn berth(arena: &Arena) -> &Berth {
-    // SAFETY: S1 — the arena is a berth's field.
-    unsafe { &*(&raw const *arena).byte_sub(offset_of!(Berth, arena)).cast::<Berth>() }
+    // Not from `arena` itself, which may reach no further than its own bytes.
+    // SAFETY: S1 — the arena is a berth's field; `mapping` leads to it, and was made from a pointer to the whole row.
+    unsafe { &*arena.mapping.get().byte_sub(offset_of!(Berth, arena)).cast::<Berth>() }
 }
 
 /// Adds `least` bytes or more to the lease. False when somebody has leased behind it, or there are not so many.
