@@ -219,6 +219,12 @@ impl SharedArena {
     #[track_caller]
     pub fn reset(&mut self) {
         let header = self.header();
+        for berth in header.berths() {
+            // SAFETY: S1, S3 — exclusively ours: handles and blocks borrow the arena, and what threads without a handle hold they use
+            // only during a call.
+            unsafe { header.report_end(berth, EventKind::RESET, Some(Location::caller())) };
+        }
+        // Now, for an observer may have allocated and written.
         let leased = header.cursor.load(Ordering::Relaxed);
         header.dirty.set(header.dirty.get().max(leased));
         let keep = match header.on_reset.get() {
@@ -240,9 +246,8 @@ impl SharedArena {
         header.lost.store(0, Ordering::Relaxed);
         header.generation.fetch_add(1, Ordering::Relaxed);
         for berth in header.berths() {
-            // SAFETY: S1, S3 — exclusively ours: handles and blocks borrow the arena, and what threads without a handle hold they use
-            // only during a call.
-            unsafe { header.end_lease(berth, EventKind::RESET, Some(Location::caller())) };
+            // SAFETY: S1, S3 — exclusively ours, as above.
+            unsafe { header.end_lease(berth) };
         }
         header.cursor.store(0, Ordering::Relaxed);
     }
@@ -257,7 +262,8 @@ impl Drop for SharedArena {
         for berth in header.berths() {
             // SAFETY: S1, S3 — exclusively ours, as in `reset`.
             unsafe {
-                header.end_lease(berth, EventKind::DESTROY, None);
+                header.report_end(berth, EventKind::DESTROY, None);
+                header.end_lease(berth);
                 Berth::arena(berth).as_ref().announce(0);
             }
         }
@@ -416,19 +422,28 @@ impl SharedHeader {
         true
     }
 
+    /// Tells an observer that a berth's lease is about to end.
+    ///
+    /// # Safety
+    /// Nobody uses the berth.
+    unsafe fn report_end(&self, berth: NonNull<Berth>, kind: EventKind, caller: Option<&'static Location<'static>>) {
+        // SAFETY: S1, and the caller's condition.
+        let arena = unsafe { Berth::arena(berth).as_ref() };
+        if arena.magic.get() == MAGIC && !arena.unwatched() {
+            arena.heed_limit();
+            arena.report(Happening { kind, block: arena.base(), caller, ..Happening::default() });
+        }
+    }
+
     /// Takes the lease of a berth away.
     ///
     /// # Safety
     /// Nobody uses the berth, or will before the caller is done.
-    unsafe fn end_lease(&self, berth: NonNull<Berth>, kind: EventKind, caller: Option<&'static Location<'static>>) {
+    unsafe fn end_lease(&self, berth: NonNull<Berth>) {
         // SAFETY: S1, and the caller's condition.
         let arena = unsafe { Berth::arena(berth).as_ref() };
         if arena.magic.get() != MAGIC {
             return;
-        }
-        if !arena.unwatched() {
-            arena.heed_limit();
-            arena.report(Happening { kind, block: arena.base(), caller, ..Happening::default() });
         }
         let base = self.base.get();
         arena.cursor.set(base);

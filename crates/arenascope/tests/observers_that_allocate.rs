@@ -154,3 +154,26 @@ fn an_observer_that_writes_into_a_shared_arena_hears_of_its_own_berth_once() {
     assert!(DEEPEST.load(Ordering::Relaxed) <= 3, "{DEEPEST:?}");
     assert!(log.stats().berths <= 3, "one for each thread: {:?}", log.stats());
 }
+
+unsafe extern "C" fn fill(_: *mut c_void, event: *const Event) {
+    let layout = Layout::array::<u8>(200_000).unwrap();
+    // SAFETY: valid during the call, and so is its arena, in the calling thread.
+    unsafe {
+        if (*event).kind == EventKind::RESET {
+            (*(*event).arena).try_alloc_layout(layout).unwrap().write_bytes(0xAA, layout.size());
+        }
+    }
+}
+
+static FILLER: Observer = observer(fill);
+
+#[test]
+fn what_an_observer_writes_during_a_reset_is_not_taken_for_zero_after_it() {
+    let _alone = ONE_AT_A_TIME.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    let mut arena = SharedArena::growing().unwrap();
+    watched_by(&FILLER, || {
+        arena.alloc(1u64);
+        arena.reset();
+    });
+    assert!(arena.local().alloc_zeroed_slice::<u8>(300_000).iter().all(|byte| *byte == 0));
+}
