@@ -352,6 +352,18 @@ impl SharedHeader {
         arena.report(Happening { kind: EventKind::CREATE, block: arena.base(), ..Happening::default() });
     }
 
+    /// True inside of an observer that hears of a berth of this thread's.
+    pub(crate) fn is_observed_by_this_thread(&self) -> bool {
+        let (pid, tid) = pool::who();
+        let me = leases::holder(pid, tid);
+        self.berths().any(|berth| {
+            // SAFETY: S1 — mapped; the owner's word is atomic.
+            let mine = unsafe { &(*berth.as_ptr()).owner }.load(Ordering::Relaxed) == me;
+            // SAFETY: S1, S3 — this thread's own; zero or a header.
+            mine && unsafe { (*Berth::arena(berth).as_ptr()).flags.get() } & flags::REPORTING != 0
+        })
+    }
+
     /// Leaves a berth to others.
     ///
     /// # Safety

@@ -7,6 +7,7 @@
 #![allow(clippy::mut_from_ref)] // Each call returns a block of its own: I3.
 
 use crate::alloc::Undropped;
+use crate::header::flags;
 use crate::shared_header::Berth;
 use crate::{Arena, Error, SharedArena};
 use core::alloc::Layout;
@@ -165,11 +166,23 @@ impl SharedArena {
             // runs that may, `leave` leaves it alone.
             return Ok(work(unsafe { Berth::arena(berth).as_ref() }));
         }
-        let berth = self.header().hold_berth()?;
+        let header = self.header();
+        // An observer that asks from within a call gets one more berth, and hears nothing of that one: it would ask again, and never end.
+        let within = header.is_observed_by_this_thread();
+        let (berth, first_held) = header.claim_berth()?;
         // SAFETY: S1, S3 — held since the line above.
-        let result = work(unsafe { Berth::arena(berth).as_ref() });
+        let arena = unsafe { Berth::arena(berth).as_ref() };
+        if within {
+            arena.flags.set(arena.flags.get() | flags::REPORTING);
+        } else if first_held {
+            header.report_berth(berth);
+        }
+        let result = work(arena);
+        if within {
+            arena.flags.set(arena.flags.get() & !flags::REPORTING);
+        }
         // SAFETY: held here, and not used any more.
-        unsafe { self.header().leave_berth(berth) };
+        unsafe { header.leave_berth(berth) };
         Ok(result)
     }
 }
@@ -181,7 +194,6 @@ pub(crate) use of_thread::Held;
 #[cfg(any(feature = "std", feature = "pthread"))]
 mod of_thread {
     use super::*;
-    use crate::header::flags;
     use crate::shared_header::SharedHeader;
     use crate::{registry, shared};
     use core::cell::Cell;

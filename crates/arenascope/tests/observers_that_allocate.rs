@@ -177,3 +177,38 @@ fn what_an_observer_writes_during_a_reset_is_not_taken_for_zero_after_it() {
     });
     assert!(arena.local().alloc_zeroed_slice::<u8>(300_000).iter().all(|byte| *byte == 0));
 }
+
+/// Allocates when its thread ends, after the thread has forgotten its berths: for it was there before them.
+struct Late;
+
+impl Drop for Late {
+    fn drop(&mut self) {
+        if let Some(log) = LOG.get() {
+            // A handle holds the berth that waits.
+            let _handles: Vec<_> = (0..20).map(|_| log.local()).collect();
+            log.alloc(1u64);
+        }
+    }
+}
+
+std::thread_local! {
+    static LATE: Late = const { Late };
+}
+
+#[test]
+fn an_observer_that_writes_into_a_shared_arena_ends_in_threads_that_end_too() {
+    let _alone = ONE_AT_A_TIME.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    let log = LOG.get_or_init(|| SharedArena::growing().unwrap());
+    DEEPEST.store(0, Ordering::Relaxed);
+    std::thread::spawn(|| {
+        LATE.with(|_| ());
+        log.alloc(1u64);
+        // SAFETY: the observer may be called from any thread.
+        unsafe { observe_all(Some(&WRITER)) };
+    })
+    .join()
+    .unwrap();
+    // SAFETY: as above.
+    unsafe { observe_all(None) };
+    assert!(DEEPEST.load(Ordering::Relaxed) <= 3, "{DEEPEST:?}");
+}
