@@ -3,7 +3,7 @@
 //! May be relied on: taking an arena that waits and giving it back cost no system call and no page fault; what waits is bounded in count and in
 //! bytes, and goes back to the system by name. Deliberately absent: waiting for an arena; when none waits, a new one is made.
 //!
-//! One lock, held for a push or a pop. It names its process, so that the child of a fork takes it over from a thread that it does not have.
+//! One lock, held for a push or a pop. It names its process's generation, so that the child of a fork takes it over from a thread that it does not have.
 #![allow(unsafe_code)] // A list through arenas' headers, behind a lock.
 
 use crate::lock::Lock;
@@ -13,7 +13,7 @@ use core::fmt;
 use core::mem::ManuallyDrop;
 use core::ops::{Deref, DerefMut};
 use core::panic::Location;
-use core::ptr::{NonNull, null_mut};
+use core::ptr::{NonNull, null, null_mut};
 use core::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
 
 /// Arenas that wait to be used again, for all threads of a program. `Sync`; can be a `static`.
@@ -148,6 +148,16 @@ impl ArenaPool {
         self.lock.locked(put, || self.count_anew())
     }
 
+    /// Who took the arena may have watched it: the next one does not hear of that observer, nor it of the next one.
+    #[inline(always)]
+    fn observe_as_made(&self, arena: &Arena) {
+        let made = self.builder.observer.map_or(null(), core::ptr::from_ref);
+        if !core::ptr::eq(arena.observer.get(), made) {
+            // SAFETY: who built the builder has promised what its observer needs.
+            unsafe { arena.observe(self.builder.observer) }
+        }
+    }
+
     /// In the child of a fork that found the lock held by a thread that it does not have: the list is whole, the sums may not be.
     #[cold]
     fn count_anew(&self) {
@@ -218,6 +228,7 @@ impl Drop for Pooled<'_> {
     #[inline]
     fn drop(&mut self) {
         self.arena.reset();
+        self.pool.observe_as_made(&self.arena);
         // SAFETY: taken once: this is the end of `self`.
         let arena = unsafe { ManuallyDrop::take(&mut self.arena) };
         // What the pool does not take ends here, with no lock held.

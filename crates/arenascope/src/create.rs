@@ -304,7 +304,7 @@ impl<'name> Builder<'name> {
         caller: &'static Location<'static>,
     ) -> Result<OwnedArena, Error> {
         // Known before the fork, so that a child can tell that it is one.
-        crate::process::pid();
+        crate::process::generation();
         let builder = Builder { keep: false, ..self };
         let (arena, _) = builder.build_unlisted(caller)?;
         arena.flags.set(arena.flags.get() | flags::UNLISTED);

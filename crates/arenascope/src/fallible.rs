@@ -103,10 +103,7 @@ impl Arena {
             Err(error) => {
                 // SAFETY: handed out for this layout, and never shown to anyone (the caller's condition).
                 unsafe { self.free(block.cast(), Layout::new::<T>()) };
-                if self.cursor.get().addr() == block.addr().get() {
-                    // Only padding lies between the two.
-                    self.cursor.set(before);
-                }
+                self.take_padding_back(block.addr().get(), before);
                 Err(error)
             }
         }

@@ -10,7 +10,7 @@
 //! May be relied on:
 //! - *The child notices by itself.* A page that the kernel wipes in a child (`MADV_WIPEONFORK`, Linux 4.14) tells it; no call to `getpid` on any
 //!   path that allocates. A raw `clone` is noticed as well as `fork`.
-//! - *No lock can be left behind.* There is no `pthread_atfork` handler: locks hold the number of the process that took them, and are
+//! - *No lock can be left behind.* There is no `pthread_atfork` handler: locks hold the generation of the process that took them, and are
 //!   taken over in a child whose parent held them (see `registry`, whose lists are mended then). Shared memory has no lock at all. So the order
 //!   of locks is: there is one, and nothing is called under it. A thread may fork while others create, fill and destroy arenas.
 //! - *Whole pages.* Wiped and absent arenas have a mapping of their own: no other data shares a page with them.

@@ -5,7 +5,8 @@
 //! absent: taking items out again.
 #![allow(unsafe_code)] // Writes items into a block; sets the cursor.
 
-use crate::{Arena, Error, geometry};
+use crate::header::flags;
+use crate::{Arena, Error, geometry, refill};
 use core::alloc::Layout;
 use core::mem::ManuallyDrop;
 use core::panic::Location;
@@ -67,12 +68,15 @@ impl<'a, T> Growing<'a, T> {
         let needed = self.len.checked_add(more).ok_or(Error::TooLarge)?;
         let start = self.items.addr().get();
         // I2: neither sum overflows, and no block starts past the bound.
-        let left = (self.arena.base.get().addr() + self.arena.capacity.get()).saturating_sub(start) / size_of::<T>();
+        let here = (self.arena.base.get().addr() + self.arena.capacity.get()).saturating_sub(start);
+        // A lease's end is not the end of what there is.
+        let beyond = if self.arena.flags.get() & flags::LEASED == 0 { 0 } else { refill::not_leased(self.arena) };
+        let left = here.max(beyond) / size_of::<T>();
         let doubled = self.room.saturating_mul(2).max(LEAST_BYTES / size_of::<T>());
         let wished = doubled.min(left).max(needed);
         match self.resize(wished) {
-            // The source gives no more memory for twice as much; it may for what is needed.
-            Err(Error::Os(_)) if wished > needed => self.resize(needed),
+            // There is no memory, or no room elsewhere, for twice as much; there may be for what is needed.
+            Err(Error::Os(_) | Error::Full | Error::LeasesHeld) if wished > needed => self.resize(needed),
             other => other,
         }
     }
@@ -157,10 +161,7 @@ impl<T> Drop for Growing<'_, T> {
                 let Growing { arena, items, before, .. } = *self.0;
                 // SAFETY: the block is ours, handed out for this layout, and its items are gone.
                 unsafe { arena.free(items.cast(), self.0.layout()) };
-                if arena.cursor.get().addr() == items.addr().get() {
-                    // Only padding lies below: the arena is as before.
-                    arena.cursor.set(before);
-                }
+                arena.take_padding_back(items.addr().get(), before);
             }
         }
         let block = Block(self);

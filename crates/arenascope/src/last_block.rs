@@ -58,6 +58,7 @@ impl Arena {
         let start = block.addr().get();
         let aligned = start & (new.align() - 1) == 0;
         let last = geometry::is_last(start, old.size(), self.cursor.get().addr());
+        let bytes = self.capacity.get();
         let moved = if aligned && last && self.has_room(start, new.size()) {
             // I2 — base + capacity does not overflow.
             let bound = self.base.get().addr() + self.capacity.get();
@@ -68,7 +69,11 @@ impl Arena {
             };
             self.lower(self.cursor.get().with_addr(end));
             // SAFETY: as in `try_resize`: of the region, and not null.
-            unsafe { NonNull::new_unchecked(self.cursor.get().with_addr(start)) }
+            let block = unsafe { NonNull::new_unchecked(self.cursor.get().with_addr(start)) };
+            if self.capacity.get() != bytes {
+                refill::report(self);
+            }
+            block
         } else if aligned && new.size() <= old.size() {
             block
         } else {
@@ -136,6 +141,16 @@ impl Arena {
             self.free_watched(block, layout, Location::caller());
         } else if geometry::is_last(block.addr().get(), layout.size(), self.cursor.get().addr()) {
             self.lower(block.as_ptr().with_addr_of(self.cursor.get()));
+        }
+    }
+
+    /// After the block at `block` was freed: the cursor goes back to `before`, where it stood when the block was asked for, if only padding lies
+    /// between the two. Not when a handle got a new lease for the block: `before` lies in the old one then, further down, and what is between may be
+    /// anybody's.
+    #[inline]
+    pub(crate) fn take_padding_back(&self, block: usize, before: *mut u8) {
+        if self.cursor.get().addr() == block && before.addr() >= self.base.get().addr() {
+            self.cursor.set(before);
         }
     }
 

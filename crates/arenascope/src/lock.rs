@@ -1,6 +1,6 @@
 //! A lock for a few stores, which the child of a fork can take over.
 //!
-//! May be relied on: it holds the number of the process that took it, so that after a fork at a bad moment the child knows that the holder is
+//! May be relied on: it holds the generation of the process that took it, which no process shares that was forked from it, so that after a fork at a bad moment the child knows that the holder is
 //! not there. What the lock guards must be whole, or mendable, after every single store. Deliberately absent: fairness, and waiting in the kernel: nothing
 //! is called under it but what its few users show.
 #![forbid(unsafe_code)]
@@ -18,7 +18,7 @@ impl Lock {
     /// Does `work` under the lock. Where that had to be taken over from a thread that is not there, `mend` comes first. Neither must panic,
     /// or take another lock.
     pub(crate) fn locked<R>(&self, work: impl FnOnce() -> R, mend: impl FnOnce()) -> R {
-        let me = process::pid();
+        let me = process::generation();
         loop {
             match self.0.compare_exchange_weak(0, me, Ordering::Acquire, Ordering::Relaxed) {
                 Ok(_) => break,

@@ -80,8 +80,9 @@ pub(crate) struct Pool {
     next_id: u64,
     ids_end: u64,
     tid: u32,
-    /// The process in which `tid` holds.
     pid: u32,
+    /// Of the process in which the two hold.
+    generation: u32,
 }
 
 impl Pool {
@@ -97,6 +98,7 @@ impl Pool {
             ids_end: 0,
             tid: 0,
             pid: 0,
+            generation: 0,
         }
     }
 
@@ -290,14 +292,15 @@ impl Pool {
     /// This process and thread.
     #[inline]
     fn who(&mut self) -> (u32, u32) {
-        let pid = process::pid();
-        if pid != self.pid {
-            self.pid = pid;
+        let generation = process::generation();
+        if generation != self.generation {
+            self.generation = generation;
+            self.pid = process::pid();
             self.tid = process::ask_tid();
         }
         // One pool for all threads does not know whose turn it is.
         let known = cfg!(any(feature = "std", feature = "pthread"));
-        (pid, if known { self.tid } else { process::ask_tid() })
+        (self.pid, if known { self.tid } else { process::ask_tid() })
     }
 }
 
@@ -464,9 +467,23 @@ pub(crate) fn growing_bytes() -> usize {
     (1usize << share.ilog2()).min(GROWING_BYTES)
 }
 
-/// Whether a region counts against the address space.
-fn is_vast(arena: &Arena) -> bool {
-    arena.flags.get() & flags::GROWING != 0 && arena.reserved.get() >= 16 << 20
+/// Whether a region counts against the address space: of an arena with those flags, of so many bytes.
+fn is_vast(set: u32, reserved: usize) -> bool {
+    set & flags::GROWING != 0 && reserved >= 16 << 20
+}
+
+/// A region is mapped, of an arena with those flags, of so many bytes: growing arenas to come get less when there are many.
+pub(crate) fn count_growing(set: u32, reserved: usize) {
+    if is_vast(set, reserved) {
+        GROWING.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// The region of [`count_growing`] is unmapped.
+pub(crate) fn discount_growing(set: u32, reserved: usize) {
+    if is_vast(set, reserved) {
+        GROWING.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 /// Enters a fresh region with a mapping of its own into the process's list.
@@ -476,9 +493,7 @@ fn is_vast(arena: &Arena) -> bool {
 pub(crate) unsafe fn enlist(header: NonNull<Arena>) {
     // SAFETY: the header is written (the caller's condition).
     unsafe {
-        if is_vast(header.as_ref()) {
-            GROWING.fetch_add(1, Ordering::Relaxed);
-        }
+        count_growing(header.as_ref().flags.get(), header.as_ref().reserved.get());
         registry::add(&registry::ALONE, listed(header));
     }
 }
@@ -500,9 +515,7 @@ unsafe fn release(header: NonNull<Arena>) {
         let arena = header.as_ref();
         if arena.flags.get() & flags::UNLISTED == 0 {
             registry::remove(&registry::ALONE, listed(header));
-            if is_vast(arena) {
-                GROWING.fetch_sub(1, Ordering::Relaxed);
-            }
+            discount_growing(arena.flags.get(), arena.reserved.get());
         }
         let (source, mapping, bytes) = (arena.source.get(), arena.mapping.get(), arena.mapping_bytes.get());
         if let Some(mapping) = NonNull::new(mapping) {

@@ -42,7 +42,7 @@ pub(crate) fn take(arena: &Arena, layout: Layout) -> Result<NonNull<u8>, Error> 
     block
 }
 
-/// Makes the lease longer, so that its last block may end at the address `end`: if nobody has leased behind it.
+/// Makes the lease longer, so that its last block may end at the address `end`: if nobody has leased behind it. `report` is the caller's to do.
 #[cold]
 #[inline(never)]
 pub(crate) fn lengthen(arena: &Arena, end: usize) -> bool {
@@ -51,14 +51,21 @@ pub(crate) fn lengthen(arena: &Arena, end: usize) -> bool {
     more.checked_next_multiple_of(LEASE_GRAIN).is_some_and(|more| in_place(of(arena), arena, more) == Ok(true))
 }
 
+/// Bytes of the shared arena that are in no lease yet.
+pub(crate) fn not_leased(arena: &Arena) -> usize {
+    let shared = of(arena);
+    shared.capacity.get().saturating_sub(shared.cursor.load(Ordering::Relaxed)) as usize
+}
+
 fn of(arena: &Arena) -> &SharedHeader {
     // SAFETY: S1 — a berth's link is its arena's header, which lives as long as the berth.
     unsafe { &*arena.link.get().cast::<SharedHeader>() }
 }
 
 fn berth(arena: &Arena) -> &Berth {
-    // SAFETY: S1 — the arena is a berth's field.
-    unsafe { &*(&raw const *arena).byte_sub(offset_of!(Berth, arena)).cast::<Berth>() }
+    // Not from `arena` itself, which may reach no further than its own bytes.
+    // SAFETY: S1 — the arena is a berth's field; `mapping` leads to it, and was made from a pointer to the whole row.
+    unsafe { &*arena.mapping.get().byte_sub(offset_of!(Berth, arena)).cast::<Berth>() }
 }
 
 /// Adds `least` bytes or more to the lease. False when somebody has leased behind it, or there are not so many.
@@ -80,7 +87,9 @@ fn in_place(shared: &SharedHeader, arena: &Arena, least: u64) -> Result<bool, Er
 fn next(shared: &SharedHeader, arena: &Arena, layout: Layout) -> Result<NonNull<u8>, Error> {
     let needed = span_bytes(layout).ok_or(Error::TooLarge)?;
     if in_place(shared, arena, needed)? {
-        return place(arena, layout);
+        let block = place(arena, layout);
+        report(arena);
+        return block;
     }
     let berth = berth(arena);
     let bound = shared.capacity.get();
@@ -103,7 +112,9 @@ fn next(shared: &SharedHeader, arena: &Arena, layout: Layout) -> Result<NonNull<
     arena.high_water.set(start.addr());
     set_bounds(arena, start, (span.end - span.start) as usize - GAP);
     berth.grow_next();
-    place(arena, layout)
+    let block = place(arena, layout);
+    report(arena);
+    block
 }
 
 /// Bounds for a lease that is new or longer.
@@ -113,7 +124,12 @@ fn set_bounds(arena: &Arena, base: *mut u8, bytes: usize) {
     arena.committed.set(bytes);
     arena.reserved.set(bytes);
     arena.set_true_limit();
-    arena.report(Happening { kind: EventKind::LEASE, block: base, size: bytes, ..Happening::default() });
+}
+
+/// Tells of a lease that is new or longer. Once the block that it is for has its place: an observer may allocate here, too.
+pub(crate) fn report(arena: &Arena) {
+    let (block, size) = (arena.base.get(), arena.capacity.get());
+    arena.report(Happening { kind: EventKind::LEASE, block, size, ..Happening::default() });
 }
 
 /// The block, in a lease that was taken for it.

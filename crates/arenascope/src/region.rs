@@ -58,7 +58,7 @@ pub enum AfterFork {
 /// # Safety
 /// A region from `reserve` is readable and writable in its committed part, belongs to nobody else, and stays where it is
 /// until `release`. Committed bytes read as zero before their first write if the region says `zeroed`. The calls may come from
-/// any thread.
+/// any thread, and use no arena and no pool of this library: the arena that asks is in the middle of a change.
 pub unsafe trait Source: Sync {
     /// A word for statistics.
     fn name(&self) -> &'static str;

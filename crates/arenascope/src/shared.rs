@@ -219,6 +219,12 @@ impl SharedArena {
     #[track_caller]
     pub fn reset(&mut self) {
         let header = self.header();
+        for berth in header.berths() {
+            // SAFETY: S1, S3 — exclusively ours: handles and blocks borrow the arena, and what threads without a handle hold they use
+            // only during a call.
+            unsafe { header.report_end(berth, EventKind::RESET, Some(Location::caller())) };
+        }
+        // Now, for an observer may have allocated and written.
         let leased = header.cursor.load(Ordering::Relaxed);
         header.dirty.set(header.dirty.get().max(leased));
         let keep = match header.on_reset.get() {
@@ -240,9 +246,8 @@ impl SharedArena {
         header.lost.store(0, Ordering::Relaxed);
         header.generation.fetch_add(1, Ordering::Relaxed);
         for berth in header.berths() {
-            // SAFETY: S1, S3 — exclusively ours: handles and blocks borrow the arena, and what threads without a handle hold they use
-            // only during a call.
-            unsafe { header.end_lease(berth, EventKind::RESET, Some(Location::caller())) };
+            // SAFETY: S1, S3 — exclusively ours, as above.
+            unsafe { header.end_lease(berth) };
         }
         header.cursor.store(0, Ordering::Relaxed);
     }
@@ -257,11 +262,13 @@ impl Drop for SharedArena {
         for berth in header.berths() {
             // SAFETY: S1, S3 — exclusively ours, as in `reset`.
             unsafe {
-                header.end_lease(berth, EventKind::DESTROY, None);
+                header.report_end(berth, EventKind::DESTROY, None);
+                header.end_lease(berth);
                 Berth::arena(berth).as_ref().announce(0);
             }
         }
         header.magic.store(0, Ordering::Release);
+        pool::discount_growing(header.flags.get(), header.capacity.get() as usize);
         let source = header.source.get();
         let (mapping, bytes) = (header.mapping.get(), header.mapping_bytes.get());
         let mut row = header.rows.load(Ordering::Relaxed);
@@ -314,6 +321,15 @@ impl SharedHeader {
 
     /// A berth for this thread: a free one, with what is left of its lease, or a new one.
     pub(crate) fn hold_berth(&self) -> Result<NonNull<Berth>, Error> {
+        let (berth, first_held) = self.claim_berth()?;
+        if first_held {
+            self.report_berth(berth);
+        }
+        Ok(berth)
+    }
+
+    /// As [`hold_berth`](Self::hold_berth), of which observers have not heard; the second result says that it is theirs to hear of.
+    pub(crate) fn claim_berth(&self) -> Result<(NonNull<Berth>, bool), Error> {
         let (pid, tid) = pool::who();
         let me = leases::holder(pid, tid);
         loop {
@@ -321,12 +337,31 @@ impl SharedHeader {
                 // SAFETY: S1 — mapped; the owner's word is atomic.
                 if leases::claim(unsafe { &(*berth.as_ptr()).owner }, me) {
                     // SAFETY: S3 — ours since the line above.
-                    unsafe { self.begin_berth(berth, pid, tid) };
-                    return Ok(berth);
+                    let first_held = unsafe { self.begin_berth(berth, pid, tid) };
+                    return Ok((berth, first_held));
                 }
             }
             self.add_row()?;
         }
+    }
+
+    /// Tells an observer of a berth that was never held before, whose arena is new to it. The calling thread holds it.
+    pub(crate) fn report_berth(&self, berth: NonNull<Berth>) {
+        // SAFETY: S1, S3 — a header since it is held.
+        let arena = unsafe { Berth::arena(berth).as_ref() };
+        arena.report(Happening { kind: EventKind::CREATE, block: arena.base(), ..Happening::default() });
+    }
+
+    /// True inside of an observer that hears of a berth of this thread's.
+    pub(crate) fn is_observed_by_this_thread(&self) -> bool {
+        let (pid, tid) = pool::who();
+        let me = leases::holder(pid, tid);
+        self.berths().any(|berth| {
+            // SAFETY: S1 — mapped; the owner's word is atomic.
+            let mine = unsafe { &(*berth.as_ptr()).owner }.load(Ordering::Relaxed) == me;
+            // SAFETY: S1, S3 — this thread's own; zero or a header.
+            mine && unsafe { (*Berth::arena(berth).as_ptr()).flags.get() } & flags::REPORTING != 0
+        })
     }
 
     /// Leaves a berth to others.
@@ -338,9 +373,11 @@ impl SharedHeader {
         leases::release(unsafe { &(*berth.as_ptr()).owner });
     }
 
+    /// True for one that was never held before.
+    ///
     /// # Safety
     /// S3 — the berth is the caller's.
-    unsafe fn begin_berth(&self, berth: NonNull<Berth>, pid: u32, tid: u32) {
+    unsafe fn begin_berth(&self, berth: NonNull<Berth>, pid: u32, tid: u32) -> bool {
         let header = Berth::arena(berth);
         // SAFETY: the caller's condition; memory of the row, zero or a header.
         let known = unsafe { (*header.as_ptr()).magic.get() } == MAGIC;
@@ -349,7 +386,7 @@ impl SharedHeader {
             let arena = unsafe { header.as_ref() };
             arena.owner_tid.set(tid);
             arena.pid.set(pid);
-            return;
+            return false;
         }
         // SAFETY: the caller's condition: memory for a header, of nobody else.
         unsafe {
@@ -393,7 +430,20 @@ impl SharedHeader {
         if !process_observer().is_null() {
             arena.set_watched(true);
             debug_assert_eq!(arena.limit_now(), LIMIT_WATCH);
-            arena.report(Happening { kind: EventKind::CREATE, block: no_lease, ..Happening::default() });
+        }
+        true
+    }
+
+    /// Tells an observer that a berth's lease is about to end.
+    ///
+    /// # Safety
+    /// Nobody uses the berth.
+    unsafe fn report_end(&self, berth: NonNull<Berth>, kind: EventKind, caller: Option<&'static Location<'static>>) {
+        // SAFETY: S1, and the caller's condition.
+        let arena = unsafe { Berth::arena(berth).as_ref() };
+        if arena.magic.get() == MAGIC && !arena.unwatched() {
+            arena.heed_limit();
+            arena.report(Happening { kind, block: arena.base(), caller, ..Happening::default() });
         }
     }
 
@@ -401,15 +451,11 @@ impl SharedHeader {
     ///
     /// # Safety
     /// Nobody uses the berth, or will before the caller is done.
-    unsafe fn end_lease(&self, berth: NonNull<Berth>, kind: EventKind, caller: Option<&'static Location<'static>>) {
+    unsafe fn end_lease(&self, berth: NonNull<Berth>) {
         // SAFETY: S1, and the caller's condition.
         let arena = unsafe { Berth::arena(berth).as_ref() };
         if arena.magic.get() != MAGIC {
             return;
-        }
-        if !arena.unwatched() {
-            arena.heed_limit();
-            arena.report(Happening { kind, block: arena.base(), caller, ..Happening::default() });
         }
         let base = self.base.get();
         arena.cursor.set(base);
@@ -481,8 +527,11 @@ impl Builder<'_> {
                 Err(error) => return Err(error),
             }
         };
-        let capacity = if self.capacity.is_some() { bytes } else { region.bytes - HEAD_BYTES };
-        let capacity = geometry::up(capacity as u64, LEASE_GRAIN);
+        // Whole grains: a source may give more than was asked for, and not a multiple of one.
+        let capacity = match self.capacity {
+            Some(_) => geometry::up(bytes as u64, LEASE_GRAIN),
+            None => geometry::down((region.bytes - HEAD_BYTES) as u64, LEASE_GRAIN),
+        };
         // SAFETY: committed by `reserve_shared`, page-aligned, and nobody knows it yet.
         Ok(unsafe { begin(&region, &self, capacity, caller) })
     }
@@ -575,6 +624,7 @@ unsafe fn begin(
         row.as_ref().count.set(FIRST_BERTHS);
         this.rows.store(row.as_ptr(), Ordering::Release);
     }
+    pool::count_growing(this.flags.get(), capacity as usize);
     this.magic.store(MAGIC_SHARED, Ordering::Release);
     // SAFETY: mapped until `drop`, which takes it out; the pointer is the region's.
     unsafe { registry::add(&registry::SHARED, listed(header)) };

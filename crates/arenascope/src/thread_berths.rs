@@ -7,6 +7,7 @@
 #![allow(clippy::mut_from_ref)] // Each call returns a block of its own: I3.
 
 use crate::alloc::Undropped;
+use crate::header::flags;
 use crate::shared_header::Berth;
 use crate::{Arena, Error, SharedArena};
 use core::alloc::Layout;
@@ -165,11 +166,23 @@ impl SharedArena {
             // runs that may, `leave` leaves it alone.
             return Ok(work(unsafe { Berth::arena(berth).as_ref() }));
         }
-        let berth = self.header().hold_berth()?;
+        let header = self.header();
+        // An observer that asks from within a call gets one more berth, and hears nothing of that one: it would ask again, and never end.
+        let within = header.is_observed_by_this_thread();
+        let (berth, first_held) = header.claim_berth()?;
         // SAFETY: S1, S3 — held since the line above.
-        let result = work(unsafe { Berth::arena(berth).as_ref() });
+        let arena = unsafe { Berth::arena(berth).as_ref() };
+        if within {
+            arena.flags.set(arena.flags.get() | flags::REPORTING);
+        } else if first_held {
+            header.report_berth(berth);
+        }
+        let result = work(arena);
+        if within {
+            arena.flags.set(arena.flags.get() & !flags::REPORTING);
+        }
         // SAFETY: held here, and not used any more.
-        unsafe { self.header().leave_berth(berth) };
+        unsafe { header.leave_berth(berth) };
         Ok(result)
     }
 }
@@ -181,7 +194,7 @@ pub(crate) use of_thread::Held;
 #[cfg(any(feature = "std", feature = "pthread"))]
 mod of_thread {
     use super::*;
-    use crate::header::flags;
+    use crate::shared_header::SharedHeader;
     use crate::{registry, shared};
     use core::cell::Cell;
     use core::ptr::null_mut;
@@ -247,14 +260,19 @@ mod of_thread {
     #[cold]
     #[inline(never)]
     fn hold(held: &Held, arena: &SharedArena) -> Result<Option<NonNull<Berth>>, Error> {
-        let berth = arena.header().hold_berth()?;
+        let (berth, first_held) = arena.header().claim_berth()?;
         for step in 0..REMEMBERED {
             let at = (held.oldest.get() + step) % REMEMBERED;
             if let Some(entry) = held.entries.get(at)
-                && leave(entry.get())
+                && !is_reporting(entry.get())
             {
+                leave(entry.get());
                 entry.set(Entry { id: arena.id(), berth: berth.as_ptr() });
                 held.oldest.set(at + 1);
+                // Once it is remembered: an observer that allocates here shall find it, and not one more, of which it would hear in turn.
+                if first_held {
+                    arena.header().report_berth(berth);
+                }
                 return Ok(Some(berth));
             }
         }
@@ -264,28 +282,39 @@ mod of_thread {
         Ok(None)
     }
 
-    /// Leaves a berth, if its arena is still there: the registry's lock keeps it there meanwhile. False, and nothing happens, when an observer of
-    /// the berth's arena is running: then a call of this thread is still inside.
-    fn leave(entry: Entry) -> bool {
-        let Some(berth) = NonNull::new(entry.berth) else { return true };
-        let mut left = true;
+    /// Does `work` with a berth, if its arena is still there: the registry's lock keeps it there meanwhile.
+    fn with_living(entry: Entry, mut work: impl FnMut(&SharedHeader, NonNull<Berth>)) {
+        let Some(berth) = NonNull::new(entry.berth) else { return };
         registry::SHARED.each(|listed| {
             // SAFETY: a listed header is mapped while the lock is held.
             let header = unsafe { &*shared::of_entry(listed) };
             if header.id.get() == entry.id {
-                // SAFETY: S1, S3 — held by this thread, and a header since then.
-                left = unsafe { Berth::arena(berth).as_ref() }.flags.get() & flags::REPORTING == 0;
-                if left {
-                    // SAFETY: held by this thread, which does not use it any more.
-                    unsafe { header.leave_berth(berth) };
-                }
+                work(header, berth);
             }
         });
-        left
+    }
+
+    /// True while an observer of the berth's arena is running: then a call of this thread may still be inside.
+    fn is_reporting(entry: Entry) -> bool {
+        let mut reporting = false;
+        with_living(entry, |_, berth| {
+            // SAFETY: S1 — a header since this thread holds it. Read as an outsider reads it: who has the arena exclusively, to reset it, may just be
+            // reporting that.
+            let flags = unsafe { (*Berth::arena(berth).as_ptr()).flags.as_ptr().read_volatile() };
+            reporting = flags & flags::REPORTING != 0;
+        });
+        reporting
+    }
+
+    /// Leaves a berth.
+    fn leave(entry: Entry) {
+        // SAFETY: held by this thread, which does not use it any more.
+        with_living(entry, |header, berth| unsafe { header.leave_berth(berth) });
     }
 
     impl Drop for Held {
         fn drop(&mut self) {
+            // Whatever an observer is doing: a thread that ends is in no call.
             for entry in &self.entries {
                 leave(entry.get());
             }

@@ -136,3 +136,39 @@ fn a_hundred_thousand_arenas_live_at_once_in_few_mappings() {
     // 384 of header, 256 of payload and what makes strides odd: 768; the vector's word beside it.
     assert!(memory < 100_000 * (768 + 64), "{} bytes each", memory / 100_000);
 }
+
+#[test]
+fn an_arena_comes_back_with_the_observer_that_the_pool_made_it_with() {
+    use arenascope::{Event, Observer};
+    use std::ffi::c_void;
+    use std::sync::atomic::AtomicU64;
+    static HEARD: [AtomicU64; 2] = [const { AtomicU64::new(0) }; 2];
+    unsafe extern "C" fn pools(_: *mut c_void, _: *const Event) {
+        HEARD[0].fetch_add(1, Ordering::Relaxed);
+    }
+    unsafe extern "C" fn takers(_: *mut c_void, _: *const Event) {
+        HEARD[1].fetch_add(1, Ordering::Relaxed);
+    }
+    const fn observer(event: unsafe extern "C" fn(*mut c_void, *const Event)) -> Observer {
+        let (version, table_bytes) = (arenascope::OBSERVER_VERSION, size_of::<Observer>() as u32);
+        Observer { version, table_bytes, context: std::ptr::null_mut(), event, sample_bytes: 0 }
+    }
+    static POOLS: Observer = observer(pools);
+    static TAKERS: Observer = observer(takers);
+    let heard = || [0, 1].map(|at: usize| HEARD[at].load(Ordering::Relaxed));
+    let builder = Arena::builder().capacity(4096);
+    // SAFETY: the observers are two counters.
+    for (builder, more) in [(builder, 0), (unsafe { builder.observer(&POOLS) }, 1)] {
+        let pool = ArenaPool::new(builder, KeptLimits { bytes: 1 << 20, count: 8 });
+        let arena = pool.take().unwrap();
+        // SAFETY: as above.
+        unsafe { arena.observe(Some(&TAKERS)) };
+        arena.alloc(1u64);
+        drop(arena);
+        let before = heard();
+        let next = pool.take().unwrap();
+        next.alloc(2u64);
+        assert_eq!(heard(), [before[0] + more, before[1]]);
+        drop(next.into_owned());
+    }
+}

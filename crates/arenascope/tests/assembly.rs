@@ -104,10 +104,10 @@ fn a_handle_of_memory_between_processes_allocates_without_a_call_or_an_exchange(
         // Whether there is a lease, and the limit, which is 0 in a child.
         assert_eq!(path.iter().filter(|line| line.starts_with('j')).count(), 2, "{path:#?}");
         // More than an arena's 8: the lease, the bound and the memory's begin are found by a pointer each, ends are rounded up, for others may
-        // have left one between words, and `NOTHING_LEFT` is masked.
+        // have left one between words, `NOTHING_LEFT` is masked, and the offset names its memory (which the example takes out again: 2).
         let values = path.iter().filter(|line| line.contains("xmm")).count();
         let around = path.iter().filter(|line| line.starts_with("push") || line.starts_with("pop")).count();
-        assert!(path.len() - values - around <= 20, "{path:#?}");
+        assert!(path.len() - values - around <= 22, "{path:#?}");
     }
 }
 

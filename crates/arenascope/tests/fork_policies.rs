@@ -578,3 +578,47 @@ fn the_descriptor_is_not_left_open_by_exec() {
     let flags = unsafe { libc::fcntl(arena.as_fd().as_raw_fd(), libc::F_GETFD) };
     assert_eq!(flags & libc::FD_CLOEXEC, libc::FD_CLOEXEC);
 }
+
+/// Makes the next child the first process of a name space of its own: its number is 1 there. False where that is not allowed.
+fn next_child_is_number_one() -> bool {
+    // SAFETY: plain system calls, in a child that does nothing else.
+    unsafe { libc::unshare(libc::CLONE_NEWPID) == 0 || libc::unshare(libc::CLONE_NEWUSER | libc::CLONE_NEWPID) == 0 }
+}
+
+#[test]
+fn a_child_with_its_parents_number_is_a_child_all_the_same() {
+    const NOT_ALLOWED: i32 = 77;
+    // SAFETY: ends the process.
+    let leave = |status: i32| -> bool { unsafe { libc::_exit(status) } };
+    let status = wait(start_child(|| {
+        if !next_child_is_number_one() {
+            return leave(NOT_ALLOWED);
+        }
+        let first = start_child(|| {
+            // SAFETY: the child asks for the arenas, and uses nothing from before the fork.
+            let (absent, wiped) = unsafe {
+                let builder = || Arena::builder().capacity(4096);
+                (builder().build_absent().unwrap(), builder().build_wiped().unwrap())
+            };
+            wiped.get().alloc_str("a secret");
+            let keys = WipeValues::<u64>::new(1).unwrap();
+            keys.set(0, 7);
+            if !next_child_is_number_one() {
+                return leave(NOT_ALLOWED);
+            }
+            let second = wait(start_child(|| {
+                assert_eq!(std::process::id(), 1);
+                absent.get().is_none() && wiped.generation() == 1 && wiped.get().offset() == 0 && keys.get(0) == Some(0)
+            }));
+            assert_eq!(std::process::id(), 1);
+            second == 0 && absent.get().is_some() && wiped.generation() == 0
+        });
+        let first = wait(first);
+        leave(if libc::WIFEXITED(first) { libc::WEXITSTATUS(first) } else { 1 })
+    }));
+    if libc::WEXITSTATUS(status) == NOT_ALLOWED {
+        eprintln!("not tested: name spaces for processes are not allowed here");
+        return;
+    }
+    assert_eq!(status, 0, "both were number 1, and only one made the arenas");
+}

@@ -4,6 +4,7 @@
 
 use arenascope::{Arena, Error, FailAt, Heap, OnReset, SharedArena, Stepwise, System};
 use core::alloc::Layout;
+use core::ptr::NonNull;
 use std::collections::BTreeMap;
 use std::sync::{Barrier, Mutex, mpsc};
 
@@ -476,4 +477,59 @@ fn a_forked_child_goes_on_with_its_copy() {
     unsafe { libc::waitpid(child, &mut status, 0) };
     assert_eq!(status, 0, "the child allocated in its copy");
     assert_eq!(*shared, 1, "and the parent's stayed as it was");
+}
+
+/// The system's memory, of which a little more is reserved than was asked for: as a source may.
+struct Generous;
+
+// SAFETY: regions are the system's, told to be no longer than they are.
+unsafe impl arenascope::Source for Generous {
+    fn name(&self) -> &'static str {
+        "generous"
+    }
+
+    fn reserve(&'static self, request: arenascope::Request) -> Result<arenascope::Region, Error> {
+        let bytes = request.bytes + 72;
+        let region = System.reserve(arenascope::Request { bytes, ..request })?;
+        Ok(arenascope::Region { bytes, source: self, ..region })
+    }
+
+    unsafe fn commit(&self, start: NonNull<u8>, from: usize, to: usize, populate: bool) -> Result<(), Error> {
+        // SAFETY: the caller's condition.
+        unsafe { System.commit(start, from, to, populate) }
+    }
+
+    unsafe fn advise_huge(&self, _: NonNull<u8>, _: usize, _: usize) {}
+
+    unsafe fn decommit(&self, _: NonNull<u8>, _: usize, _: usize) -> Option<(usize, usize)> {
+        None
+    }
+
+    unsafe fn release(&self, mapping: NonNull<u8>, mapping_bytes: usize) {
+        // SAFETY: the caller's condition.
+        unsafe { System.release(mapping, mapping_bytes) }
+    }
+}
+
+#[test]
+fn a_growing_arena_keeps_to_a_region_that_is_no_multiple_of_a_lease() {
+    let arena = Arena::builder().reserve(1 << 20).source(&Generous).build_shared().unwrap();
+    assert_eq!(arena.capacity(), 1 << 20, "whole grains of what there is");
+}
+
+#[test]
+fn growing_shared_arenas_leave_addresses_to_others() {
+    let arenas: Vec<SharedArena> = (0..4000).map(|_| SharedArena::growing().unwrap()).collect();
+    // SAFETY: a fresh mapping, never touched, and given back.
+    unsafe {
+        let bytes = 16usize << 40;
+        let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
+        let place = libc::mmap(std::ptr::null_mut(), bytes, libc::PROT_NONE, flags, -1, 0);
+        assert_ne!(place, libc::MAP_FAILED, "an eighth of the address space for the program's own");
+        libc::munmap(place, bytes);
+    }
+    let reserved: usize = arenas.iter().map(SharedArena::capacity).sum();
+    assert!(reserved < 64 << 40, "{reserved}");
+    drop(arenas);
+    assert_eq!(SharedArena::growing().unwrap().capacity() >> 30, 64, "and the next one is as large as ever");
 }

@@ -61,7 +61,7 @@ ASCOPE_INLINE ascope_shared *ascope_shared_create_at(size_t capacity, uint32_t f
  * lease from others until the shared arena ends. O(handles), no system call up to 15 of them. NULL: no memory for more of them. */
 ASCOPE_MUST_USE ascope_arena *ascope_local(ascope_shared *shared);
 
-/* Ends a handle, in its own thread; its blocks stay. O(1). NULL, or an arena that is no handle: nothing happens. */
+/* Ends a handle, in its own thread; its blocks stay, an observer that it was given by ascope_observe goes. O(1). NULL, or an arena that is no handle: nothing happens. */
 void ascope_local_end(ascope_arena *local);
 
 /* A block without a handle, from any thread: each call looks up the handle that the library keeps for the thread. For a bulk of blocks take
@@ -124,7 +124,8 @@ ASCOPE_MUST_USE ascope_pool *ascope_pool_create(const ascope_options *options, s
 ASCOPE_MUST_USE ascope_arena *ascope_pool_take_at(ascope_pool *pool, const char *file, uint32_t line);
 #define ascope_pool_take(pool) ascope_pool_take_at((pool), __FILE__, __LINE__)
 
-/* Empties an arena that was taken from this pool (all its blocks end), and leaves it to the next who takes one. O(1). Instead, an arena may be
+/* Empties an arena that was taken from this pool (all its blocks end), and leaves it to the next who takes one, with the pool's observer or
+ * none, whatever ascope_observe has given it since. O(1). Instead, an arena may be
  * kept for good, and ended by ascope_destroy. */
 void ascope_pool_return_at(ascope_pool *pool, ascope_arena *arena, const char *file, uint32_t line);
 #define ascope_pool_return(pool, arena) ascope_pool_return_at((pool), (arena), __FILE__, __LINE__)
@@ -180,7 +181,8 @@ void ascope_share_local_end(ascope_share_handle *handle);
 ASCOPE_MUST_USE uint64_t ascope_share_alloc(ascope_share_handle *handle, size_t size, size_t align);
 
 /* Where the `size` bytes at an offset lie in this process; NULL for 0, and when they were not all leased. O(1). What others read there while it
- * is written must be atomic. */
+ * is written must be atomic. An offset that a Rust program has published (AtomicOffset) carries its memory's number in the upper 21 bits: it
+ * is accepted here as it is, and with other memory NULL. */
 ASCOPE_MUST_USE void *ascope_share_at(const ascope_share *share, uint64_t offset, size_t size);
 
 /* How shared memory is used. */

@@ -90,10 +90,14 @@ pub unsafe extern "C" fn ascope_pool_return_at(pool: *mut Pool, arena: *mut Aren
     if raw::is_ended_by_another(arena) {
         return;
     }
-    // SAFETY: the caller's condition.
+    // SAFETY: the caller's condition, and what `ascope_pool_create` was promised of the observer.
     unsafe {
         let mut handle = owned(header);
         with_site(arena, site, || handle.reset());
+        // Who took it may have watched it, by an observer that need not live longer than that.
+        if raw::own_observer(arena) != pool.options.observer {
+            arena.observe(pool.options.observer.as_ref());
+        }
         if let Some(beyond) = raw::leave_waiting(&pool.pool, OwnedArena::from_raw(header)) {
             with_last_site(beyond.into_raw(), site, || drop(OwnedArena::from_raw(header)));
         }

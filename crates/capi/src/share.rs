@@ -13,6 +13,9 @@ use core::alloc::Layout;
 use core::ffi::{c_char, c_int};
 use core::ptr::NonNull;
 
+/// Where a mapping begins is a multiple of this in every process, and of no more.
+const LARGEST_ALIGN: usize = 4096;
+
 /// `ascope_share`, opaque to C.
 pub struct Share(ShareArena);
 
@@ -147,6 +150,10 @@ pub unsafe extern "C" fn ascope_share_alloc(handle: *mut ShareHandle, size: usiz
         errno::set(why_no_layout(align));
         return 0;
     };
+    if align > LARGEST_ALIGN {
+        errno::set(errno::EINVAL);
+        return 0;
+    }
     // SAFETY: the caller's condition.
     match unsafe { handle.as_ref() }.0.try_alloc_layout(layout) {
         Ok((_, offset)) => offset.to_raw(),

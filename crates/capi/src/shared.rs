@@ -108,6 +108,10 @@ pub unsafe extern "C" fn ascope_local_end(local: *mut Arena) {
     // SAFETY: the caller's condition.
     unsafe {
         if raw::is_leased(local.as_ref()) {
+            // An observer need not live longer than the handle it watched.
+            if !raw::own_observer(local.as_ref()).is_null() {
+                local.as_ref().observe(None);
+            }
             raw::leave_berth(local);
         }
     }

@@ -24,7 +24,8 @@ use core::panic::Location;
 /// ```
 pub struct AbsentArena {
     arena: ManuallyDrop<OwnedArena>,
-    pid: u32,
+    /// Of the process that made it.
+    generation: u32,
 }
 
 impl Builder<'_> {
@@ -40,13 +41,13 @@ impl Builder<'_> {
     #[track_caller]
     pub unsafe fn build_absent(self) -> Result<AbsentArena, Error> {
         let arena = self.build_for_fork(AfterFork::Absent, Location::caller())?;
-        Ok(AbsentArena { arena: ManuallyDrop::new(arena), pid: process::pid() })
+        Ok(AbsentArena { arena: ManuallyDrop::new(arena), generation: process::generation() })
     }
 }
 
 impl AbsentArena {
     fn is_here(&self) -> bool {
-        process::pid() == self.pid
+        process::generation() == self.generation
     }
 
     /// The arena; None in a child. O(1), no system call but for a child's first question.

@@ -1,10 +1,16 @@
 //! Positions in memory that several processes map: offsets from the arena's header, with the type of what lies there.
 //!
 //! May be relied on: an offset is eight bytes, means the same in every process, and is itself something that may lie in shared memory.
-//! Deliberately absent: arithmetic on them; the arena checks bounds and alignment when it turns one into a reference.
+//! Deliberately absent: arithmetic on them; the arena checks bounds and alignment when it turns one into a reference, and that the offset is its own.
+//!
+//! # Why an offset names its memory
+//! Where a `u64` lies in one memory, an `AtomicU64` may lie in another. If an offset could be used with the wrong one, safe code would get a `&u64` whose
+//! value others change. So the memory's number stands in the upper bits of each offset that safe code gets. [`Offset::from_raw`] leaves it out: who calls
+//! that has promised what the number shows.
 #![allow(unsafe_code)] // Traits that promise something about memory.
 
 use crate::atomics::AtomicU64;
+use crate::fork::share_header::LARGEST;
 use crate::leases;
 use core::fmt;
 use core::hash::{Hash, Hasher};
@@ -55,37 +61,78 @@ unsafe impl<T: 'static> Shareable for AtomicOffset<T> {}
 // An AtomicBool is none: not every byte is a bool.
 const _: fn(AtomicBool) = |_| {};
 
-/// Where a `T` lies, in bytes from the arena's header. 0 is nowhere.
+/// Bits of an offset that say where: as many as the largest mapping needs. Those above are the memory's number, 0 for any.
+const PLACE_BITS: u32 = LARGEST.ilog2();
+
+/// Numbers of memories: 1 to this.
+const NUMBERS: u64 = (1 << (64 - PLACE_BITS)) - 1;
+
+/// Which of this process's memories have which number: one after another, and from 1 again when there are no more.
+static NUMBERED: core::sync::atomic::AtomicU64 = core::sync::atomic::AtomicU64::new(0);
+
+/// A number for new memory.
+pub(crate) fn next_number() -> u64 {
+    NUMBERED.fetch_add(1, core::sync::atomic::Ordering::Relaxed) % NUMBERS + 1
+}
+
+/// What the offsets of memory with this number have in their upper bits.
+pub(crate) const fn marked(number: u64) -> u64 {
+    number << PLACE_BITS
+}
+
+/// Where an offset leads in the memory whose offsets are marked so; None when it is another memory's.
+#[inline(always)]
+pub(crate) const fn place_in(mark: u64, bits: u64) -> Option<u64> {
+    let place = place(bits);
+    let marked = bits ^ place;
+    if marked == 0 || marked == mark { Some(place) } else { None }
+}
+
+#[inline(always)]
+const fn place(bits: u64) -> u64 {
+    bits & (LARGEST - 1)
+}
+
+/// Where a `T` lies, in bytes from the arena's header, and in which memory. [`NULL`](Self::NULL) is nowhere.
+///
+/// With the wrong memory it leads nowhere: [`get`](crate::fork::ShareArena::get) is None. (The numbers of memories come again after two million that one
+/// process has made, and a parent's and a child's may be equal that were made after the fork.) Two offsets are equal when they are as far from
+/// their headers.
 #[repr(transparent)]
 pub struct Offset<T: ?Sized> {
-    bytes: u64,
+    bits: u64,
     of: PhantomData<fn() -> *const T>,
 }
 
 impl<T: ?Sized> Offset<T> {
     /// Nowhere: what a zeroed place holds.
-    pub const NULL: Self = Offset { bytes: 0, of: PhantomData };
+    pub const NULL: Self = Offset { bits: 0, of: PhantomData };
 
-    /// From a number: from another process, say.
+    /// From a number: from another process, say. It is checked no more whose it is.
     ///
     /// # Safety
     /// The number is of an offset of the same type in the same arena, or 0.
     pub const unsafe fn from_raw(bytes: u64) -> Self {
-        Offset { bytes, of: PhantomData }
+        Offset { bits: bytes, of: PhantomData }
     }
 
-    /// As a number, to be sent to another process.
+    /// As a number, to be sent to another process: bytes from the arena's header.
     pub const fn to_raw(self) -> u64 {
-        self.bytes
+        place(self.bits)
     }
 
     /// True for [`NULL`](Self::NULL).
     pub const fn is_null(self) -> bool {
-        self.bytes == 0
+        self.to_raw() == 0
     }
 
-    pub(crate) const fn new(bytes: u64) -> Self {
-        Offset { bytes, of: PhantomData }
+    /// Of a place and the mark of its memory.
+    pub(crate) const fn new(bits: u64) -> Self {
+        Offset { bits, of: PhantomData }
+    }
+
+    pub(crate) const fn bits(self) -> u64 {
+        self.bits
     }
 }
 
@@ -99,7 +146,7 @@ impl<T: ?Sized> Copy for Offset<T> {}
 
 impl<T: ?Sized> PartialEq for Offset<T> {
     fn eq(&self, other: &Self) -> bool {
-        self.bytes == other.bytes
+        self.to_raw() == other.to_raw()
     }
 }
 
@@ -107,13 +154,13 @@ impl<T: ?Sized> Eq for Offset<T> {}
 
 impl<T: ?Sized> Hash for Offset<T> {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        self.bytes.hash(state);
+        self.to_raw().hash(state);
     }
 }
 
 impl<T: ?Sized> fmt::Debug for Offset<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.is_null() { f.write_str("+null") } else { write!(f, "+{}", self.bytes) }
+        if self.is_null() { f.write_str("+null") } else { write!(f, "+{}", self.to_raw()) }
     }
 }
 
@@ -131,9 +178,9 @@ pub struct SliceOffset<T> {
 }
 
 impl<T> SliceOffset<T> {
-    /// Where the first one lies.
+    /// Where the first one lies; [`Offset::NULL`] when there is none: where it would lie, a block of another type may.
     pub const fn first(self) -> Offset<T> {
-        self.first
+        if self.count == 0 { Offset::NULL } else { self.first }
     }
 
     /// How many there are.
@@ -164,24 +211,24 @@ impl<T> fmt::Debug for SliceOffset<T> {
 /// A place in shared memory through which processes tell each other where something lies.
 #[repr(transparent)]
 pub struct AtomicOffset<T> {
-    bytes: AtomicU64,
+    bits: AtomicU64,
     of: PhantomData<fn() -> *const T>,
 }
 
 impl<T> AtomicOffset<T> {
     /// Holding `offset`.
     pub const fn new(offset: Offset<T>) -> Self {
-        AtomicOffset { bytes: AtomicU64::new(offset.bytes), of: PhantomData }
+        AtomicOffset { bits: AtomicU64::new(offset.bits), of: PhantomData }
     }
 
     /// Publishes what lies at `offset`: who finds it sees all that was written before.
     pub fn publish(&self, offset: Offset<T>) {
-        leases::publish(&self.bytes, offset.bytes);
+        leases::publish(&self.bits, offset.bits);
     }
 
     /// What was published last; [`Offset::NULL`] for a zeroed place.
     pub fn find(&self) -> Offset<T> {
-        Offset::new(leases::find(&self.bytes))
+        Offset::new(leases::find(&self.bits))
     }
 
     /// Publishes `new` if `current` stands there; else returns what does.
@@ -189,7 +236,14 @@ impl<T> AtomicOffset<T> {
     /// # Errors
     /// What stands there.
     pub fn exchange(&self, current: Offset<T>, new: Offset<T>) -> Result<(), Offset<T>> {
-        leases::republish(&self.bytes, current.bytes, new.bytes).map_err(Offset::new)
+        let mut expected = current.bits;
+        loop {
+            match leases::republish(&self.bits, expected, new.bits).map_err(Offset::new) {
+                // The same place, with its memory's number or without.
+                Err(now) if now == current && now.bits != expected => expected = now.bits,
+                done => return done,
+            }
+        }
     }
 }
 

@@ -9,7 +9,7 @@
 //! and not a SIGBUS.
 #![allow(unsafe_code)] // Maps, reads and hands out shared memory.
 
-use crate::fork::offset::{Offset, Shareable, SliceOffset};
+use crate::fork::offset::{self, Offset, Shareable, SliceOffset};
 use crate::fork::share_header::{
     LARGEST, LEASES, LONGEST_SPAN, MAGIC_SHARE, NOTHING_LEFT, SHARE_HEADER_BYTES, SHARE_LAYOUT_VERSION, ShareHeader,
     ShareLease, pack, unpack,
@@ -115,6 +115,8 @@ pub struct ShareArena {
     header: NonNull<ShareHeader>,
     mapping_bytes: usize,
     file: OwnedFd,
+    /// What its offsets have in their upper bits.
+    pub(crate) mark: u64,
 }
 
 // SAFETY: all that is reached through a shared borrow is atomic, or blocks that `Shareable` lets all threads and processes see.
@@ -170,8 +172,11 @@ impl ShareArena {
         let bytes = geometry::up(bound, 64 << 10);
         let file = memory_file::create(bytes).map_err(ShareError::MemfdUnavailable)?;
         let start = memory_file::map(memory_file::borrow(&file), bytes as usize).map_err(ShareError::MapRefused)?;
-        let arena = ShareArena { header: start.cast(), mapping_bytes: bytes as usize, file };
+        let number = offset::next_number();
+        let mark = offset::marked(number);
+        let arena = ShareArena { header: start.cast(), mapping_bytes: bytes as usize, file, mark };
         let header = arena.header();
+        header.number.store(number, Ordering::Relaxed);
         header.layout_version.store(SHARE_LAYOUT_VERSION, Ordering::Relaxed);
         header.header_bytes.store(SHARE_HEADER_BYTES as u32, Ordering::Relaxed);
         header.cursor.store(SHARE_HEADER_BYTES, Ordering::Relaxed);
@@ -206,8 +211,9 @@ impl ShareArena {
             return Err(ShareError::NotSealed);
         }
         let start = memory_file::map(memory_file::borrow(&file), bytes as usize).map_err(ShareError::MapRefused)?;
-        let arena = ShareArena { header: start.cast(), mapping_bytes: bytes as usize, file };
+        let mut arena = ShareArena { header: start.cast(), mapping_bytes: bytes as usize, file, mark: 0 };
         arena.check()?;
+        arena.mark = offset::marked(arena.header().number.load(Ordering::Relaxed));
         Ok(arena)
     }
 
@@ -218,7 +224,7 @@ impl ShareArena {
 
     /// Bytes that can be leased, all in all.
     pub fn capacity(&self) -> usize {
-        (self.header().bound.load(Ordering::Relaxed) - SHARE_HEADER_BYTES) as usize
+        self.header().bound.load(Ordering::Relaxed).saturating_sub(SHARE_HEADER_BYTES) as usize
     }
 
     /// Where the memory is mapped in this process.
@@ -226,23 +232,33 @@ impl ShareArena {
         self.header.as_ptr().cast()
     }
 
-    /// What lies at `offset`; None for [`Offset::NULL`], outside of what was leased, or not aligned. O(1).
+    /// What lies at `offset`; None for [`Offset::NULL`], an offset of other memory, outside of what was leased, or not aligned. O(1).
     #[inline]
     pub fn get<T: Shareable>(&self, offset: Offset<T>) -> Option<&T> {
-        let place = self.place(offset.to_raw(), 1, size_of::<T>(), align_of::<T>())?;
-        // SAFETY: inside the mapping, aligned, of which any bits are a T; others change it only through atomics (`Shareable`).
+        let place = self.place(offset.bits(), 1, size_of::<T>(), align_of::<T>())?;
+        // SAFETY: inside the mapping, aligned, a T's place (the offset is this memory's), of which any bits are a T; others change it only through atomics (`Shareable`).
         Some(unsafe { place.cast::<T>().as_ref() })
     }
 
     /// The items that lie there; None as with [`get`](Self::get). O(1).
     #[inline]
     pub fn get_slice<T: Shareable>(&self, slice: SliceOffset<T>) -> Option<&[T]> {
-        let place = self.place(slice.first.to_raw(), slice.count, size_of::<T>(), align_of::<T>())?;
+        let place = self.place(slice.first.bits(), slice.count, size_of::<T>(), align_of::<T>())?;
         // SAFETY: as in `get`, for so many.
         Some(unsafe { NonNull::slice_from_raw_parts(place.cast::<T>(), slice.count as usize).as_ref() })
     }
 
-    pub(crate) fn place(&self, at: u64, count: u64, size: usize, align: usize) -> Option<NonNull<u8>> {
+    pub(crate) fn start(&self) -> NonNull<u8> {
+        self.header.cast()
+    }
+
+    /// Whether the first `end` bytes are in the mapping.
+    pub(crate) fn holds(&self, end: u64) -> bool {
+        end <= self.mapping_bytes as u64
+    }
+
+    pub(crate) fn place(&self, bits: u64, count: u64, size: usize, align: usize) -> Option<NonNull<u8>> {
+        let at = offset::place_in(self.mark, bits)?;
         let end = count.checked_mul(size as u64)?.checked_add(at)?;
         let leased = self.header().cursor.load(Ordering::Relaxed).min(self.mapping_bytes as u64);
         let fits = SHARE_HEADER_BYTES <= at && end <= leased && at.is_multiple_of(align as u64);
@@ -393,7 +409,7 @@ impl ShareArena {
         let left = bound.saturating_sub(header.cursor.load(Ordering::Relaxed));
         let want = needed.max(suggested.min(left / SHARE / LEASE_GRAIN * LEASE_GRAIN));
         if bytes > 0
-            && lease.used.load(Ordering::Relaxed) != NOTHING_LEFT
+            && (start..=end).contains(&lease.used.load(Ordering::Relaxed))
             && bytes + want <= LONGEST_SPAN
             && let Some(span) = leases::extend(&header.cursor, bound, end, want)
         {
@@ -405,7 +421,8 @@ impl ShareArena {
         self.populate(span)?;
         let used = lease.used.swap(NOTHING_LEFT, Ordering::Release);
         if used != NOTHING_LEFT {
-            header.lost.fetch_add(end - used, Ordering::Relaxed);
+            // Not more than there was, also where somebody wrote over the header.
+            header.lost.fetch_add(end.saturating_sub(used).min(bytes), Ordering::Relaxed);
         }
         lease.span.store(pack(span.start, span.end - span.start), Ordering::Release);
         lease.used.store(span.start, Ordering::Release);
@@ -454,7 +471,8 @@ impl Onlooker {
 }
 
 impl AsFd for ShareArena {
-    /// The memory file, for handing to another process. It is closed on `exec`.
+    /// The memory file, for handing to another process. It is closed on `exec`. Bytes written into it by file calls change values behind Rust's back, as
+    /// those written into `/proc/self/mem` do: no memory file can forbid the one and allow the other.
     fn as_fd(&self) -> BorrowedFd<'_> {
         memory_file::borrow(&self.file)
     }

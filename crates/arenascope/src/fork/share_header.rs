@@ -53,8 +53,10 @@ pub struct ShareHeader {
     pub(crate) pid: AtomicU32,
     /// +60: requests refused.
     pub(crate) refusals: AtomicU32,
-    /// +64: zero; room for fields to come.
-    pub(crate) room: [AtomicU64; 8],
+    /// +64: the memory's number, which its offsets carry in their upper 21 bits; 0: none.
+    pub(crate) number: AtomicU64,
+    /// +72: zero; room for fields to come.
+    pub(crate) room: [AtomicU64; 7],
     /// +128: the leases.
     pub(crate) leases: [ShareLease; LEASES],
 }
@@ -82,6 +84,7 @@ const _: () = {
     assert!(offset_of!(ShareHeader, lost) == 48);
     assert!(offset_of!(ShareHeader, pid) == 56);
     assert!(offset_of!(ShareHeader, refusals) == 60);
+    assert!(offset_of!(ShareHeader, number) == 64);
     assert!(offset_of!(ShareHeader, leases) == 128);
 };
 

@@ -11,7 +11,7 @@
 use crate::fork::hot::Hot;
 use crate::fork::offset::{Offset, Shareable, SliceOffset};
 use crate::fork::share::{FIRST_LEASE_BYTES, ShareArena};
-use crate::fork::share_header::{NOTHING_LEFT, ShareLease, unpack};
+use crate::fork::share_header::{SHARE_HEADER_BYTES, ShareLease, unpack};
 use crate::lease_sizes::{apart, doubled, span_bytes};
 use crate::leases;
 use crate::{Error, geometry};
@@ -26,6 +26,10 @@ use core::sync::atomic::Ordering;
 /// A thread's own handle of a [`ShareArena`]. It stays in its thread; in a child of a fork its copy is the child's own.
 pub struct ShareLocal<'arena> {
     arena: &'arena ShareArena,
+    /// Where the memory begins here.
+    base: NonNull<u8>,
+    /// What the memory's offsets have in their upper bits.
+    mark: u64,
     /// The end of the lease that this process holds; 0: none, or this is a child.
     end: Hot,
     lease: Cell<Option<&'arena ShareLease>>,
@@ -41,6 +45,8 @@ impl ShareArena {
     pub fn local(&self) -> Result<ShareLocal<'_>, Error> {
         Ok(ShareLocal {
             arena: self,
+            base: self.start(),
+            mark: self.mark,
             end: Hot::take()?,
             lease: Cell::new(None),
             next_lease_bytes: Cell::new(FIRST_LEASE_BYTES),
@@ -65,7 +71,7 @@ impl<'arena> ShareLocal<'arena> {
         let at = self.take(Layout::new::<T>())?;
         // SAFETY: a block of this thread's alone, of T's size and alignment (P3).
         unsafe { self.block(at).cast::<T>().write(value) };
-        Ok(Offset::new(at))
+        Ok(Offset::new(at | self.mark))
     }
 
     /// Copies items into the shared memory. O(bytes).
@@ -77,23 +83,26 @@ impl<'arena> ShareLocal<'arena> {
         let at = self.take(Layout::for_value(items))?;
         // SAFETY: as in `alloc`, for so many; a block that was never shown to anybody cannot be where `items` are.
         unsafe { self.block(at).cast::<T>().copy_from_nonoverlapping(NonNull::from(items).cast(), items.len()) };
-        Ok(SliceOffset { first: Offset::new(at), count: items.len() as u64 })
+        Ok(SliceOffset { first: Offset::new(at | self.mark), count: items.len() as u64 })
     }
 
-    /// An uninitialised block: its place in this process, and its offset. O(1).
+    /// An uninitialised block: its place in this process, and its offset, which is no other block's: a size of 0 counts as 1. O(1).
     ///
     /// # Errors
     /// As [`alloc`](Self::alloc).
     #[inline]
     pub fn try_alloc_layout(&self, layout: Layout) -> Result<(NonNull<u8>, Offset<u8>), Error> {
+        // A byte that the offset is of: where nothing lies, the next block may, and be of a type that changes under a shared borrow.
+        // SAFETY: the alignment is a layout's, which has room for one byte.
+        let layout = unsafe { Layout::from_size_align_unchecked(layout.size().max(1), layout.align()) };
         let at = self.take(layout)?;
-        Ok((self.block(at), Offset::new(at)))
+        Ok((self.block(at), Offset::new(at | self.mark)))
     }
 
     #[inline(always)]
     fn block(&self, at: u64) -> NonNull<u8> {
-        // SAFETY: `take` gives places inside the mapping.
-        unsafe { NonNull::new_unchecked(self.arena.base().add(at as usize)) }
+        // SAFETY: `take` gives places inside the mapping, which begins here for as long as the handle lives.
+        unsafe { self.base.add(at as usize) }
     }
 
     /// Where a block of this layout begins, in bytes from the header.
@@ -184,9 +193,14 @@ impl<'arena> ShareLocal<'arena> {
     fn set_end(&self) {
         let Some(lease) = self.lease.get() else { return };
         let (start, bytes) = unpack(lease.span.load(Ordering::Relaxed));
-        // A lease without a span, or with nothing left, has no room; not 0, which says that there is no lease.
-        let nothing = bytes == 0 || lease.used.load(Ordering::Relaxed) == NOTHING_LEFT;
-        self.end.set(if nothing { 1 } else { start + bytes });
+        let (end, used) = (start + bytes, lease.used.load(Ordering::Relaxed));
+        // A lease without a span, or with nothing left, has no room; nor has one whose numbers cannot be: somebody wrote over them. Not 0, which says
+        // that there is no lease.
+        let sound = SHARE_HEADER_BYTES <= start
+            && (start..=end).contains(&used)
+            && used.is_multiple_of(8)
+            && self.arena.holds(end);
+        self.end.set(if sound && bytes > 0 { end } else { 1 });
     }
 }
 

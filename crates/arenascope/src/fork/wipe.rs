@@ -34,7 +34,8 @@ pub struct WipeArena {
     arena: OwnedArena,
     /// The header as it was when the arena was made, in memory that is not wiped.
     made: MaybeUninit<Arena>,
-    pid: Cell<u32>,
+    /// Of the process whose arena it is.
+    process: Cell<u32>,
     generation: Cell<u64>,
 }
 
@@ -55,7 +56,7 @@ impl Builder<'_> {
         let mut made = MaybeUninit::uninit();
         // SAFETY: I1 — a header, copied as bytes; it is used at its old place only.
         unsafe { core::ptr::copy_nonoverlapping(&raw const *arena, made.as_mut_ptr(), 1) };
-        Ok(WipeArena { arena, made, pid: Cell::new(process::pid()), generation: Cell::new(0) })
+        Ok(WipeArena { arena, made, process: Cell::new(process::generation()), generation: Cell::new(0) })
     }
 }
 
@@ -90,7 +91,7 @@ impl WipeArena {
 
     #[inline]
     fn notice(&self) {
-        if process::pid() != self.pid.get() {
+        if process::generation() != self.process.get() {
             self.revive();
         }
     }
@@ -98,7 +99,7 @@ impl WipeArena {
     #[cold]
     #[inline(never)]
     fn revive(&self) {
-        self.pid.set(process::pid());
+        self.process.set(process::generation());
         self.generation.set(self.generation.get() + 1);
         // SAFETY: the header's place is mapped and zero, and nobody refers to what was in the region: the maker promised that. What is
         // written is a header for just this place.

@@ -209,6 +209,7 @@ static void what_a_killed_process_held_goes_to_others(void)
     CHECK(errno == ENOMEM && got > 56u << 10);
     CHECK(ascope_share_check(meeting.share, &use, NULL, 0) == 0 && use.orphaned == 0 && use.refusals == 1);
     CHECK(ascope_share_alloc(meeting.handle, 8, 3) == 0 && errno == EINVAL);
+    CHECK(ascope_share_alloc(meeting.handle, 8, 8192) == 0 && errno == EINVAL); /* no mapping begins at a multiple of more than a page */
     CHECK(ascope_share_alloc(meeting.handle, SIZE_MAX, 8) == 0 && errno == ENOMEM);
     ascope_share_local_end(meeting.handle);
     ascope_share_destroy(meeting.share);

@@ -442,6 +442,49 @@ static void arenas_of_a_pool_are_handed_between_threads_and_used_again(void)
     ascope_destroy(arena);
 }
 
+static void hear(void *context, const ascope_event *event)
+{
+    (void)event;
+    ++*(int *)context;
+}
+
+static void an_observer_of_a_handle_or_of_a_taken_arena_goes_with_it(void)
+{
+    int heard = 0, pools = 0;
+    ascope_observer *mine = (ascope_observer *)malloc(sizeof *mine);
+    ascope_observer whole = {ASCOPE_OBSERVER_VERSION, sizeof(ascope_observer), &heard, hear, 0};
+    *mine = whole;
+    ascope_shared *one = ascope_shared_growing();
+    ascope_arena *local = ascope_local(one);
+    ascope_observe(local, mine);
+    CHECK(ascope_alloc(local, 8) != NULL && heard > 0);
+    ascope_local_end(local);
+    int so_far = heard;
+    CHECK(ascope_local(one) == local && !ascope_is_watched(local));
+    CHECK(ascope_alloc(local, 8) != NULL && ascope_alloc(local, 8) != NULL && heard == so_far);
+    ascope_shared_destroy(one);
+
+    static ascope_observer of_pool = {ASCOPE_OBSERVER_VERSION, sizeof(ascope_observer), NULL, hear, 0};
+    of_pool.context = &pools;
+    for (int with = 0; with < 2; with++) {
+        ascope_options options = {ASCOPE_OPTIONS_INIT};
+        options.capacity = 4096;
+        options.observer = with ? &of_pool : NULL;
+        ascope_pool *pool = ascope_pool_create(&options, 1 << 20, 8);
+        ascope_arena *arena = ascope_pool_take(pool);
+        ascope_observe(arena, mine);
+        CHECK(ascope_alloc(arena, 8) != NULL && heard > so_far);
+        ascope_pool_return(pool, arena);
+        so_far = heard;
+        int pools_so_far = pools;
+        CHECK(ascope_pool_take(pool) == arena && ascope_is_watched(arena) == with);
+        CHECK(ascope_alloc(arena, 8) != NULL && heard == so_far && pools == pools_so_far + with);
+        ascope_destroy(arena);
+        ascope_pool_destroy(pool);
+    }
+    free(mine);
+}
+
 static void each_source_and_policy_of_memory_serves(void)
 {
     const uint32_t flags[] = {ASCOPE_HEAP, ASCOPE_GROWING | ASCOPE_HEAP, ASCOPE_SMALL_PAGES, ASCOPE_GROWING | ASCOPE_HUGE_PAGES,
@@ -479,6 +522,7 @@ int main(void)
     an_observer_hears_of_leases_at_the_callers_line();
     an_observer_that_uses_many_shared_arenas_takes_none_away_from_a_call();
     arenas_of_a_pool_are_handed_between_threads_and_used_again();
+    an_observer_of_a_handle_or_of_a_taken_arena_goes_with_it();
     puts("all kept");
     return 0;
 }
