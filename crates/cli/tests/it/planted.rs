@@ -4,7 +4,7 @@
 //! makes it certain), and the other tools.
 
 use crate::harness::{Place, accused, root};
-use crate::precise::there_is_valgrind;
+use crate::precise::needs_valgrind;
 
 /// Runs one bug and returns the rules named, and how many of them accuse.
 fn rules(bug: &str, mode: &[&str]) -> (Vec<String>, usize) {
@@ -66,9 +66,7 @@ fn bugs_that_check_mode_shows() {
 
 #[test]
 fn bugs_that_memcheck_shows() {
-    if !there_is_valgrind() {
-        return;
-    }
+    needs_valgrind();
     for (bug, rule) in [
         ("overflow-read", "overflow"),
         ("underflow", "underflow"),
@@ -86,18 +84,15 @@ fn bugs_that_memcheck_shows() {
 
 #[test]
 fn the_program_that_is_right_is_silent() {
+    needs_valgrind();
     for mode in [&[][..], &["--check"], &["--precise"]] {
-        if mode != ["--precise"] || there_is_valgrind() {
-            assert_eq!(rules("none", mode), (Vec::new(), 0), "{mode:?}");
-        }
+        assert_eq!(rules("none", mode), (Vec::new(), 0), "{mode:?}");
     }
 }
 
 #[test]
 fn what_memcheck_cannot_see_of_two_threads_is_said_once() {
-    if !there_is_valgrind() {
-        return;
-    }
+    needs_valgrind();
     let place = Place::new();
     let folder = root().join("bench/detection");
     let program = place.cc(&folder.join("planted.c").to_string_lossy(), &["-O0"]);

@@ -31,13 +31,10 @@ const ROLES: [&str; 22] = [
     "arena_close(arena)",
 ];
 
-/// False, with a sentence, where there is no Valgrind.
-pub fn there_is_valgrind() -> bool {
+/// A missing Valgrind fails a test; it does not skip it.
+pub fn needs_valgrind() {
     let there = Command::new("valgrind").arg("--version").output().is_ok_and(|output| output.status.success());
-    if !there {
-        eprintln!("NOT RUN: precise mode needs Valgrind, which is not installed (apt install valgrind)");
-    }
-    there
+    assert!(there, "precise mode needs Valgrind, which is not installed: apt install valgrind, or cargo xtask test");
 }
 
 /// Runs a program under `--precise`: what it accuses, and the screen.
@@ -52,9 +49,7 @@ fn accusations(place: &Place, flags: &[&str], program: &Path, arguments: &[&str]
 
 #[test]
 fn each_fault_is_accused_at_its_line() {
-    if !there_is_valgrind() {
-        return;
-    }
+    needs_valgrind();
     let source = programs().join("precise.c");
     let rows = [
         (1, "overflow", "FAULT == 1", "gcc", "-O2"),
@@ -87,9 +82,7 @@ fn each_fault_is_accused_at_its_line() {
 
 #[test]
 fn the_mended_program_is_silent() {
-    if !there_is_valgrind() {
-        return;
-    }
+    needs_valgrind();
     for (compiler, level) in [("gcc", "-O0"), ("gcc", "-O2"), ("clang", "-O0"), ("clang", "-O2")] {
         let place = Place::new();
         let program = place.compile(compiler, "precise.c", &[level]);
@@ -101,9 +94,7 @@ fn the_mended_program_is_silent() {
 
 #[test]
 fn unusual_styles_are_silent_and_a_long_trace_is_whole() {
-    if !there_is_valgrind() {
-        return;
-    }
+    needs_valgrind();
     let place = Place::new();
     let program = place.compile("gcc", "correct/styles.c", &["-O0"]);
     let (found, screen) = accusations(&place, &STYLES, &program, &["long"], 0);
@@ -116,9 +107,7 @@ fn unusual_styles_are_silent_and_a_long_trace_is_whole() {
 
 #[test]
 fn packaged_servers_are_not_accused() {
-    if !there_is_valgrind() {
-        return;
-    }
+    needs_valgrind();
     let profile = |name: &str| root().join("profiles").join(name).to_string_lossy().into_owned();
     let place = Place::new();
     let apr = profile("apr.toml");

@@ -6,7 +6,7 @@
 //! several of these programs print where.
 
 use crate::harness::{Place, accused, long, programs, root};
-use crate::precise::there_is_valgrind;
+use crate::precise::needs_valgrind;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -32,9 +32,7 @@ fn profile(name: &str) -> String {
 
 #[test]
 fn libraries_used_as_their_documentation_allows() {
-    if !there_is_valgrind() {
-        return;
-    }
+    needs_valgrind();
     let (apr, talloc) = (profile("apr.toml"), profile("talloc.toml"));
     let obstack = [
         "--alloc",
@@ -68,9 +66,7 @@ fn libraries_used_as_their_documentation_allows() {
 
 #[test]
 fn hand_made_arenas_found_by_shape() {
-    if !there_is_valgrind() {
-        return;
-    }
+    needs_valgrind();
     let sample = ["chunked_pool.c", "region_mark.c", "check_bump.c"];
     let rest = [
         "freelist_pages_mended.c",
@@ -102,9 +98,7 @@ const CHANGED: [(&str, &str); 1] =
 
 #[test]
 fn mended_labs() {
-    if !there_is_valgrind() {
-        return;
-    }
+    needs_valgrind();
     let mut tried = 0;
     for (folder, name, run) in labs() {
         let twin = folder.join(format!("{name}_mended.c"));
@@ -160,9 +154,7 @@ const MALLOC: [&str; 8] = [
 
 #[test]
 fn packages_of_debian() {
-    if !there_is_valgrind() {
-        return;
-    }
+    needs_valgrind();
     let place = Place::new();
     let shell = |script: &str| {
         let done = place.outcome(Command::new("sh").args(["-ec", script]));
@@ -196,9 +188,7 @@ fn packages_of_debian() {
 /// A trace under Valgrind is not cut off where its first window ends: 4 MiB, some 500,000 events.
 #[test]
 fn a_long_run_loses_nothing() {
-    if !there_is_valgrind() {
-        return;
-    }
+    needs_valgrind();
     let place = Place::new();
     let source = root().join("bench/modes.c");
     let program = place.cc(&source.to_string_lossy(), &["-O2", "-fno-builtin"]);
