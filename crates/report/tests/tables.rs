@@ -495,8 +495,8 @@ fn findings_in_full_tell_the_callers_and_what_would_disprove_them() {
                          at #8 the block's bytes are still zero
               disproof   an instruction after the call that reads the result before it is overwritten, on any
                          path; or another pointer that reaches the block: an array that grows by consecutive
-                         calls, an allocator that keeps the address in its own struct; or a use that left
-                         nothing but zeros
+                         calls, or whose last element is of zeros, an allocator that keeps the address in its
+                         own struct; or a use that left nothing but zeros
               next       keep the pointer, or drop the call
 
             1 finding, 0 notes
