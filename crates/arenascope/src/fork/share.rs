@@ -103,8 +103,10 @@ impl core::error::Error for ShareError {}
 ///     0 => {
 ///         let letter = local.alloc(42).unwrap(); // the child's handle notices that it is a child's
 ///         arena.get(mailbox).unwrap().publish(letter);
+///         // SAFETY: ends the child; no destructor of the parent's runs.
 ///         unsafe { libc::_exit(0) }
 ///     }
+///     // SAFETY: waits for the child made above; a null status is not written.
 ///     child => unsafe { libc::waitpid(child, std::ptr::null_mut(), 0) },
 /// };
 /// let letter = arena.get(mailbox).unwrap().find();

@@ -23,9 +23,11 @@ use core::ptr::NonNull;
 /// let child = unsafe { libc::fork() };
 /// if child == 0 {
 ///     let fresh = arena.get().offset() == 0 && arena.generation() == 1;
+///     // SAFETY: ends the child; no destructor of the parent's runs.
 ///     unsafe { libc::_exit(i32::from(!fresh)) }
 /// }
 /// let mut status = 1;
+/// // SAFETY: waits for the child made above, and writes a number that is ours.
 /// unsafe { libc::waitpid(child, &mut status, 0) };
 /// assert_eq!(status, 0);
 /// # Ok::<(), arenascope::Error>(())
@@ -130,9 +132,11 @@ impl fmt::Debug for WipeArena {
 /// // SAFETY: the child compares a number and ends.
 /// let child = unsafe { libc::fork() };
 /// if child == 0 {
+///     // SAFETY: ends the child; no destructor of the parent's runs.
 ///     unsafe { libc::_exit((keys.get(2) != Some(0)) as i32) }
 /// }
 /// let mut status = 1;
+/// // SAFETY: waits for the child made above, and writes a number that is ours.
 /// unsafe { libc::waitpid(child, &mut status, 0) };
 /// assert_eq!(status, 0, "the child saw zero");
 /// assert_eq!(keys.get(2), Some(0x5eed));

@@ -133,6 +133,7 @@ fn rust_program(place: &Place, own_arena: bool, level: &str) -> PathBuf {
             "struct Bump {{ base: Vec<u64>, offset: usize }}\n\
              #[unsafe(no_mangle)] #[inline(never)]\n\
              extern \"C\" fn bump_alloc(arena: &mut Bump, size: usize) -> *mut u8 {{\n\
+                 // SAFETY: the callers ask for less than the vector holds.\n\
                  let block = unsafe {{ arena.base.as_mut_ptr().cast::<u8>().add(arena.offset) }};\n\
                  arena.offset += (size + 7) & !7;\n\
                  block\n\
@@ -140,8 +141,10 @@ fn rust_program(place: &Place, own_arena: bool, level: &str) -> PathBuf {
              fn main() {{\n\
                  let mut arena = Bump {{ base: vec![0; 512], offset: 0 }};\n\
                  let block = bump_alloc(&mut arena, 32);\n\
+                 // SAFETY: 32 bytes of this program alone, here and below.\n\
                  unsafe {{ block.copy_from(b\"before\".as_ptr(), 6) }};\n\
                  arenascope::mark(\"before the change, longer than it \\u{{e9}}\");\n\
+                 // SAFETY: as above.\n\
                  unsafe {{ block.copy_from(b\"behind\".as_ptr(), 6) }};\n\
                  let name = String::from(\"after\"); // BEHIND\n\
                  arenascope::mark(&name);\n\
