@@ -9,7 +9,7 @@ use crate::header::{HEADER_BYTES, HEADER_STEP, LAYOUT_VERSION, LIMIT_WATCH, MAGI
 use crate::policy::{Colouring, CommitAhead, HugePages, OnReset, Populate};
 use crate::probe::{EventKind, Happening, Observer, process_observer};
 use crate::region::{AfterFork, Region, Request, Source};
-use crate::{Arena, Error, Owned, OwnedArena, pool};
+use crate::{Arena, Error, Owned, OwnedArena, note, pool};
 use core::mem::MaybeUninit;
 use core::panic::Location;
 use core::ptr::{NonNull, addr_of_mut};
@@ -626,6 +626,7 @@ fn populate_all(arena: &Arena) -> Result<(), Error> {
 #[cold]
 #[inline(never)]
 fn begin_watched(arena: &Arena, caller: &'static Location<'static>) {
+    note::leave();
     arena.set_watched(true);
     debug_assert_eq!(arena.limit_now(), LIMIT_WATCH);
     arena.report(Happening {

@@ -115,6 +115,7 @@ mod local;
 mod lock;
 mod mark;
 mod memory_file;
+mod note;
 mod owned;
 mod policy;
 mod pool;

@@ -142,7 +142,7 @@ impl Default for Happening {
 }
 
 /// The observer of all arenas that have none of their own.
-static EVERYONE: AtomicPtr<Observer> = AtomicPtr::new(core::ptr::null_mut());
+pub(crate) static EVERYONE: AtomicPtr<Observer> = AtomicPtr::new(core::ptr::null_mut());
 
 /// The process's observer, if there is one.
 pub(crate) fn process_observer() -> *const Observer {

@@ -34,9 +34,10 @@ impl Listed {
 }
 
 /// One list.
+#[repr(C)]
 pub(crate) struct Registry {
-    lock: Lock,
     first: AtomicPtr<Listed>,
+    lock: Lock,
 }
 
 /// Regions with a mapping, or a heap block, of their own.
@@ -48,9 +49,12 @@ pub(crate) static SHARED: Registry = Registry::new();
 /// Mappings that hold small arenas.
 pub(crate) static SLABS: Registry = Registry::new();
 
+// The note in the binary names a list by its first word.
+const _: () = assert!(offset_of!(Registry, first) == 0);
+
 impl Registry {
     const fn new() -> Self {
-        Registry { lock: Lock::new(), first: AtomicPtr::new(core::ptr::null_mut()) }
+        Registry { first: AtomicPtr::new(core::ptr::null_mut()), lock: Lock::new() }
     }
 
     fn locked<R>(&self, work: impl FnOnce() -> R) -> R {
