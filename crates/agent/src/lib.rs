@@ -7,6 +7,7 @@
 //!   malloc   blocks of the C library's arenas                            glibc   what those look like
 //!   roles    arena functions    memory    mmap and malloc    process    fork, exec, threads, exit    seccomp
 //!   signals  the fatal ones    own_handlers    the program's own handlers    handled_fault    signal_marks    (--mark-on)
+//!   library  events of the arena library, by an observer
 //!   scan     asks for a look at all memory, at marks and at the end
 //! ```
 //!
@@ -21,6 +22,7 @@ mod check;
 mod glibc;
 mod handled_fault;
 mod hooks;
+mod library;
 mod malloc;
 mod memory;
 mod own_handlers;

@@ -4,7 +4,7 @@
 #![allow(unsafe_code, reason = "edits the environment vector and patches code")]
 
 use crate::ask::{self, Answer};
-use crate::{check, precise, process, signals, state, stubs, valgrind};
+use crate::{check, library, precise, process, signals, state, stubs, valgrind};
 use arenascope_plan::{Done, Failure, MESSAGE_LIMIT, Patch, Placed, PlanItem, Purpose};
 use arenascope_record::{CHECK_BYTES, Check, DEEP_BYTES, RESERVE_BYTES, Recorder, Reserve, Start};
 use core::ffi::{CStr, c_char};
@@ -221,6 +221,8 @@ fn carry_out(answer: Answer, missing: &Missing, trace_errno: u32) {
         for item in reader {
             match item {
                 PlanItem::BuildId(_) | PlanItem::Placed(_) => {}
+                PlanItem::Only(pattern) => library::set_only(pattern),
+                PlanItem::Library(copy) => library::watch(&copy),
                 PlanItem::Hook(hook) => table_full |= state::add_hook(hook).is_none(),
                 PlanItem::Patch(patch) => {
                     let trampoline = state::hook(u64::from(patch.hook)).map_or(0, |hook| hook.trampoline);

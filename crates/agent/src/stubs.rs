@@ -23,7 +23,7 @@
 //! and the hooked function gets exactly the misalignment it would have had.
 #![allow(unsafe_code, reason = "assembly, and the one thread-local word")]
 
-use arenascope_record::{CallFrame, StubFrame, Thread};
+use arenascope_record::{CallFrame, LibraryEvent, StubFrame, Thread};
 
 /// Bytes of stack arguments that a function called by `ascope_around` may read.
 pub const STACK_ARGUMENT_BYTES: usize = 512;
@@ -315,6 +315,18 @@ ascope_thread_entry:
     .size ascope_thread_entry, . - ascope_thread_entry
 
     .balign 64
+    .globl ascope_library_event
+    .hidden ascope_library_event
+    .type ascope_library_event, @function
+ascope_library_event:
+    .cfi_startproc
+    mov rdx, rsp
+    mov rcx, rbp
+    jmp {on_library_event}
+    .cfi_endproc
+    .size ascope_library_event, . - ascope_library_event
+
+    .balign 64
     .globl ascope_main_entry
     .hidden ascope_main_entry
     .type ascope_main_entry, @function
@@ -351,6 +363,7 @@ ascope_main_entry:
     on_enter = sym crate::hooks::on_enter,
     on_exit = sym crate::hooks::on_exit,
     on_before = sym crate::hooks::on_before,
+    on_library_event = sym crate::library::on_event,
     thread_begin = sym crate::process::thread_begin,
     real_main = sym crate::scan::real_main,
     main_returned = sym crate::scan::main_returned,
@@ -367,6 +380,8 @@ unsafe extern "C" {
     fn ascope_before();
     fn ascope_thread_entry();
     fn ascope_main_entry();
+    /// What the arena library calls: passes on where the call came from.
+    pub fn ascope_library_event(context: u64, event: *const LibraryEvent);
 }
 
 /// Address of the stub for hooks seen on both sides.

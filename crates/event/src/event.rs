@@ -162,6 +162,35 @@ impl MallocKind {
     }
 }
 
+/// What [`EventKind::Bounds`] tells of.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+#[repr(u8)]
+pub enum BoundsKind {
+    /// A bounded arena's payload: exactly so many bytes can be had.
+    Bounded = 0,
+    /// A growing arena's: its memory is committed as blocks need it.
+    Growing = 1,
+    /// A lease of a shared arena: one thread's, and another one follows when it is used up.
+    Lease = 2,
+    /// One block of a shared arena that lies in no lease.
+    Apart = 3,
+}
+
+impl BoundsKind {
+    /// All kinds, in code order.
+    pub const ALL: [BoundsKind; 4] = [BoundsKind::Bounded, BoundsKind::Growing, BoundsKind::Lease, BoundsKind::Apart];
+
+    /// A plain word for texts and JSON.
+    pub const fn word(self) -> &'static str {
+        match self {
+            BoundsKind::Bounded => "bounded",
+            BoundsKind::Growing => "growing",
+            BoundsKind::Lease => "lease",
+            BoundsKind::Apart => "apart",
+        }
+    }
+}
+
 /// What happened.
 ///
 /// `order` is the position among the events of the same arena key, from 0 without gaps (unless events were lost):
@@ -425,6 +454,37 @@ pub enum EventKind {
         /// another segment.
         top: Address,
     },
+    /// A scope of an arena of our library began; `cursor` is where it goes back to.
+    ScopeEnter {
+        /// The arena.
+        arena: ArenaKey,
+        /// Position among this arena key's events.
+        order: u64,
+        /// The cursor.
+        cursor: Address,
+    },
+    /// A scope of an arena of our library has ended: all above `cursor` is gone.
+    ScopeExit {
+        /// The arena.
+        arena: ArenaKey,
+        /// Position among this arena key's events.
+        order: u64,
+        /// The cursor, as it was when the scope began.
+        cursor: Address,
+    },
+    /// Where blocks of an arena of our library lie, as its header says. Belongs to the event that follows on this thread.
+    Bounds {
+        /// The arena.
+        arena: ArenaKey,
+        /// First payload byte.
+        base: Address,
+        /// The bound the program asked for, bytes; of a growing arena the reservation's payload.
+        capacity: u64,
+        /// Bytes from `base` to the end of what is reserved.
+        reserved: u64,
+        /// What kind of bounds.
+        kind: BoundsKind,
+    },
 }
 
 impl EventKind {
@@ -438,7 +498,9 @@ impl EventKind {
             | EventKind::Mark { arena, order, .. }
             | EventKind::Rewind { arena, order, .. }
             | EventKind::Reset { arena, order }
-            | EventKind::Destroy { arena, order } => Some((arena, order)),
+            | EventKind::Destroy { arena, order }
+            | EventKind::ScopeEnter { arena, order, .. }
+            | EventKind::ScopeExit { arena, order, .. } => Some((arena, order)),
             _ => None,
         }
     }
@@ -474,6 +536,9 @@ impl EventKind {
             EventKind::Overlapped { .. } => "overlapped",
             EventKind::ObjectChanged { .. } => "object-changed",
             EventKind::HeapSegment { .. } => "heap-segment",
+            EventKind::ScopeEnter { .. } => "scope-enter",
+            EventKind::ScopeExit { .. } => "scope-exit",
+            EventKind::Bounds { .. } => "bounds",
         }
     }
 }

@@ -154,11 +154,24 @@ pub enum NullUse {
     Proven = 2,
 }
 
+/// A place in the source that the program itself gave: Rust's caller location, C's `__FILE__` and `__LINE__`.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
+pub struct Place {
+    /// The file as the compiler was given it.
+    pub file: String,
+    /// Line, from 1.
+    pub line: u32,
+    /// Column, from 1; 0 when not known.
+    pub column: u32,
+}
+
 /// Everything known about one site.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct SiteFacts {
     /// Return addresses in the process, innermost first.
     pub addresses: Vec<Address>,
+    /// Where the program says that the call stands. Not kept in a finished trace: its frames begin there.
+    pub place: Option<Place>,
     /// The same, resolved, inlines expanded; empty before symbolisation.
     pub frames: Vec<Frame>,
     /// The source line of the first frame with a file, trimmed; empty when the file could not be read.
@@ -253,6 +266,8 @@ pub struct ProcessFacts {
     pub mode: Mode,
     /// The malloc family was watched as arenas of the C library.
     pub watches_malloc: bool,
+    /// Paths of the modules with a copy of our arena library, whose arenas were watched.
+    pub libraries: Vec<String>,
     /// What the mode could not do, a sentence each.
     pub mode_limits: Vec<String>,
     /// What memcheck reported, in its order (precise mode).

@@ -13,9 +13,9 @@ mod ids;
 mod role;
 mod scan;
 
-pub use event::{CaptureReason, Event, EventKind, MallocKind, MarkValue, Registers, Zone};
+pub use event::{BoundsKind, CaptureReason, Event, EventKind, MallocKind, MarkValue, Registers, Zone};
 pub use facts::{
-    Fate, FateKind, Frame, HookFact, HookStatus, Lost, Mode, Module, NullUse, ProcessFacts, Report, SiteFacts,
+    Fate, FateKind, Frame, HookFact, HookStatus, Lost, Mode, Module, NullUse, Place, ProcessFacts, Report, SiteFacts,
     Synchronises, Used, Watched,
 };
 pub use ids::{Address, ArenaKey, BlobId, EventNumber, SiteId, ThreadNumber};

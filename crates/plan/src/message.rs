@@ -306,10 +306,21 @@ pub struct Patch {
     pub hook: u32,
 }
 
+/// A copy of the arena library, found by its note.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Library {
+    /// Address of the word that points to the process's observer.
+    pub observer: u64,
+    /// The version of the observer's table that it knows.
+    pub version: u32,
+}
+
 const ITEM_BUILD_ID: u8 = 1;
 const ITEM_PLACED: u8 = 2;
 const ITEM_HOOK: u8 = 3;
 const ITEM_PATCH: u8 = 4;
+const ITEM_LIBRARY: u8 = 5;
+const ITEM_ONLY: u8 = 6;
 
 /// Writes a plan: the head, then items in any order. Code must come before the patches that lead to it.
 pub struct PlanWriter<'a> {
@@ -362,6 +373,19 @@ impl<'a> PlanWriter<'a> {
         self.out.u32(patch.hook);
     }
 
+    /// A copy of the arena library.
+    pub fn library(&mut self, library: Library) {
+        self.out.u8(ITEM_LIBRARY);
+        self.out.u64(library.observer);
+        self.out.u32(library.version);
+    }
+
+    /// Arenas of the library whose names do not match are not watched. At most one.
+    pub fn only(&mut self, pattern: &[u8]) {
+        self.out.u8(ITEM_ONLY);
+        self.out.bytes(pattern);
+    }
+
     /// Bytes written, or `None` when the buffer was too small.
     pub fn finish(self) -> Option<usize> {
         self.out.finish()
@@ -379,6 +403,10 @@ pub enum PlanItem<'a> {
     Hook(Hook),
     /// A patch.
     Patch(Patch),
+    /// A copy of the arena library in one of the modules.
+    Library(Library),
+    /// Its arenas whose names do not match this pattern (`*`, `?`) are not watched.
+    Only(&'a [u8]),
 }
 
 /// A plan being read.
@@ -426,6 +454,8 @@ impl<'a> Iterator for PlanReader<'a> {
                 patch: self.rest.raw(5)?.try_into().ok()?,
                 hook: self.rest.u32()?,
             })),
+            ITEM_LIBRARY => Some(PlanItem::Library(Library { observer: self.rest.u64()?, version: self.rest.u32()? })),
+            ITEM_ONLY => Some(PlanItem::Only(self.rest.bytes()?)),
             _ => None,
         }
     }

@@ -471,7 +471,14 @@ impl Recorder {
     }
 
     #[inline]
-    fn alloc_here(&self, thread: &mut Thread, key: u32, order: u64, site: u32, [block, size, align]: [u64; 3]) {
+    pub(crate) fn alloc_here(
+        &self,
+        thread: &mut Thread,
+        key: u32,
+        order: u64,
+        site: u32,
+        [block, size, align]: [u64; 3],
+    ) {
         let tsc = ticks();
         if (thread.segment.used as usize + MAX_RECORD_BYTES > layout::SEGMENT_PAYLOAD || thread.segment.payload == 0)
             && !self.open_segment(thread, tsc)
@@ -497,6 +504,20 @@ impl Recorder {
         {
             self.arenas.pages().add(from, to);
         }
+    }
+
+    /// The entry of the arena at `object` if this process's trace knows it already, and this thread has met it.
+    #[inline]
+    pub(crate) fn known(&self, thread: &Thread, object: u64) -> Option<&'static Entry> {
+        match thread.cached_arena(object) {
+            Some(entry) if entry.epoch.load(Relaxed) == thread.epoch => Some(entry),
+            _ => self.known_slowly(object),
+        }
+    }
+
+    #[cold]
+    fn known_slowly(&self, object: u64) -> Option<&'static Entry> {
+        self.arenas.find(object).filter(|entry| entry.epoch.load(Relaxed) == self.epoch.load(Relaxed))
     }
 
     /// The entry of the arena at `object`, announced in this process's trace.
@@ -553,6 +574,16 @@ impl Recorder {
         written
     }
 
+    /// Records a fact at a site that is known.
+    pub(crate) fn note_of(&self, thread: &mut Thread, site: u32, record: &Record<'_>) -> bool {
+        if !self.enabled() {
+            return false;
+        }
+        let written = self.write(thread, ticks(), site, record);
+        thread.events = thread.events.wrapping_add(u64::from(written));
+        written
+    }
+
     /// Writes a record, in a new segment if need be. A fact that does not fit is counted; definitions of sites are not
     /// facts: the event that wanted one says so itself.
     fn write(&self, thread: &mut Thread, tsc: u64, site: u32, record: &Record<'_>) -> bool {
@@ -560,7 +591,7 @@ impl Recorder {
         if (thread.segment.used as usize + room > layout::SEGMENT_PAYLOAD || thread.segment.payload == 0)
             && !self.open_segment(thread, tsc)
         {
-            if !matches!(record, Record::Site { .. } | Record::Thread { .. }) {
+            if !matches!(record, Record::Site { .. } | Record::Place { .. } | Record::Thread { .. }) {
                 self.count(layout::live::LOST_NO_SPACE, 1);
             }
             return false;

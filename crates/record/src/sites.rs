@@ -27,6 +27,32 @@ pub struct CallFrame {
     pub stack_pointer: u64,
 }
 
+/// Where the program itself says that a call stands.
+#[derive(Clone, Copy, Debug)]
+pub struct Place<'a> {
+    /// The file's name, as the compiler was given it.
+    pub file: &'a [u8],
+    /// Line, from 1.
+    pub line: u32,
+    /// Column, from 1; 0 when not known.
+    pub column: u32,
+}
+
+impl Place<'_> {
+    /// A number that differs for places that differ, as long as names stay where they are.
+    #[inline]
+    fn hash(&self) -> u64 {
+        let place = u64::from(self.line) << 32 | u64::from(self.column);
+        ((self.file.as_ptr() as u64).rotate_left(19) ^ place).wrapping_mul(0x9e37_79b9_7f4a_7c15)
+    }
+
+    /// The hash of a backtrace that begins here.
+    #[inline]
+    pub fn mixed_with(&self, backtrace: u64) -> u64 {
+        (backtrace.rotate_left(23) ^ self.hash()).wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1
+    }
+}
+
 /// Calls that run inside a frame of ours return to one of two fixed labels; the true return address lies a fixed distance
 /// above, further where stack arguments were copied.
 #[derive(Clone, Copy, Debug, Default)]

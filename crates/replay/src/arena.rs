@@ -9,7 +9,7 @@ use crate::regions::RegionId;
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::string::String;
 use alloc::vec::Vec;
-use arenascope_event::{Address, ArenaKey, EventNumber, MallocKind, MarkValue, SiteId, ThreadNumber};
+use arenascope_event::{Address, ArenaKey, BoundsKind, EventNumber, MallocKind, MarkValue, SiteId, ThreadNumber};
 use core::fmt;
 
 /// What users see as "arena 1": dense from 1, in order of birth, never used twice.
@@ -102,6 +102,8 @@ pub enum ExtentKind {
     HeapBlock,
     /// A range that malloc carves blocks from, with the bounds that the C library's own records tell.
     HeapSegment,
+    /// Payload of an arena of our library, with the bounds that its header tells.
+    Payload,
     /// Static memory of a module; bounds are those of the blocks seen.
     Static,
     /// Memory of unknown origin (a stack, an unrecorded malloc block); bounds are those of the blocks seen.
@@ -111,7 +113,14 @@ pub enum ExtentKind {
 impl ExtentKind {
     /// True when the bounds come from the memory itself and not from the blocks seen.
     pub fn is_bounded(self) -> bool {
-        matches!(self, ExtentKind::Mapping | ExtentKind::Observed | ExtentKind::HeapBlock | ExtentKind::HeapSegment)
+        matches!(
+            self,
+            ExtentKind::Mapping
+                | ExtentKind::Observed
+                | ExtentKind::HeapBlock
+                | ExtentKind::HeapSegment
+                | ExtentKind::Payload
+        )
     }
 
     /// A plain word for texts and JSON.
@@ -121,6 +130,7 @@ impl ExtentKind {
             ExtentKind::Observed => "observed",
             ExtentKind::HeapBlock => "heap-block",
             ExtentKind::HeapSegment => "heap-segment",
+            ExtentKind::Payload => "payload",
             ExtentKind::Static => "static",
             ExtentKind::Unknown => "unknown",
         }
@@ -183,6 +193,19 @@ pub struct Mark {
     pub(crate) placement: u64,
 }
 
+/// What the header of an arena of our library said last.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Bounds {
+    /// What kind of arena, or of memory.
+    pub kind: BoundsKind,
+    /// First payload byte.
+    pub base: Address,
+    /// The bound, bytes from there.
+    pub capacity: u64,
+    /// Bytes from there to the end of what is reserved.
+    pub reserved: u64,
+}
+
 /// All-time counts.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Counts {
@@ -200,6 +223,8 @@ pub struct Counts {
     pub moves: u64,
     /// Marks taken.
     pub marks: u64,
+    /// Scopes begun.
+    pub scopes: u64,
     /// Rewinds.
     pub rewinds: u64,
     /// Resets.
@@ -269,6 +294,8 @@ pub struct Arena {
     pub object: Address,
     /// The name argument of its create call; empty when there was none (see [`crate::default_name`]).
     pub name: String,
+    /// What its header says, for an arena of our library.
+    pub bounds: Option<Bounds>,
     /// Which one of the C library's arenas it is, if it is one: its blocks are what malloc hands out.
     pub malloc: Option<MallocKind>,
     /// Its birth.
@@ -426,7 +453,10 @@ impl Arena {
         let mut sum: u64 = 0;
         for extent in self.extents.values() {
             match extent.kind {
-                ExtentKind::Mapping | ExtentKind::HeapBlock => sum = sum.saturating_add(extent.len),
+                ExtentKind::Payload if !self.is_bounded() => return None,
+                ExtentKind::Mapping | ExtentKind::HeapBlock | ExtentKind::Payload => {
+                    sum = sum.saturating_add(extent.len)
+                }
                 // What malloc has now is no bound: it gets more.
                 ExtentKind::HeapSegment | ExtentKind::Observed | ExtentKind::Static | ExtentKind::Unknown => {
                     return None;
@@ -434,6 +464,11 @@ impl Arena {
             }
         }
         Some(sum)
+    }
+
+    /// False for an arena of our library that grows, or takes lease after lease.
+    fn is_bounded(&self) -> bool {
+        self.bounds.is_none_or(|bounds| bounds.kind == BoundsKind::Bounded)
     }
 
     /// Bytes of its mappings and malloc blocks (a shared one counts whole).
@@ -460,8 +495,11 @@ impl Arena {
 
     /// What the peak is a share of: the capacity, or the bytes of its memory. `None` where such a share says nothing:
     /// blocks in memory of unknown bounds, memory given up on the way (what stands now is not what stood at the peak),
-    /// more blocks than fit (then they did not all lie in it).
+    /// more blocks than fit (then they did not all lie in it), an arena that grows.
     pub fn bound(&self) -> Option<u64> {
+        if !self.is_bounded() {
+            return None;
+        }
         let all_stand = self.extents.len().saturating_add(1) == self.next_extent.max(1) as usize;
         let all_bounded = self.extents.values().all(|extent| extent.kind.is_bounded());
         let bound = match self.capacity() {

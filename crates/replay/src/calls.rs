@@ -10,7 +10,7 @@
 
 use crate::anomaly::{Anomaly, AnomalyKind};
 use crate::arena::{
-    Arena, ArenaId, Born, Created, Ending, Extent, ExtentKind, LastAlloc, LastFree, Mark, Peak, Refusal,
+    Arena, ArenaId, Born, Bounds, Created, Ending, Extent, ExtentKind, LastAlloc, LastFree, Mark, Peak, Refusal,
 };
 use crate::blocks::{Block, How};
 use crate::cursor;
@@ -21,9 +21,11 @@ use crate::replay::{Call, Ground, Replay, bury, on};
 use crate::state::{LastRefusal, State};
 use alloc::borrow::ToOwned;
 use alloc::vec::Vec;
-use arenascope_event::{Address, ArenaKey, EventNumber, MarkValue, Role};
+use arenascope_event::{Address, ArenaKey, BoundsKind, EventNumber, MarkValue, Role};
 use core::cmp::Reverse;
 
+/// A growing arena is drawn in whole pages.
+const PAGE_BYTES: u64 = 4096;
 /// Marks kept per arena; when there are more, the older half is forgotten.
 const MARKS_KEPT: usize = 4096;
 
@@ -379,6 +381,68 @@ impl Replay {
         effect
     }
 
+    /// A scope began: a mark that only its end goes back to.
+    pub(crate) fn scope_enter(&mut self, call: Call, key: ArenaKey, cursor: Address) -> Effect {
+        let Some((id, born)) = self.own(call, key, Births::At(cursor)) else { return Effect::of(What::NoArena) };
+        let effect = Effect { born, ..on(id, What::ScopeBegan) };
+        let Some(arena) = self.state.arena_mut(id) else { return effect };
+        arena.counts.scopes = arena.counts.scopes.saturating_add(1);
+        let placement = arena.next_placement.saturating_sub(1);
+        let mark = Mark { value: MarkValue(cursor.0), moment: call.moment, site: call.site, placement };
+        if arena.marks.len() >= MARKS_KEPT {
+            arena.marks.drain(..MARKS_KEPT / 2);
+        }
+        arena.marks.push(mark);
+        effect
+    }
+
+    /// A scope ended. Everything above the cursor dies; the borrow checker lets scopes end in order only.
+    pub(crate) fn scope_exit(&mut self, call: Call, key: ArenaKey, cursor: Address) -> Effect {
+        let Some((id, _)) = self.own(call, key, Births::Never) else { return self.no_arena(call, Role::Rewind) };
+        let mut effect = on(id, What::ScopeEnded);
+        let Some(arena) = self.state.arena_mut(id) else { return effect };
+        arena.generation = arena.generation.saturating_add(1);
+        let blocks = cursor::scope_end(arena, cursor.0);
+        effect.dead = bury(&mut effect.died, blocks, call.moment, How::Rewound);
+        effect
+    }
+
+    /// The header of an arena of our library says where its blocks lie.
+    pub(crate) fn bounds(&mut self, call: Call, key: ArenaKey, bounds: Bounds) -> Effect {
+        let Some((id, born)) = self.own(call, key, Births::At(bounds.base)) else { return Effect::of(What::NoArena) };
+        let effect = Effect { born, arena: Some(id), ..Effect::nothing() };
+        self.state.drop_presumed(id);
+        let Some(arena) = self.state.arena_mut(id) else { return effect };
+        if bounds.kind != BoundsKind::Apart || arena.bounds.is_none() {
+            arena.bounds = Some(bounds);
+        }
+        let len = if bounds.kind == BoundsKind::Growing { 0 } else { bounds.capacity };
+        match arena
+            .extents
+            .values_mut()
+            .find(|extent| extent.kind == ExtentKind::Payload && extent.start == bounds.base)
+        {
+            // A lease that became longer.
+            Some(extent) => extent.len = extent.len.max(len),
+            None => {
+                arena.add_extent(Extent {
+                    number: 0,
+                    start: bounds.base,
+                    len,
+                    kind: ExtentKind::Payload,
+                    region: None,
+                    site: call.site,
+                    bottom: bounds.base,
+                    top: bounds.base,
+                    presumed: false,
+                    top_chunk: None,
+                    gone: None,
+                });
+            }
+        }
+        effect
+    }
+
     pub(crate) fn reset(&mut self, call: Call, key: ArenaKey) -> Effect {
         let Some((id, _)) = self.own(call, key, Births::Never) else { return self.no_arena(call, Role::Reset) };
         let mut effect = on(id, What::Reset);
@@ -387,6 +451,11 @@ impl Replay {
         arena.generation = arena.generation.saturating_add(1);
         arena.marks.clear();
         let blocks = arena.living.take_all();
+        if arena.bounds.is_some_and(|bounds| bounds.kind == BoundsKind::Lease) {
+            // A reset of a shared arena takes all leases back: the same bytes may be another thread's next.
+            arena.extents.retain(|_, extent| extent.kind != ExtentKind::Payload);
+            arena.measure_span();
+        }
         effect.dead = bury(&mut effect.died, blocks, call.moment, How::Reset);
         effect
     }
@@ -546,6 +615,8 @@ impl State {
             if let Some(number) = self.settle_segment(id, address, size) {
                 return number;
             }
+        } else if let Some(number) = self.settle_payload(id, address, size) {
+            return number;
         } else {
             self.look_into_malloc(id, address);
         }
@@ -586,6 +657,26 @@ impl State {
         });
         self.use_region(region, id);
         number
+    }
+
+    /// The payload that a block of our library's arena lies in.
+    fn settle_payload(&mut self, id: ArenaId, address: Address, size: u64) -> Option<u32> {
+        let bounds = self.arena(id)?.bounds?;
+        let arena = self.arena_mut(id)?;
+        let end = address.plus(size);
+        let holds = |extent: &&mut Extent| {
+            let reach = if bounds.kind == BoundsKind::Growing { bounds.reserved } else { extent.len };
+            extent.kind == ExtentKind::Payload && extent.start <= address && end <= extent.start.plus(reach)
+        };
+        let extent = arena.extents.values_mut().find(holds)?;
+        let before = extent.high_water();
+        extent.top = extent.top.max(end);
+        if bounds.kind == BoundsKind::Growing {
+            extent.len = extent.len.max(extent.high_water().next_multiple_of(PAGE_BYTES).min(bounds.reserved));
+        }
+        let (number, after) = (extent.number, extent.high_water());
+        arena.span = arena.span.saturating_sub(before).saturating_add(after);
+        Some(number)
     }
 
     fn region_for(&self, ground: &Ground, id: ArenaId, address: Address, size: u64) -> Option<RegionId> {

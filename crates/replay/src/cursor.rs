@@ -76,6 +76,20 @@ pub(crate) fn rewind(arena: &mut Arena, mark: MarkValue) -> Option<Vec<Block>> {
     }
 }
 
+/// Takes the blocks at or above `cursor`, where a scope began, out of the living, with the marks taken since.
+pub(crate) fn scope_end(arena: &mut Arena, cursor: u64) -> Vec<Block> {
+    let Some(index) = arena.marks.iter().rposition(|known| known.value.0 == cursor) else {
+        // Begun before we watched, or forgotten among very many.
+        return match arena.extents.values().find(|extent| extent.start.0 <= cursor && cursor <= extent.end().0) {
+            Some(extent) => cut(arena, extent.number, cursor),
+            None => Vec::new(),
+        };
+    };
+    let placement = arena.marks.get(index).map_or(0, |known| known.placement);
+    arena.marks.truncate(index);
+    arena.living.take_after(placement)
+}
+
 fn cut(arena: &mut Arena, extent: u32, from: u64) -> Vec<Block> {
     let in_extent =
         |arena: &Arena, placement: u64| arena.living.get(placement).is_some_and(|block| block.extent == extent);

@@ -36,6 +36,10 @@ pub enum What {
     Freed,
     /// A mark was taken.
     Marked,
+    /// A scope of our library's arena began.
+    ScopeBegan,
+    /// It ended.
+    ScopeEnded,
     /// The arena went back.
     Rewound,
     /// The arena was emptied.

@@ -5,7 +5,7 @@
 //! sizes are known, the stacks of sites), so that it outlives them. Absent on purpose: the rules themselves (`calls`
 //! for arenas' own events, `memory` for what happens to the memory under them, `cursor` for rewinds).
 
-use crate::arena::{Arena, ArenaId, Born, Counts, Ending, Peak, Reach};
+use crate::arena::{Arena, ArenaId, Born, Bounds, Counts, Ending, Peak, Reach};
 use crate::blocks::{Block, Death, How, LivingBlocks};
 use crate::effect::{Died, Effect, What};
 use crate::state::{KeyState, ProcessEnd, State};
@@ -179,6 +179,11 @@ impl Replay {
             EventKind::Map { address, len, flags, observed, .. } => self.map(call, address, len, flags, observed),
             EventKind::Unmap { address, len } => self.unmap(call, address, len),
             EventKind::Remap { old, old_len, new, new_len } => self.remap(call, old, old_len, new, new_len),
+            EventKind::ScopeEnter { arena, cursor, .. } => self.scope_enter(call, arena, cursor),
+            EventKind::ScopeExit { arena, cursor, .. } => self.scope_exit(call, arena, cursor),
+            EventKind::Bounds { arena, base, capacity, reserved, kind } => {
+                self.bounds(call, arena, Bounds { kind, base, capacity, reserved })
+            }
             EventKind::HeapSegment { arena, start, len, top } => self.heap_segment(call, arena, start, len, top),
             EventKind::HeapAlloc { address, size } => self.heap_alloc(call, address, size),
             EventKind::HeapFree { address } => self.heap_free(call, address),
@@ -275,6 +280,7 @@ impl Replay {
             key,
             object,
             name: String::new(),
+            bounds: None,
             malloc: None,
             born: if explicit { Born::Explicit(call.moment) } else { Born::Implicit(call.moment) },
             born_site: call.site,
@@ -397,6 +403,7 @@ fn is_aside(kind: &EventKind) -> bool {
             | EventKind::Overlapped { .. }
             | EventKind::ObjectChanged { .. }
             | EventKind::HeapSegment { .. }
+            | EventKind::Bounds { .. }
     )
 }
 

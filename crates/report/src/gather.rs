@@ -13,8 +13,8 @@ use crate::view::{
     MallocView, Outcome, Refusals, RunView, Sight, Site, Suppressed, ThreadView, WatchedFunction,
 };
 use arenascope_event::{
-    Address, ArenaKey, Argument, BlobId, CaptureReason, Event, EventKind, HookStatus, ProcessFacts, Result_, Role,
-    RoleDecl, SiteId, Watched,
+    Address, ArenaKey, Argument, BlobId, BoundsKind, CaptureReason, Event, EventKind, HookStatus, ProcessFacts,
+    Result_, Role, RoleDecl, SiteId, Watched,
 };
 use arenascope_findings::{FamilyFinding, Finding};
 use arenascope_replay::{Arena, ArenaId, Effect, Ending, Extent, ExtentKind, ProcessEnd, State, default_name};
@@ -237,6 +237,15 @@ impl Gatherer {
                         HookStatus::NotWatched(why) => Sight::None(why.clone()),
                     },
                 })
+                .chain(facts.libraries.iter().map(|path| {
+                    let module = path.rsplit('/').next().unwrap_or(path);
+                    WatchedFunction {
+                        function: format!("the arenascope library in {module}"),
+                        role: "library",
+                        declaration: path.clone(),
+                        sight: Sight::Full,
+                    }
+                }))
                 .chain(MALLOC.into_iter().filter(|_| facts.watches_malloc).map(|(role, declaration)| WatchedFunction {
                     function: declaration.split_once('(').map_or(declaration, |(name, _)| name).to_owned(),
                     role: role.word(),
@@ -414,6 +423,11 @@ impl Maker<'_> {
                     ExtentKind::Mapping | ExtentKind::Observed => ExtentView::MAPPING,
                     ExtentKind::HeapBlock => ExtentView::HEAP,
                     ExtentKind::HeapSegment => ExtentView::SEGMENT,
+                    ExtentKind::Payload => match arena.bounds.map(|bounds| bounds.kind) {
+                        Some(BoundsKind::Growing) => ExtentView::GROWING,
+                        Some(BoundsKind::Lease | BoundsKind::Apart) => ExtentView::LEASE,
+                        _ => ExtentView::PAYLOAD,
+                    },
                     ExtentKind::Static => ExtentView::STATIC,
                     ExtentKind::Unknown => ExtentView::UNKNOWN,
                 },

@@ -225,6 +225,15 @@ impl<'a> JsonLog<'a> {
                 number(out, "len", *len);
                 address(out, "top", *top);
             }
+            EventKind::ScopeEnter { cursor, .. } | EventKind::ScopeExit { cursor, .. } => {
+                address(out, "mark", *cursor);
+            }
+            EventKind::Bounds { base, capacity, reserved, kind, .. } => {
+                address(out, "address", *base);
+                number(out, "capacity", *capacity);
+                number(out, "reserved_bytes", *reserved);
+                text(out, "bounds", kind.word());
+            }
             EventKind::ModuleLoaded { module } => {
                 let path = usize::try_from(*module).ok().and_then(|index| self.facts.modules.get(index));
                 number(out, "module", u64::from(*module));

@@ -11,7 +11,9 @@ use crate::place::FileNames;
 use crate::style::Style;
 use crate::view::Site;
 use crate::{arena, escape, quantity, screen};
-use arenascope_event::{Event, EventKind, HookFact, HookStatus, ProcessFacts, Role, SiteFacts, SiteId, Zone};
+use arenascope_event::{
+    BoundsKind, Event, EventKind, HookFact, HookStatus, ProcessFacts, Role, SiteFacts, SiteId, Zone,
+};
 use arenascope_replay::{Arena, ArenaId, Effect, State, What};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -126,6 +128,7 @@ impl<'a> Narrator<'a> {
             | EventKind::ThreadExit
             | EventKind::ArenaSeen { .. }
             | EventKind::HeapSegment { .. }
+            | EventKind::Bounds { .. }
             | EventKind::Exit { .. } => true,
             _ => false,
         };
@@ -165,7 +168,7 @@ impl<'a> Narrator<'a> {
             EventKind::Destroy { .. } => ("🧹", "destroyed"),
             EventKind::Free { .. } => ("🧹", "freed"),
             EventKind::Reset { .. } => ("🧹", "reset"),
-            EventKind::Rewind { .. } => ("🧹", "rewound"),
+            EventKind::Rewind { .. } | EventKind::ScopeExit { .. } => ("🧹", "rewound"),
             EventKind::Fault { .. } => ("❌", "fault"),
             EventKind::Damage { .. } => ("🤡", "damage"),
             EventKind::Unmap { .. } | EventKind::HeapFree { .. } if !effect.ended.is_empty() => ("🧹", "unmapped"),
@@ -264,6 +267,19 @@ impl<'a> Narrator<'a> {
             }
             EventKind::Rewind { mark, .. } => {
                 write!(out, "{}({:#x}): {}{died}", self.call(Role::Rewind), mark.0, title())
+            }
+            EventKind::ScopeEnter { cursor, .. } => write!(out, "scope begins at {cursor}  {of_arena}"),
+            EventKind::ScopeExit { cursor, .. } => write!(out, "scope ends, back to {cursor}: {}{died}", title()),
+            EventKind::Bounds { base, capacity, reserved, kind, .. } => {
+                let bytes = quantity::bytes(*capacity);
+                match kind {
+                    BoundsKind::Bounded => write!(out, "payload of {} at {base}: {bytes}", title()),
+                    BoundsKind::Growing => {
+                        write!(out, "payload of {} at {base}: grows, {} reserved", title(), quantity::bytes(*reserved))
+                    }
+                    BoundsKind::Lease => write!(out, "lease of {} at {base}: {bytes}", title()),
+                    BoundsKind::Apart => write!(out, "a place of its own for {} at {base}: {bytes}", title()),
+                }
             }
             EventKind::Reset { .. } => write!(out, "{}: {} emptied{died}", self.call(Role::Reset), title()),
             EventKind::Destroy { .. } => write!(out, "{}: {} destroyed{died}", self.call(Role::Destroy), title()),

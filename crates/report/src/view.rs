@@ -406,6 +406,12 @@ impl ExtentView {
     pub const HEAP: &'static str = "malloc block";
     /// A range that malloc carves blocks from.
     pub const SEGMENT: &'static str = "heap";
+    /// What a bounded arena of our library can hand out.
+    pub const PAYLOAD: &'static str = "payload";
+    /// What a growing arena of our library has taken into use, in whole pages.
+    pub const GROWING: &'static str = "growing payload";
+    /// A lease of a shared arena.
+    pub const LEASE: &'static str = "lease";
     /// Memory of a program or library; its bounds are those of the blocks seen.
     pub const STATIC: &'static str = "static range";
     /// Memory whose origin was not seen; its bounds are those of the blocks seen.

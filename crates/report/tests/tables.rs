@@ -39,6 +39,7 @@ fn site(line: u32, source: &str, fate: FateKind) -> SiteFacts {
         inlined: false,
     };
     SiteFacts {
+        place: None,
         addresses: vec![address, Address(0x7f11_0000_0000)],
         frames: vec![
             frame("main", "/src/labs/09b.c", line, address),

@@ -92,6 +92,9 @@ fn is_library(name: &str) -> bool {
             "hashbrown::",
             "gimli::",
             "addr2line::",
+            "arenascope::",
+            // Our library in C: it tells of itself.
+            "ascope_",
         ]
         .iter()
         .any(|prefix| inner.starts_with(prefix))
@@ -123,6 +126,9 @@ impl Search<'_, '_, '_> {
                             matches!(&function.returned, Returned::Object { record: r, .. } if r.key == record.key);
                         let pointers = Pointers::of(self.info, record);
                         if same {
+                            None
+                        } else if record.name == "ascope_arena" {
+                            // Whoever takes our library's arena hands out its blocks, of which the library tells.
                             None
                         } else {
                             Some((at, p.word()?, (record.key.clone(), record.name.clone()), pointers))

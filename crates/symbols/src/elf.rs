@@ -148,6 +148,10 @@ impl Elf {
         })
     }
 
+    pub(crate) fn program_headers(&self) -> &'static [<FileHeader64<LittleEndian> as FileHeader>::ProgramHeader] {
+        self.file.elf_program_headers()
+    }
+
     pub(crate) fn build_id(&self) -> Option<&'static [u8]> {
         self.file.build_id().ok().flatten()
     }

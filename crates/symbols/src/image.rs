@@ -9,6 +9,7 @@ use crate::dwarf::{self, Slice};
 use crate::elf::{ClassAndMachine, Elf, ImageError, Linkage};
 use crate::function::{Function, Origin, Table};
 use crate::index::Index;
+use crate::library_note::LibraryNote;
 use crate::plt::Plt;
 use std::borrow::Cow;
 use std::path::{Path, PathBuf};
@@ -104,6 +105,11 @@ impl Image {
     /// GNU build id; empty when it has none.
     pub fn build_id(&self) -> &[u8] {
         self.elf.build_id().unwrap_or_default()
+    }
+
+    /// The copies of the arena library that are linked into it.
+    pub fn library_notes(&self) -> Vec<LibraryNote> {
+        self.elf.library_notes()
     }
 
     /// Class and machine.

@@ -96,6 +96,7 @@ impl Facts {
             })
             .collect();
         self.facts.sites.push(SiteFacts {
+            place: None,
             addresses: frames.iter().map(|frame| frame.address).collect(),
             frames,
             source: String::new(),

@@ -42,14 +42,14 @@ fn unsealed() -> File {
         1,
         80,
         None,
-        &Record::Site { id: 0, addresses: &[0x5555_5555_5123, 0x5555_5555_5400, 0x7FFF_F7DF_D1CA] },
+        &Record::Site { id: 0, addresses: &[0x5555_5555_5123, 0x5555_5555_5400, 0x7FFF_F7DF_D1CA], place: None },
     );
     one.put(
         &mut file,
         1,
         80,
         None,
-        &Record::Site { id: 1, addresses: &[0x5555_5555_5140, 0x5555_5555_5400, 0x7FFF_F7DF_D1CA] },
+        &Record::Site { id: 1, addresses: &[0x5555_5555_5140, 0x5555_5555_5400, 0x7FFF_F7DF_D1CA], place: None },
     );
     one.put(
         &mut file,

@@ -9,7 +9,9 @@ use crate::varint::{Cursor, unzigzag};
 use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::vec::Vec;
-use arenascope_event::{Address, ArenaKey, BlobId, CaptureReason, EventKind, MarkValue, SiteId, ThreadNumber, Zone};
+use arenascope_event::{
+    Address, ArenaKey, BlobId, BoundsKind, CaptureReason, EventKind, MarkValue, Place, SiteId, ThreadNumber, Zone,
+};
 
 /// An event that has no number yet; time in units of 16 ticks.
 #[derive(Clone, Debug)]
@@ -24,8 +26,10 @@ pub(crate) struct Decoded {
 #[derive(Debug)]
 pub(crate) enum Step {
     Event(Decoded),
-    /// A site was defined; its addresses are in `SegmentDecoder::frames`.
-    Site(u32),
+    /// A site was defined; its addresses are in `SegmentDecoder::frames`. The id of its place, if it has one.
+    Site(u32, Option<u32>),
+    /// A place was defined; [`place_at`] has it.
+    Place(u32),
     /// A thread switch, or a record of an unknown kind.
     Nothing,
     /// No bytes are left.
@@ -138,7 +142,12 @@ impl SegmentDecoder {
                     self.thread = ThreadNumber(bytes.number32()?);
                     Some(Step::Nothing)
                 }
-                tag::SITE => self.site(&mut bytes).map(Step::Site),
+                tag::SITE => {
+                    let id = self.site(&mut bytes)?;
+                    let place = if bytes.left() > 0 { bytes.number32()?.checked_sub(1) } else { None };
+                    Some(Step::Site(id, place))
+                }
+                tag::PLACE => Some(Step::Place(bytes.number32()?)),
                 _ => Some(Step::Nothing),
             };
         }
@@ -306,6 +315,23 @@ fn fields(model: &mut Model, kind: u8, slot: u32, start: usize, bytes: &mut Curs
             len: bytes.number()?,
             top: Address(bytes.number()?),
         },
+        tag::SCOPE_ENTER => EventKind::ScopeEnter {
+            arena: ArenaKey(bytes.number32()?),
+            order: bytes.number()?,
+            cursor: Address(bytes.number()?),
+        },
+        tag::SCOPE_EXIT => EventKind::ScopeExit {
+            arena: ArenaKey(bytes.number32()?),
+            order: bytes.number()?,
+            cursor: Address(bytes.number()?),
+        },
+        tag::BOUNDS => EventKind::Bounds {
+            arena: ArenaKey(bytes.number32()?),
+            base: Address(bytes.number()?),
+            capacity: bytes.number()?,
+            reserved: bytes.number()?,
+            kind: BoundsKind::ALL.get(usize::from(bytes.byte()?)).copied()?,
+        },
         _ => return Some(None),
     };
     Some(Some(kind))
@@ -351,6 +377,18 @@ fn module<'a>(bytes: &mut Cursor<'a>) -> Option<ModuleDefinition<'a>> {
 pub(crate) fn module_at(payload: &[u8], start: usize) -> Option<ModuleDefinition<'_>> {
     let mut bytes = event_fields(payload, start, tag::MODULE)?;
     module(&mut bytes)
+}
+
+/// The place in the record that begins at `start` of `payload`.
+pub(crate) fn place_at(payload: &[u8], start: usize) -> Option<Place> {
+    let mut bytes = Cursor::new(payload.get(start..)?);
+    let first = bytes.byte()?;
+    if first & tag::ALLOC != 0 || first & tag::KIND_MASK != tag::PLACE {
+        return None;
+    }
+    let mut bytes = Cursor::new(body(first, &mut bytes)?);
+    bytes.number32()?;
+    Some(Place { file: text(bytes.counted_bytes()?), line: bytes.number32()?, column: bytes.number32()? })
 }
 
 /// The bytes of the inline capture whose record begins at `start` of `payload`.

@@ -107,7 +107,7 @@ impl SegmentEncoder {
     /// Writes any record at the start of `out`, returns its length; 0 when `out` has fewer than
     /// [`Record::max_bytes`] bytes, and then neither `out` nor the state changed. Cold.
     ///
-    /// `site` is ignored for records that are no events ([`Record::Thread`], [`Record::Site`]).
+    /// `site` is ignored for records that are no events ([`Record::Thread`], [`Record::Site`], [`Record::Place`]).
     pub fn record(&mut self, tsc: u64, site: u32, record: &Record<'_>, out: &mut [u8]) -> usize {
         let room = record.max_bytes();
         if room > out.len() || room > SEGMENT_PAYLOAD {
@@ -160,6 +160,7 @@ fn kind_of(record: &Record<'_>) -> (u8, bool) {
     match record {
         Record::Thread { .. } => (tag::THREAD, false),
         Record::Site { .. } => (tag::SITE, true),
+        Record::Place { .. } => (tag::PLACE, true),
         Record::Module { .. } => (tag::MODULE, true),
         Record::Create { .. } => (tag::CREATE, true),
         Record::Alloc { .. } => (tag::ALLOC, false),
@@ -189,6 +190,9 @@ fn kind_of(record: &Record<'_>) -> (u8, bool) {
         Record::Overlapped { .. } => (tag::OVERLAPPED, false),
         Record::ObjectChanged { .. } => (tag::OBJECT_CHANGED, true),
         Record::HeapSegment { .. } => (tag::HEAP_SEGMENT, false),
+        Record::ScopeEnter { .. } => (tag::SCOPE_ENTER, false),
+        Record::ScopeExit { .. } => (tag::SCOPE_EXIT, false),
+        Record::Bounds { .. } => (tag::BOUNDS, false),
     }
 }
 
@@ -197,7 +201,18 @@ fn fields(model: &mut Model, record: &Record<'_>, out: &mut Out<'_>) {
     match *record {
         Record::Alloc { .. } | Record::ThreadExit | Record::Vfork => {}
         Record::Thread { number } => out.number(u64::from(number)),
-        Record::Site { id, addresses } => site(model, id, addresses, out),
+        Record::Site { id, addresses, place } => {
+            site(model, id, addresses, out);
+            if let Some(place) = place {
+                out.number(u64::from(place).saturating_add(1));
+            }
+        }
+        Record::Place { id, file, line, column } => {
+            out.number(u64::from(id));
+            out.counted(file, MAX_STRING_BYTES);
+            out.number(u64::from(line));
+            out.number(u64::from(column));
+        }
         Record::Module { number, bias, start, end, path, build_id } => {
             out.number(u64::from(number));
             out.number(bias);
@@ -324,6 +339,19 @@ fn fields(model: &mut Model, record: &Record<'_>, out: &mut Out<'_>) {
             out.number(start);
             out.number(len);
             out.number(top);
+        }
+        // Whole numbers, and nothing remembered: older readers pass these over.
+        Record::ScopeEnter { arena, order, cursor } | Record::ScopeExit { arena, order, cursor } => {
+            out.number(u64::from(arena));
+            out.number(order);
+            out.number(cursor);
+        }
+        Record::Bounds { arena, base, capacity, reserved, kind } => {
+            out.number(u64::from(arena));
+            out.number(base);
+            out.number(capacity);
+            out.number(reserved);
+            out.byte(kind as u8);
         }
     }
 }

@@ -47,7 +47,7 @@ impl Stream {
                     self.head = Some(event);
                     return true;
                 }
-                Step::Site(_) | Step::Nothing => {}
+                Step::Site(..) | Step::Place(_) | Step::Nothing => {}
                 step @ (Step::End | Step::Malformed) => {
                     if matches!(step, Step::Malformed) {
                         malformed.push(segment.slot);

@@ -5,7 +5,9 @@
 
 use crate::clock::Clock;
 use crate::damage::{Damage, DamageKind, OpenError};
-use crate::decode::{BlobPlace, Decoded, SegmentDecoder, Step, blob_place, inline_bytes_at, module_at, text, unit_of};
+use crate::decode::{
+    BlobPlace, Decoded, SegmentDecoder, Step, blob_place, inline_bytes_at, module_at, place_at, text, unit_of,
+};
 use crate::layout::{
     ClockPair, HEADER_BYTES, HeaderFields, MAGIC, SegmentKind, VERSION, live, read_header, sealed, wait_status,
 };
@@ -15,7 +17,7 @@ use crate::tail::{Tail, read_tail};
 use crate::varint::u64_at;
 use alloc::borrow::Cow;
 use alloc::vec::Vec;
-use arenascope_event::{Address, BlobId, Event, EventKind, EventNumber, Lost, Module, ProcessFacts, SiteFacts};
+use arenascope_event::{Address, BlobId, Event, EventKind, EventNumber, Lost, Module, Place, ProcessFacts, SiteFacts};
 
 /// An open trace. Borrows the file's bytes.
 #[derive(Clone, Debug)]
@@ -204,6 +206,8 @@ impl<'a> Trace<'a> {
         let module_limit = self.slots.payload_bytes / 16 + 16;
         let mut modules: Vec<Module> = Vec::new();
         let mut sites: Vec<SiteFacts> = Vec::new();
+        let mut places: Vec<Place> = Vec::new();
+        let mut place_of: Vec<(u32, u32)> = Vec::new();
         for segment in self.slots.segments.iter().filter(|segment| segment.kind == SegmentKind::Events) {
             let payload = segment.payload(self.file);
             let mut decoder = SegmentDecoder::new(segment.at.tsc, segment.slot);
@@ -212,9 +216,15 @@ impl<'a> Trace<'a> {
                 let start = at;
                 match decoder.step(payload, &mut at) {
                     Step::End | Step::Malformed => break,
-                    Step::Site(id) if u64::from(id) < site_limit => {
+                    Step::Site(id, place) if u64::from(id) < site_limit => {
                         let addresses = decoder.frames().iter().map(|&frame| Address(frame)).collect();
                         *grown(&mut sites, id) = SiteFacts { addresses, ..SiteFacts::default() };
+                        place_of.extend(place.map(|place| (id, place)));
+                    }
+                    Step::Place(id) if u64::from(id) < site_limit => {
+                        if let Some(place) = place_at(payload, start) {
+                            *grown(&mut places, id) = place;
+                        }
                     }
                     Step::Event(Decoded { kind: EventKind::ModuleLoaded { module }, .. })
                         if u64::from(module) < module_limit =>
@@ -233,6 +243,12 @@ impl<'a> Trace<'a> {
                 }
             }
         }
+        // A site may be defined in another segment than its place, and before it in the file.
+        for (site, place) in place_of {
+            if let (Some(site), Some(place)) = (sites.get_mut(site as usize), places.get(place as usize)) {
+                site.place = Some(place.clone()).filter(|place| place.line > 0);
+            }
+        }
         (modules, sites)
     }
 
@@ -249,7 +265,7 @@ impl<'a> Trace<'a> {
                 match decoder.step(payload, &mut at) {
                     Step::End | Step::Malformed => break,
                     Step::Event(_) => events += 1,
-                    Step::Site(_) | Step::Nothing => {}
+                    Step::Site(..) | Step::Place(_) | Step::Nothing => {}
                 }
             }
             count += events.max(1);

@@ -4,7 +4,7 @@
 //! and decode.rs, which mirror each other.
 
 use crate::varint::MAX_VARINT;
-use arenascope_event::{CaptureReason, Zone};
+use arenascope_event::{BoundsKind, CaptureReason, Zone};
 
 /// Room that an alloc record, and every record without strings, bytes, frames or registers, never exceeds.
 pub const MAX_RECORD_BYTES: usize = 64;
@@ -37,10 +37,19 @@ pub enum Record<'a> {
     Thread {
         number: u32,
     },
-    /// A backtrace gets an id. Return addresses, innermost first; at most [`MAX_FRAMES`] are kept.
+    /// A backtrace gets an id. Return addresses, innermost first; at most [`MAX_FRAMES`] are kept. `place` is one that was
+    /// defined, where the program said where the call stands.
     Site {
         id: u32,
         addresses: &'a [u64],
+        place: Option<u32>,
+    },
+    /// A place in the source gets an id.
+    Place {
+        id: u32,
+        file: &'a [u8],
+        line: u32,
+        column: u32,
     },
     /// A module gets a number (dense, from 0, in order of sight) and was mapped.
     Module {
@@ -198,6 +207,23 @@ pub enum Record<'a> {
         len: u64,
         top: u64,
     },
+    ScopeEnter {
+        arena: u32,
+        order: u64,
+        cursor: u64,
+    },
+    ScopeExit {
+        arena: u32,
+        order: u64,
+        cursor: u64,
+    },
+    Bounds {
+        arena: u32,
+        base: u64,
+        capacity: u64,
+        reserved: u64,
+        kind: BoundsKind,
+    },
 }
 
 impl Record<'_> {
@@ -207,6 +233,7 @@ impl Record<'_> {
         let cut = |bytes: &[u8], limit: usize| bytes.len().min(limit);
         let extra = match *self {
             Record::Site { addresses, .. } => addresses.len().min(MAX_FRAMES) * MAX_VARINT,
+            Record::Place { file, .. } => cut(file, MAX_STRING_BYTES),
             Record::Module { path, build_id, .. } => cut(path, MAX_STRING_BYTES) + cut(build_id, MAX_BUILD_ID_BYTES),
             Record::Create { name, .. } => name.map_or(0, |name| cut(name, MAX_STRING_BYTES)),
             Record::CaptureInline { bytes, .. } => bytes.len(),
@@ -246,6 +273,7 @@ pub(crate) mod tag {
 
     pub const THREAD: u8 = 1;
     pub const SITE: u8 = 2;
+    pub const PLACE: u8 = 3;
     /// The first kind that is an event.
     pub const FIRST_EVENT: u8 = 16;
     pub const CREATE: u8 = 16;
@@ -276,4 +304,8 @@ pub(crate) mod tag {
     pub const OVERLAPPED: u8 = 41;
     pub const OBJECT_CHANGED: u8 = 42;
     pub const HEAP_SEGMENT: u8 = 43;
+    // 44 is free.
+    pub const SCOPE_ENTER: u8 = 45;
+    pub const SCOPE_EXIT: u8 = 46;
+    pub const BOUNDS: u8 = 47;
 }

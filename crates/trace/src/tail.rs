@@ -382,7 +382,7 @@ fn read_sites(tail: &mut Tail, bytes: &mut Cursor<'_>) -> Option<Sound> {
         };
         let depth = bytes.number32()?;
         let because = string(bytes, &mut budget)?;
-        Some(SiteFacts { addresses, frames, source, fate: Fate { kind, depth, because } })
+        Some(SiteFacts { addresses, frames, source, place: None, fate: Fate { kind, depth, because } })
     })?;
     tail.facts.sites = sites;
     tail.has_sites = true;
@@ -443,6 +443,7 @@ fn mode(facts: &ProcessFacts) -> Writer {
     out.byte(u8::from(facts.watches_malloc));
     out.list(&facts.mode_limits, |out, limit| out.text(limit));
     out.list(&facts.hooks, |out, hook| out.byte(hook.synchronises as u8));
+    out.list(&facts.libraries, |out, path| out.text(path));
     out
 }
 
@@ -457,7 +458,10 @@ fn read_mode(tail: &mut Tail, bytes: &mut Cursor<'_>) -> Option<Sound> {
             _ => Synchronises::Unknown,
         })
     })?;
+    // Older traces end before this list.
+    let libraries = if bytes.left() > 0 { list(bytes, text)? } else { Vec::new() };
     tail.facts.mode = mode;
+    tail.facts.libraries = libraries;
     tail.facts.watches_malloc = watches_malloc;
     tail.facts.mode_limits = limits;
     for (hook, synchronises) in tail.facts.hooks.iter_mut().zip(synchronises) {

@@ -5,6 +5,7 @@
 use crate::mapped::Mapped;
 use crate::run::code_source::ModulesCode;
 use crate::run::memcheck::{self, Memcheck};
+use crate::run::place;
 use crate::run::serve::Seen;
 use crate::run::trace_file;
 use arenascope_code::{CodeSource, NullFault, NullUse as Use, fate_along, null_use, synchronises};
@@ -77,6 +78,7 @@ fn complete(seen: &Seen, trace: &Trace<'_>, arguments: &[String], wait_status: O
     facts.hooks.clone_from(&seen.hooks);
     facts.watched = seen.watched;
     facts.watches_malloc = seen.malloc != WatchMalloc::No;
+    facts.libraries.clone_from(&seen.libraries);
     facts.mode = seen.mode;
     facts.mode_limits.clone_from(&seen.mode_limits);
     facts.scans.clone_from(&seen.scans);
@@ -93,6 +95,7 @@ fn complete(seen: &Seen, trace: &Trace<'_>, arguments: &[String], wait_status: O
         for address in &site.addresses {
             site.frames.extend(symbols.frames(*address));
         }
+        place::begin_at_place(site);
         // The Rust call is inlined everywhere: the place that matters is its caller's.
         if site.frames.first().is_some_and(|frame| frame.inlined && frame.function == "arenascope::mark::mark") {
             site.frames.remove(0);
@@ -159,13 +162,16 @@ impl Asked {
         // another value stood where the NULL had been.
         let mut refused: BTreeMap<ThreadNumber, SiteId> = BTreeMap::new();
         let caller = |site: SiteId| facts.sites.get(site.0 as usize).and_then(|site| site.addresses.first());
-        // No rule asks what becomes of malloc's own blocks, and the sites are many.
-        let mut of_malloc: BTreeSet<ArenaKey> = BTreeSet::new();
+        // No rule asks what becomes of malloc's own blocks, and the sites are many. Those of our library are told from within it.
+        let mut told_otherwise: BTreeSet<ArenaKey> = BTreeSet::new();
+        // Our library tells of a block from within: what its caller does with the result is not in that code.
+        let by_library = |site: SiteId| facts.sites.get(site.0 as usize).is_some_and(|site| site.place.is_some());
         for event in trace.events() {
             match event.kind {
-                EventKind::HeapSegment { arena, .. } => {
-                    of_malloc.insert(arena);
+                EventKind::HeapSegment { arena, .. } | EventKind::Bounds { arena, .. } => {
+                    told_otherwise.insert(arena);
                 }
+                EventKind::Alloc { .. } | EventKind::Resize { .. } if event.site.is_some_and(by_library) => {}
                 EventKind::Alloc { block: result, .. } | EventKind::Resize { new: result, .. } => {
                     // As in realloc, a size of 0 gives the block back.
                     let gave_back = matches!(event.kind, EventKind::Resize { size: 0, .. });
@@ -177,7 +183,7 @@ impl Asked {
                     if refused.get(&event.thread).is_some_and(|old| *old == site || caller(*old) == caller(site)) {
                         refused.remove(&event.thread);
                     }
-                    if matches!(event.kind, EventKind::Alloc { arena, .. } if !of_malloc.contains(&arena)) {
+                    if matches!(event.kind, EventKind::Alloc { arena, .. } if !told_otherwise.contains(&arena)) {
                         asked.results.insert(site.0);
                     }
                 }

@@ -22,6 +22,7 @@ pub mod narrate;
 pub mod near;
 pub mod neighbours;
 pub mod outlive;
+pub mod place;
 pub mod plan;
 pub mod program;
 pub mod reach;

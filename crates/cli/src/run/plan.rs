@@ -12,9 +12,9 @@
 use crate::run::{near, neighbours, sources};
 use arenascope_code::detour::{self, MAX_RELOCATED, Target};
 use arenascope_event::{Address, HookFact, HookStatus, Mode, Role, RoleDecl};
-use arenascope_plan::{Hook, HookKind, LibcFunction, Patch, Shape, Source, Sources};
+use arenascope_plan::{Hook, HookKind, LibcFunction, Library, Patch, Shape, Source, Sources};
 use arenascope_shapes::INLINED_EVERYWHERE;
-use arenascope_symbols::{CloneKind, Image, Match};
+use arenascope_symbols::{CloneKind, Image, LibraryNote, Match};
 use std::rc::Rc;
 
 /// Bytes of a slot.
@@ -72,6 +72,8 @@ pub struct Outcome {
     pub facts: Vec<HookFact>,
     /// Functions of the C library that could not be hooked, each with the reason.
     pub blind: Vec<String>,
+    /// Copies of the arena library, whose events need no hook, each with the module's path.
+    pub libraries: Vec<(Library, String)>,
 }
 
 impl Outcome {
@@ -352,11 +354,24 @@ fn mark_wishes(request: &Request<'_>) -> Vec<Wish> {
     wishes
 }
 
+/// The copies of the arena library in the fresh modules.
+fn libraries(request: &Request<'_>) -> Vec<(Library, String)> {
+    let fresh = request.fresh.iter().filter_map(|&index| request.modules.get(index));
+    let of_module = |module: &Loaded| {
+        let notes = module.image.as_deref().map(Image::library_notes).unwrap_or_default();
+        let here =
+            |note: LibraryNote| Library { observer: module.bias.wrapping_add(note.observer), version: note.version };
+        notes.into_iter().map(here).map(|library| (library, module.path.clone())).collect::<Vec<_>>()
+    };
+    fresh.flat_map(of_module).collect()
+}
+
 /// Plans the hooks of a process. O(roles × symbols).
 pub fn make(request: &Request<'_>) -> Outcome {
     let mut outcome = Outcome::default();
     let roles = role_wishes(request, &mut outcome.facts);
-    let record = request.record || !roles.is_empty();
+    outcome.libraries = libraries(request);
+    let record = request.record || !roles.is_empty() || !outcome.libraries.is_empty();
     let libc = libc_wishes(&Request { record, ..*request }, &mut outcome.blind);
     // A role on a function of the C library wins over our own interest in it.
     let mut wishes = roles;

@@ -72,6 +72,8 @@ pub struct Seen {
     pub mode: Mode,
     /// What that mode cannot do here, a sentence each.
     pub mode_limits: Vec<String>,
+    /// Paths of the modules with a copy of our arena library.
+    pub libraries: Vec<String>,
     /// Scans of its memory.
     pub scans: Vec<Scan>,
     /// Things to tell the user about this process.
@@ -92,6 +94,8 @@ pub struct Settings {
     pub mode: Mode,
     /// Signals that set a mark, bit n − 1 for signal n.
     pub mark_on: u64,
+    /// Arenas of our library by name: others are not watched.
+    pub only: Option<String>,
     /// Memory is scanned if it has no more than so many bytes; `None`: it is not.
     pub scan: Option<u64>,
 }
@@ -333,7 +337,10 @@ impl Server {
             status: HookStatus::NotWatched(why),
             synchronises: Default::default(),
         }));
-        let record = self.settings.watching.late || malloc != WatchMalloc::No || plan::sees_arenas(&outcome.facts);
+        let record = self.settings.watching.late
+            || malloc != WatchMalloc::No
+            || plan::sees_arenas(&outcome.facts)
+            || !outcome.libraries.is_empty();
         let mut seen = Seen {
             pid: hello.pid,
             parent_pid: hello.parent_pid,
@@ -486,6 +493,7 @@ impl Server {
             malloc: parent.as_ref().map_or(WatchMalloc::No, |parent| parent.malloc),
             mode: parent.as_ref().map_or(Mode::Record, |parent| parent.mode),
             mode_limits: parent.as_ref().map_or_else(Vec::new, |parent| parent.mode_limits.clone()),
+            libraries: parent.as_ref().map_or_else(Vec::new, |parent| parent.libraries.clone()),
             scans: Vec::new(),
             remarks: Vec::new(),
         };
@@ -551,6 +559,16 @@ impl Server {
         let mut writer = PlanWriter::new(&mut buffer, &head);
         for id in ids {
             writer.build_id(id);
+        }
+        if head.record {
+            if let Some(pattern) = &self.settings.only {
+                writer.only(pattern.as_bytes());
+            }
+            for (library, path) in &outcome.libraries {
+                writer.library(*library);
+                seen.libraries.push(path.clone());
+            }
+            seen.libraries.dedup();
         }
         for hook in &outcome.hooks {
             writer.hook(hook);

@@ -7,7 +7,7 @@ use super::Recorder;
 use crate::clock::ticks;
 use crate::deep;
 use crate::quiet;
-use crate::sites::{CallFrame, FRAMES_MAX, walk};
+use crate::sites::{CallFrame, FRAMES_MAX, Place, walk};
 use crate::system::{for_each_mapping, read_own_memory};
 use crate::thread::Thread;
 use arenascope_trace::{NO_SITE, Record};
@@ -19,20 +19,27 @@ impl Recorder {
     /// The site of `call`, defined if new.
     #[inline]
     pub(crate) fn site(&self, thread: &mut Thread, call: CallFrame) -> u32 {
+        self.site_at(thread, call, None)
+    }
+
+    /// As [`Recorder::site`], where the program may have said where the call stands.
+    #[inline]
+    pub(crate) fn site_at(&self, thread: &mut Thread, call: CallFrame, place: Option<Place<'_>>) -> u32 {
         self.look_up_stack_for(thread, call.stack_pointer);
         let end = thread.stack_high;
         let (count, hash) = walk(call, end, self.stub, &self.code, self.frames, &mut thread.frames);
+        let hash = place.map_or(hash, |place| place.mixed_with(hash));
         match thread.cached_site(hash) {
             Some(cached) if cached.hash == hash => cached.id,
-            _ => self.site_slowly(thread, hash, count),
+            _ => self.site_slowly(thread, hash, count, place),
         }
     }
 
     #[cold]
-    fn site_slowly(&self, thread: &mut Thread, hash: u64, count: usize) -> u32 {
+    fn site_slowly(&self, thread: &mut Thread, hash: u64, count: usize, place: Option<Place<'_>>) -> u32 {
         let (id, fresh) = self.sites.intern(hash);
         // Only what is new goes the long way: two sites that share a line of the cache come here by turns.
-        if fresh && !deep::run(|| self.define_site(thread, id, count)) {
+        if fresh && !deep::run(|| self.define_site(thread, id, count, place)) {
             return NO_SITE;
         }
         if let Some(cached) = thread.cached_site(hash) {
@@ -42,10 +49,14 @@ impl Recorder {
         id
     }
 
-    fn define_site(&self, thread: &mut Thread, id: u32, count: usize) -> bool {
+    fn define_site(&self, thread: &mut Thread, id: u32, count: usize, place: Option<Place<'_>>) -> bool {
         let frames = thread.frames;
         let addresses = frames.get(..count).unwrap_or(&[]);
-        self.write(thread, ticks(), NO_SITE, &Record::Site { id, addresses })
+        // A place bears the number of its site: sites of one place repeat its few bytes, and no table is needed.
+        let place = place.and_then(|Place { file, line, column }| {
+            self.write(thread, ticks(), NO_SITE, &Record::Place { id, file, line, column }).then_some(id)
+        });
+        self.write(thread, ticks(), NO_SITE, &Record::Site { id, addresses, place })
     }
 
     #[inline]
@@ -105,7 +116,7 @@ impl Recorder {
         }
         let (id, _) = self.sites.intern_anew();
         let kept = addresses.get(..count.saturating_add(usize::from(caller)).min(FRAMES_MAX)).unwrap_or(&[]);
-        let defined = self.write(thread, ticks(), NO_SITE, &Record::Site { id, addresses: kept });
+        let defined = self.write(thread, ticks(), NO_SITE, &Record::Site { id, addresses: kept, place: None });
         let written = self.write(thread, ticks(), if defined { id } else { NO_SITE }, record);
         thread.events = thread.events.wrapping_add(u64::from(written));
         written

@@ -32,6 +32,7 @@ fn site() -> impl Strategy<Value = SiteFacts> {
     let kind = prop::sample::select(vec![FateKind::Unknown, FateKind::Read, FateKind::Dropped, FateKind::Returned]);
     (addresses, prop::collection::vec(frame(), 0..9), text(), kind, any::<u32>(), text()).prop_map(
         |(addresses, frames, source, kind, depth, because)| SiteFacts {
+            place: None,
             addresses,
             frames,
             source,
@@ -116,10 +117,11 @@ fn facts() -> impl Strategy<Value = ProcessFacts> {
         prop::collection::vec(text(), 0..3),
         prop::collection::vec(report(), 0..4),
         prop::collection::vec(scan(), 0..3),
+        prop::collection::vec(text(), 0..3),
     );
     (numbers, lists, text(), watched, null_use, text(), lost, mode).prop_map(
         |(numbers, lists, program, watched, null_use, null_use_because, lost, mode)| {
-            let (mode, watches_malloc, mode_limits, reports, scans) = mode;
+            let (mode, watches_malloc, mode_limits, reports, scans, libraries) = mode;
             let (pid, parent_pid, fork_id, started_unix_ns, wait_status) = numbers;
             let (arguments, modules, hooks, sites) = lists;
             let [no_space, reentered, table_full, heap_skipped, capture_bytes] = lost;
@@ -137,6 +139,7 @@ fn facts() -> impl Strategy<Value = ProcessFacts> {
                 watched,
                 mode,
                 watches_malloc,
+                libraries,
                 mode_limits,
                 reports,
                 scans,
@@ -187,7 +190,7 @@ proptest! {
         let mut writer = Writer::with_payload(0, 3000);
         for (id, frames) in sites.iter().enumerate() {
             let addresses: Vec<u64> = frames.iter().map(|frame| 0x5555_0000_0000 + frame * 0x1_0001).collect();
-            writer.put(&mut file, 1, 8, None, &Record::Site { id: id as u32, addresses: &addresses });
+            writer.put(&mut file, 1, 8, None, &Record::Site { id: id as u32, addresses: &addresses, place: None });
         }
         let found = Trace::open(&file.bytes).unwrap().facts().sites;
         prop_assert_eq!(found.len(), sites.len());
@@ -222,9 +225,9 @@ fn unsealed() -> File {
         None,
         &Record::Module { number: 0, bias: 0, start: 0, end: u64::MAX, path: b"/usr/bin/program", build_id: &[] },
     );
-    put(24, None, &Record::Site { id: 2, addresses: &[3, 2, 1] });
+    put(24, None, &Record::Site { id: 2, addresses: &[3, 2, 1], place: None });
     put(32, Some(2), &Record::Reset { arena: 0, order: 0 });
-    put(40, None, &Record::Site { id: 0, addresses: &[4, 2, 1] });
+    put(40, None, &Record::Site { id: 0, addresses: &[4, 2, 1], place: None });
     file.set_word(layout::live::LOST_REENTERED, 5);
     file
 }
@@ -257,7 +260,7 @@ fn without_a_tail_the_facts_come_from_header_and_events() {
 fn ids_beyond_what_the_file_can_define_allocate_nothing() {
     let mut file = File::new();
     let mut writer = Writer::new(0);
-    writer.put(&mut file, 1, 8, None, &Record::Site { id: u32::MAX - 1, addresses: &[1] });
+    writer.put(&mut file, 1, 8, None, &Record::Site { id: u32::MAX - 1, addresses: &[1], place: None });
     writer.put(
         &mut file,
         1,
@@ -369,4 +372,23 @@ fn time_is_measured_with_the_best_pair_there_is() {
     assert_eq!(times(&file), expected);
     file.seal(&ProcessFacts::default(), 10_000_000);
     assert_eq!(times(&file), expected);
+}
+
+#[test]
+fn a_site_has_the_place_that_was_defined_for_it_in_any_segment() {
+    let mut file = File::new();
+    let (mut one, mut other) = (Writer::new(0), Writer::new(1));
+    let place = |id, file, line| Record::Place { id, file, line, column: 5 };
+    one.put(&mut file, 1, 8, None, &Record::Site { id: 1, addresses: &[0x40_1000, 0x40_2000], place: Some(7) });
+    other.put(&mut file, 2, 9, None, &place(7, b"src/parse.rs", 12));
+    other.put(&mut file, 2, 9, None, &Record::Site { id: 0, addresses: &[0x40_1000], place: None });
+    // Defined twice, as two threads may at once; a place without a line is none; a place that was lost.
+    one.put(&mut file, 1, 10, None, &Record::Site { id: 1, addresses: &[0x40_1000, 0x40_2000], place: Some(7) });
+    one.put(&mut file, 1, 10, None, &place(8, b"", 0));
+    one.put(&mut file, 1, 10, None, &Record::Site { id: 2, addresses: &[], place: Some(8) });
+    one.put(&mut file, 1, 10, None, &Record::Site { id: 3, addresses: &[], place: Some(900) });
+    let facts = Trace::open(&file.bytes).unwrap().facts();
+    let place =
+        |site: usize| facts.sites[site].place.as_ref().map(|place| (place.file.as_str(), place.line, place.column));
+    assert_eq!([place(0), place(1), place(2), place(3)], [None, Some(("src/parse.rs", 12, 5)), None, None]);
 }

@@ -57,6 +57,10 @@ fn line(trace: &Trace<'_>, event: &Event) -> String {
         EventKind::ObjectChanged { arena, address, before, after } => {
             format!(" a{} {address} {before:x?} {after:x?}", arena.0)
         }
+        EventKind::ScopeEnter { cursor, .. } | EventKind::ScopeExit { cursor, .. } => format!(" {cursor}"),
+        EventKind::Bounds { arena, base, capacity, reserved, kind } => {
+            format!(" a{} {base} {capacity} {reserved} {}", arena.0, kind.word())
+        }
         EventKind::HeapSegment { arena, start, len, top } => format!(" a{} {start} {len} {top}", arena.0),
     };
     text + &rest + "\n"

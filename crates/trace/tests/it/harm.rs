@@ -14,7 +14,11 @@ fn small() -> (File, Vec<Range<usize>>) {
         let mut put = |ns, site, record: &Record<'_>| writer.put(&mut file, arena + 1, ns, site, record);
         let base = 0x7000_0000 + 0x1_0000 * u64::from(arena);
         put(8, None, &Record::ThreadStart { tid: 100 + arena, parent: 0 });
-        put(16, None, &Record::Site { id: arena, addresses: &[0x40_1000 + u64::from(arena), 0x40_2000, 0x40_3000] });
+        put(
+            16,
+            None,
+            &Record::Site { id: arena, addresses: &[0x40_1000 + u64::from(arena), 0x40_2000, 0x40_3000], place: None },
+        );
         put(24, None, &Record::ArenaSeen { arena, object: base });
         for order in 0..4 {
             let alloc = Record::Alloc { arena, order, block: base + 32 * order, size: 32, align: 0 };

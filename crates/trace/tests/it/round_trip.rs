@@ -2,7 +2,8 @@
 
 use crate::build::{File, Writer};
 use arenascope_event::{
-    Address, ArenaKey, BlobId, CaptureReason, Event, EventKind, EventNumber, MarkValue, SiteId, ThreadNumber, Zone,
+    Address, ArenaKey, BlobId, BoundsKind, CaptureReason, Event, EventKind, EventNumber, MarkValue, SiteId,
+    ThreadNumber, Zone,
 };
 use arenascope_trace::{Record, Trace};
 use proptest::prelude::*;
@@ -85,6 +86,15 @@ pub fn write(file: &mut File, writer: &mut Writer, said: &Said) {
         EventKind::Overlapped { arena, since } => put(&Record::Overlapped { arena: arena.0, since }),
         EventKind::ObjectChanged { arena, address, before, after } => {
             put(&Record::ObjectChanged { arena: arena.0, address: address.0, before: &before, after: &after });
+        }
+        EventKind::ScopeEnter { arena, order, cursor } => {
+            put(&Record::ScopeEnter { arena: arena.0, order, cursor: cursor.0 });
+        }
+        EventKind::ScopeExit { arena, order, cursor } => {
+            put(&Record::ScopeExit { arena: arena.0, order, cursor: cursor.0 });
+        }
+        EventKind::Bounds { arena, base, capacity, reserved, kind } => {
+            put(&Record::Bounds { arena: arena.0, base: base.0, capacity, reserved, kind });
         }
         EventKind::HeapSegment { arena, start, len, top } => {
             put(&Record::HeapSegment { arena: arena.0, start: start.0, len, top: top.0 });
@@ -183,6 +193,15 @@ fn kind() -> impl Strategy<Value = EventKind> {
            }),
            1 => (arena(), address(), number(), address())
                .prop_map(|(arena, start, len, top)| EventKind::HeapSegment { arena, start, len, top }),
+           1 => (own(), address(), any::<bool>()).prop_map(|((arena, order), cursor, ends)| match ends {
+               false => EventKind::ScopeEnter { arena, order, cursor },
+               true => EventKind::ScopeExit { arena, order, cursor },
+           }),
+           1 => (arena(), address(), number(), number(), 0..BoundsKind::ALL.len()).prop_map(
+               |(arena, base, capacity, reserved, kind)| EventKind::Bounds {
+                   arena, base, capacity, reserved, kind: BoundsKind::ALL[kind],
+               }
+           ),
        ]
 }
 

@@ -1,0 +1,103 @@
+//! The arena library in the watched program: it is given an observer of ours, and its events go to the recorder.
+//!
+//! May be relied on: nothing of the library is patched; one word of it is set, and set before the program starts, or before a
+//! library that dlopen brought has made its first arena. Absent on purpose: what becomes of an event (`record::observed`), and how the
+//! library is found (the launcher reads its note).
+#![allow(unsafe_code, reason = "stores into the library's word, and reads the event it lends")]
+
+use crate::state::Inside;
+use crate::stubs;
+use arenascope_plan::Library;
+use arenascope_record::{CallFrame, LibraryEvent, OBSERVER_VERSION, ObserverTable};
+use core::sync::atomic::{AtomicPtr, AtomicU64, Ordering::Relaxed, Ordering::Release};
+
+static TABLE: ObserverTable = ObserverTable {
+    version: OBSERVER_VERSION,
+    table_bytes: size_of::<ObserverTable>() as u32,
+    context: 0,
+    event: stubs::ascope_library_event,
+    sample_bytes: 0,
+};
+
+/// Longest pattern of names, bytes.
+const PATTERN_BYTES: usize = 256;
+
+static PATTERN: [AtomicU64; PATTERN_BYTES / 8] = [const { AtomicU64::new(0) }; PATTERN_BYTES / 8];
+static PATTERN_USED: AtomicU64 = AtomicU64::new(0);
+
+/// Only arenas whose names match are watched, and those that have none. Once, at the start; one that is too long is not heeded.
+pub fn set_only(pattern: &[u8]) {
+    if pattern.len() > PATTERN_BYTES {
+        return;
+    }
+    for (word, bytes) in PATTERN.iter().zip(pattern.chunks(8)) {
+        let mut whole = [0u8; 8];
+        for (to, from) in whole.iter_mut().zip(bytes) {
+            *to = *from;
+        }
+        word.store(u64::from_le_bytes(whole), Relaxed);
+    }
+    PATTERN_USED.store(pattern.len() as u64, Relaxed);
+}
+
+/// Gives a copy of the library our observer, unless the program has one of its own.
+pub fn watch(library: &Library) {
+    if library.version == 0 || !library.observer.is_multiple_of(8) {
+        return;
+    }
+    // SAFETY: the launcher found the word by the note of a module that is mapped: the library's own pointer to the process's
+    // observer, an atomic in writable memory (`arenascope::probe::EVERYONE`).
+    let word = unsafe { AtomicPtr::<ObserverTable>::from_ptr(library.observer as *mut *mut ObserverTable) };
+    let ours = core::ptr::from_ref(&TABLE).cast_mut();
+    let _ = word.compare_exchange(core::ptr::null_mut(), ours, Release, Relaxed);
+}
+
+/// The library tells of an event. `stack_pointer` is the address of the return address, `frame_pointer` the caller's.
+pub unsafe extern "C" fn on_event(_: u64, event: *const LibraryEvent, stack_pointer: u64, frame_pointer: u64) {
+    // SAFETY: the library lends a valid event for the length of the call (`arenascope::Observer::event`), and versions only
+    // add fields at its end.
+    let Some(event) = (unsafe { event.as_ref() }) else { return };
+    if (event.event_bytes as usize) < size_of::<LibraryEvent>() {
+        return;
+    }
+    let Some(mut inside) = Inside::enter(stack_pointer, true) else { return };
+    // SAFETY: the stub passes its own stack pointer at entry, where the return address lies.
+    let return_address = unsafe { (stack_pointer as *const u64).read() };
+    let call = CallFrame { return_address, frame_pointer, stack_pointer };
+    let recorder = inside.recorder;
+    recorder.observed(inside.thread(), event, call, is_wanted);
+}
+
+/// True when an arena of this name is to be watched.
+fn is_wanted(name: &[u8]) -> bool {
+    let used = PATTERN_USED.load(Relaxed) as usize;
+    let at = |index: usize| {
+        let word = PATTERN.get(index / 8).map_or(0, |word| word.load(Relaxed));
+        (word >> (8 * (index % 8))) as u8
+    };
+    used == 0 || matches(used, at, name)
+}
+
+/// True when `name` fits the pattern of `used` bytes: `*` stands for any number of bytes, `?` for one. O(pattern × name).
+fn matches(used: usize, pattern: impl Fn(usize) -> u8, name: &[u8]) -> bool {
+    let (mut p, mut n) = (0usize, 0usize);
+    // Where the last star stood, and the name's place that it has swallowed up to.
+    let mut star: Option<(usize, usize)> = None;
+    while let Some(&byte) = name.get(n) {
+        if p < used && pattern(p) == b'*' {
+            star = Some((p, n));
+            p = p.wrapping_add(1);
+        } else if p < used && (pattern(p) == b'?' || pattern(p) == byte) {
+            p = p.wrapping_add(1);
+            n = n.wrapping_add(1);
+        } else if let Some((at, swallowed)) = star {
+            let more = swallowed.wrapping_add(1);
+            star = Some((at, more));
+            p = at.wrapping_add(1);
+            n = more;
+        } else {
+            return false;
+        }
+    }
+    (p..used).all(|rest| pattern(rest) == b'*')
+}

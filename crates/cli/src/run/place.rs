@@ -1,0 +1,97 @@
+//! The frames of a call whose program said where it stands: those of the arena library in front of it are of no interest.
+//!
+//! Relied on: the first frame afterwards is the place itself, whatever debug information there is. Absent: reading source files.
+
+use arenascope_event::{Address, Frame, Place, SiteFacts};
+
+/// Takes the frames of the library off the front, up to the place; where no frame is there, the place becomes one. Without a
+/// place the library's frames go all the same, if others are left.
+pub fn begin_at_place(site: &mut SiteFacts) {
+    let Some(place) = &site.place else {
+        let inside = site.frames.iter().take_while(|frame| is_library(&frame.function)).count();
+        if inside < site.frames.len() {
+            site.frames.drain(..inside);
+        }
+        return;
+    };
+    if let Some(first) = site.frames.iter().position(|frame| is_at(frame, place)) {
+        site.frames.drain(..first);
+        return;
+    }
+    let inside =
+        site.frames.iter().take_while(|frame| frame.function.is_empty() || is_library(&frame.function)).count();
+    site.frames.drain(..inside);
+    // A frame without a line in front of the others may be the very function: stripped of lines, not of symbols.
+    let function = match site.frames.first() {
+        Some(frame) if frame.file.is_empty() => site.frames.remove(0).function,
+        _ => String::new(),
+    };
+    let address = site.addresses.first().copied().unwrap_or(Address::NULL);
+    let (file, line) = (place.file.clone(), place.line);
+    site.frames.insert(0, Frame { address, function, file, line, module: String::new(), inlined: false });
+}
+
+/// Debug information has whole paths where the compiler's own words are relative.
+fn is_at(frame: &Frame, place: &Place) -> bool {
+    let same_file = || {
+        let (long, short) =
+            if frame.file.len() > place.file.len() { (&frame.file, &place.file) } else { (&place.file, &frame.file) };
+        let short = short.trim_start_matches("./");
+        let rest = long.strip_suffix(short);
+        rest.is_some_and(|rest| rest.is_empty() || rest.ends_with('/'))
+    };
+    frame.line == place.line && !frame.file.is_empty() && same_file()
+}
+
+/// True for functions of the arena library, in Rust and in C.
+pub fn is_library(function: &str) -> bool {
+    let name = function.trim_start_matches(['<', '&']);
+    name.starts_with("arenascope::") || name.starts_with("ascope_")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn frame(function: &str, file: &str, line: u32) -> Frame {
+        Frame { function: function.into(), file: file.into(), line, ..Frame::default() }
+    }
+
+    fn site(frames: Vec<Frame>, file: &str, line: u32) -> SiteFacts {
+        SiteFacts { frames, place: Some(Place { file: file.into(), line, column: 9 }), ..SiteFacts::default() }
+    }
+
+    #[test]
+    fn frames_in_front_of_the_place_go() {
+        let frames = vec![
+            frame("arenascope::probe::report", "/home/u/arenascope/src/probe.rs", 20),
+            frame("app::parse", "/home/u/app/src/main.rs", 12),
+            frame("app::main", "/home/u/app/src/main.rs", 30),
+        ];
+        let mut given = site(frames, "src/main.rs", 12);
+        begin_at_place(&mut given);
+        assert_eq!(
+            given.frames.iter().map(|frame| frame.function.as_str()).collect::<Vec<_>>(),
+            ["app::parse", "app::main"]
+        );
+    }
+
+    #[test]
+    fn a_file_whose_name_merely_ends_alike_is_another() {
+        let mut given = site(vec![frame("other", "/home/u/app/src/my_main.rs", 12)], "main.rs", 12);
+        begin_at_place(&mut given);
+        assert_eq!((given.frames[0].file.as_str(), given.frames[0].line, given.frames.len()), ("main.rs", 12, 2));
+    }
+
+    #[test]
+    fn without_lines_the_place_is_a_frame_of_its_own() {
+        let frames = vec![frame("ascope_alloc_slow", "", 0), frame("parse", "", 0), frame("main", "", 0)];
+        let mut given = site(frames, "parse.c", 7);
+        begin_at_place(&mut given);
+        let told: Vec<_> = given.frames.iter().map(|frame| (frame.function.as_str(), frame.line)).collect();
+        assert_eq!(told, [("parse", 7), ("main", 0)]);
+        let mut bare = site(Vec::new(), "parse.c", 7);
+        begin_at_place(&mut bare);
+        assert_eq!(bare.frames.len(), 1);
+    }
+}
