@@ -8,7 +8,7 @@ use arenascope_event::{Address, Frame, Place, SiteFacts};
 /// place the library's frames go all the same, if others are left.
 pub fn begin_at_place(site: &mut SiteFacts) {
     let Some(place) = &site.place else {
-        let inside = site.frames.iter().take_while(|frame| is_library(&frame.function)).count();
+        let inside = site.frames.iter().take_while(|frame| is_library(frame)).count();
         if inside < site.frames.len() {
             site.frames.drain(..inside);
         }
@@ -18,8 +18,7 @@ pub fn begin_at_place(site: &mut SiteFacts) {
         site.frames.drain(..first);
         return;
     }
-    let inside =
-        site.frames.iter().take_while(|frame| frame.function.is_empty() || is_library(&frame.function)).count();
+    let inside = site.frames.iter().take_while(|frame| frame.function.is_empty() || is_library(frame)).count();
     site.frames.drain(..inside);
     // A frame without a line in front of the others may be the very function: stripped of lines, not of symbols.
     let function = match site.frames.first() {
@@ -43,10 +42,20 @@ fn is_at(frame: &Frame, place: &Place) -> bool {
     frame.line == place.line && !frame.file.is_empty() && same_file()
 }
 
-/// True for functions of the arena library, in Rust and in C.
-pub fn is_library(function: &str) -> bool {
-    let name = function.trim_start_matches(['<', '&']);
-    name.starts_with("arenascope::") || name.starts_with("ascope_")
+/// True for functions of the arena library, in Rust and in C: by name, or, where debug information has only the last part of it, by
+/// the crate's folder.
+fn is_library(frame: &Frame) -> bool {
+    let name = frame.function.trim_start_matches(['<', '&']);
+    let crate_folder = || {
+        let (path, _) = frame.file.rsplit_once("/src/")?;
+        let folder = path.rsplit('/').next()?;
+        let version = folder.strip_prefix("arenascope")?;
+        Some(
+            version.is_empty()
+                || version.strip_prefix('-').is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit())),
+        )
+    };
+    name.starts_with("arenascope::") || name.starts_with("ascope_") || crate_folder() == Some(true)
 }
 
 #[cfg(test)]
@@ -81,6 +90,18 @@ mod tests {
         let mut given = site(vec![frame("other", "/home/u/app/src/my_main.rs", 12)], "main.rs", 12);
         begin_at_place(&mut given);
         assert_eq!((given.frames[0].file.as_str(), given.frames[0].line, given.frames.len()), ("main.rs", 12, 2));
+    }
+
+    #[test]
+    fn without_a_place_the_library_s_frames_go_if_others_are_left() {
+        let inner = || frame("report", "/home/u/.cargo/registry/src/index/arenascope-0.1.0/src/probe.rs", 268);
+        let other = || frame("drop", "/home/u/arenascope-app/src/main.rs", 3);
+        let mut given = SiteFacts { frames: vec![inner(), other()], ..SiteFacts::default() };
+        begin_at_place(&mut given);
+        assert_eq!(given.frames, [other()]);
+        let mut alone = SiteFacts { frames: vec![inner()], ..SiteFacts::default() };
+        begin_at_place(&mut alone);
+        assert_eq!(alone.frames, [inner()]);
     }
 
     #[test]

@@ -20,6 +20,7 @@ mod labs;
 mod malloc;
 mod marks;
 mod outputs;
+mod own;
 mod own_handlers;
 mod permissions;
 mod planted;

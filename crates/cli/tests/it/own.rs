@@ -1,0 +1,266 @@
+//! Programs built on our own library, in release mode and as they are: every event of every arena, with the place that the caller
+//! gave, beside what hooks see; and programs that do what makes recording hard.
+
+use crate::harness::{Outcome, Place, count, is_root, long, root};
+use serde_json::Value;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::OnceLock;
+use std::time::Duration;
+
+/// The C library, installed once for all tests.
+fn installed() -> &'static Path {
+    static PREFIX: OnceLock<PathBuf> = OnceLock::new();
+    PREFIX.get_or_init(|| {
+        let prefix = Path::new(env!("CARGO_TARGET_TMPDIR")).join("own-library");
+        run(Command::new(env!("CARGO")).args(["xtask", "install", "--prefix"]).arg(&prefix).current_dir(root()));
+        prefix
+    })
+}
+
+fn run(command: &mut Command) {
+    let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
+}
+
+/// An example of the library's crate, built for release.
+fn example(name: &str) -> PathBuf {
+    let mut cargo = Command::new(env!("CARGO"));
+    cargo.args(["build", "--release", "--locked", "-p", "arenascope", "--message-format", "json", "--example", name]);
+    let output = cargo.current_dir(root()).output().expect("cargo runs");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let text = String::from_utf8_lossy(&output.stdout);
+    let messages = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    let built = messages.filter_map(|message| message["executable"].as_str().map(PathBuf::from)).next_back();
+    built.unwrap_or_else(|| panic!("cargo built no example {name}"))
+}
+
+/// Compiles a C program on the installed library: as one piece, or with the shared library.
+fn on_library(place: &Place, source: &str, flags: &[&str], shared: bool) -> PathBuf {
+    let lib = installed().join("lib");
+    let include = format!("-I{}", installed().join("include").display());
+    let library = lib.join(if shared { "libarenascope.so" } else { "libarenascope.a" }).display().to_string();
+    let path = format!("-Wl,-rpath,{}", lib.display());
+    let program = place.file(Path::new(source).file_stem().expect("a name").to_str().expect("a plain name"));
+    let source = crate::harness::programs().join(source);
+    let mut cc = Command::new("gcc");
+    run(cc.arg(include).args(flags).arg("-o").arg(&program).arg(source).arg(library).arg(path).arg("-pthread"));
+    program
+}
+
+/// `name value name value …` as a program prints it.
+fn figure(said: &Outcome, name: &str) -> usize {
+    let mut words = said.stdout.split_whitespace().skip_while(|word| *word != name).skip(1);
+    words.next().and_then(|value| value.parse().ok()).unwrap_or_else(|| panic!("no {name} in {said:?}"))
+}
+
+/// Compares what the program says of itself with what was recorded.
+fn all_there(said: &Outcome, events: &[Value]) {
+    let pairs = [
+        ("allocs", "alloc"),
+        ("frees", "free"),
+        ("resizes", "resize"),
+        ("scopes", "scope-enter"),
+        ("scopes", "scope-exit"),
+        ("marks", "mark"),
+        ("rewinds", "rewind"),
+        ("resets", "reset"),
+    ];
+    for (own, kind) in pairs {
+        assert_eq!(count(events, kind), figure(said, own), "{kind}");
+    }
+}
+
+#[test]
+fn four_threads_counts_are_those_of_the_program() {
+    let place = Place::new();
+    let program = example("counted");
+    let rounds = if long() { "200000" } else { "2000" };
+    let (said, words) = place.watch(&[], &program, &["4", rounds]);
+    assert_eq!(said.status, 0, "{said:?}");
+    assert!(words.contains("the arenascope library in counted") && words.contains(" 0 lost"), "{words}");
+    if long() {
+        // 10^8 events: counted as they are read.
+        let trace = place.trace();
+        let mut log = Command::new(env!("CARGO_BIN_EXE_arenascope"));
+        let mut log = log.args(["log", "--json"]).arg(&trace).stdout(Stdio::piped()).spawn().expect("log runs");
+        let lines = std::io::BufRead::lines(std::io::BufReader::new(log.stdout.take().expect("a pipe")));
+        let allocs = lines.filter(|line| line.as_ref().is_ok_and(|line| line.contains("\"kind\":\"alloc\""))).count();
+        assert!(log.wait().expect("log ends").success());
+        assert_eq!(allocs, figure(&said, "allocs"));
+        return;
+    }
+    let events = place.log(&place.trace());
+    all_there(&said, &events);
+    // One more than the program's own: the shared arena's handle.
+    assert!(count(&events, "create") > figure(&said, "creates"));
+    assert_eq!(count(&events, "create"), count(&events, "destroy"));
+    let sites: std::collections::BTreeSet<u64> = events
+        .iter()
+        .filter(|event| event["kind"] == "alloc")
+        .map(|event| event["site"][0]["line"].as_u64().unwrap_or(0))
+        .collect();
+    let source = root().join("crates/arenascope/examples/counted.rs");
+    for call in ["*arena.alloc(size)", "scope.alloc_slice", "arena.alloc_str", "arena.alloc([0u8", "local.alloc(item)"]
+    {
+        assert!(sites.contains(&crate::harness::line_of(&source, call)), "{call} among {sites:?}");
+    }
+}
+
+/// Kills the program at a random instant: what it had counted is in the trace, and at most one more for each thread.
+#[test]
+fn a_killed_program_leaves_what_it_counted() {
+    let place = Place::new();
+    let program = example("counted");
+    let file = place.file("counts");
+    let kills = if long() { 1000 } else { 100 };
+    let mut seen = 0;
+    let mut state = 0x9e37_79b9_7f4a_7c15u64;
+    for round in 0..kills {
+        let trace = place.file("killed.ascope");
+        let mut run = Command::new(env!("CARGO_BIN_EXE_arenascope"))
+            .args(["run", "--force", "--log", "words", "-o"])
+            .arg(&trace)
+            .arg("--")
+            .arg(&program)
+            .args(["4", "100000000"])
+            .arg(&file)
+            .current_dir(place.path())
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("arenascope runs");
+        // Until the program counts, and then some microseconds to milliseconds more.
+        let counted = || std::fs::read(&file).map(|bytes| bytes.iter().any(|byte| *byte != 0)).unwrap_or(false);
+        while !counted() {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        std::thread::sleep(Duration::from_micros((state >> 33) % 8000));
+        let children = format!("/proc/{0}/task/{0}/children", run.id());
+        let child = std::fs::read_to_string(&children).expect("the launcher has a child");
+        let child: i32 = child.split_whitespace().next().and_then(|pid| pid.parse().ok()).expect("one child");
+        // SAFETY-free: by the program `kill`, as a user would.
+        let killed = Command::new("kill").args(["-KILL", &child.to_string()]).status().expect("kill runs");
+        assert!(killed.success());
+        let status = run.wait().expect("the launcher ends");
+        assert_eq!(status.code(), Some(128 + 9), "round {round}");
+        let counts = std::fs::read(&file).expect("the counts stay");
+        let counted: u64 =
+            counts.chunks_exact(8).map(|word| u64::from_le_bytes(word.try_into().expect("eight bytes"))).sum();
+        let said = place.arenascope(&["log".as_ref(), "--plain".as_ref(), trace.as_os_str()]);
+        assert_eq!(said.status, 0, "{}", said.stderr);
+        let allocs = said.stdout.lines().filter(|line| line.split_whitespace().nth(4) == Some("alloc")).count() as u64;
+        assert!((counted..=counted + 4).contains(&allocs), "round {round}: {counted} counted, {allocs} recorded");
+        seen += counted;
+        std::fs::remove_file(&file).expect("the counts go");
+    }
+    assert!(seen > 0);
+}
+
+#[test]
+fn c_programs_tell_file_and_line_in_every_way_of_linking() {
+    for shared in [false, true] {
+        let place = Place::new();
+        let program = on_library(&place, "own.c", &["-O2"], shared);
+        let alone = place.plain(&program, &[]);
+        let (said, words) = place.watch(&[], &program, &[]);
+        assert_eq!(said, alone);
+        assert!(words.contains(" 0 lost"), "{words}");
+        let events = place.log(&place.trace());
+        all_there(&said, &events);
+        assert_eq!(count(&events, "create"), figure(&said, "creates"));
+        let source = crate::harness::programs().join("own.c");
+        for (kind, marker) in
+            [("alloc", "a block"), ("create", "the arena"), ("reset", "the reset"), ("mark", "the mark")]
+        {
+            let line = crate::harness::line_of(&source, marker);
+            let there = events.iter().any(|event| {
+                let frame = &event["site"][0];
+                event["kind"] == kind
+                    && frame["line"] == line
+                    && frame["file"].as_str().is_some_and(|file| file.ends_with("own.c"))
+            });
+            assert!(there, "{kind} at line {line}, shared library {shared}");
+        }
+    }
+}
+
+#[test]
+fn arenas_whose_names_do_not_match_run_at_full_speed() {
+    let place = Place::new();
+    let program = example("counted");
+    let (said, words) = place.watch(&["--only", "worker 2"], &program, &["4", "10"]);
+    assert_eq!(said.status, 0, "{said:?}");
+    let events = place.log(&place.trace());
+    let names: std::collections::BTreeSet<&str> = events.iter().filter_map(|event| event["name"].as_str()).collect();
+    assert_eq!(names.into_iter().collect::<Vec<_>>(), ["worker 2"], "{words}");
+    // Named by number: all are recorded, one is shown.
+    let other = Place::new();
+    let (_, words) = other.watch(&["--only", "2"], &program, &["4", "10"]);
+    assert!(words.contains("arena 2 ") && !words.contains("arena 3 "), "{words}");
+    assert!(count(&other.log(&other.trace()), "create") > 40);
+}
+
+#[test]
+fn mode_off_records_nothing_and_changes_nothing() {
+    let place = Place::new();
+    let program = example("counted");
+    let (said, _) = place.watch(&["--mode", "off"], &program, &["2", "5"]);
+    assert_eq!(figure(&said, "creates"), 10);
+    assert!(place.traces().is_empty());
+}
+
+/// What programs do that makes recording hard: each is told by one word.
+#[test]
+fn hard_programs_are_recorded_and_do_what_they_would_do_alone() {
+    let place = Place::new();
+    let program = on_library(&place, "own_hard.c", &["-O2"], false);
+    for what in ["closes", "execs", "daemon", "blocks", "handles", "faults", "stack"] {
+        let _ = place.traces().into_iter().map(std::fs::remove_file).count();
+        let alone = place.plain(&program, &[what]);
+        let (said, words) = place.watch(&[], &program, &[what]);
+        assert_eq!(said.stdout, alone.stdout, "{what}");
+        assert_eq!(said.status, alone.status, "{what}: {words}");
+        let wanted = figure(&said, "allocs");
+        // The process may run on behind its parent's back.
+        let mut found = 0;
+        for _ in 0..100 {
+            found = place.traces().iter().map(|trace| count(&place.log(trace), "alloc")).max().unwrap_or(0);
+            if found >= wanted {
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        assert_eq!(found, wanted, "{what}: {words}");
+    }
+}
+
+#[test]
+fn a_program_in_another_root_is_recorded() {
+    if !is_root() {
+        eprintln!("not run: chroot needs root");
+        return;
+    }
+    let place = Place::new();
+    let program = on_library(&place, "own_hard.c", &["-O2"], false);
+    let (said, words) = place.watch(&[], &program, &["chroots"]);
+    assert_eq!(said.status, 0, "{said:?} {words}");
+    assert_eq!(count(&place.log(&place.trace()), "alloc"), figure(&said, "allocs"));
+}
+
+#[test]
+fn a_child_of_fork_tells_of_arenas_it_inherited() {
+    let place = Place::new();
+    let program = on_library(&place, "own_hard.c", &["-O2"], false);
+    let (said, words) = place.watch(&[], &program, &["forks"]);
+    assert_eq!(said.status, 0, "{said:?}");
+    let traces = place.traces();
+    assert_eq!(traces.len(), 2, "{words}");
+    let allocs: Vec<usize> = traces.iter().map(|trace| count(&place.log(trace), "alloc")).collect();
+    assert_eq!(allocs.iter().sum::<usize>(), figure(&said, "allocs"), "{allocs:?}");
+    let child =
+        traces.iter().find(|trace| place.findings(trace)["findings"].to_string().contains("fork-private-write"));
+    assert!(child.is_some(), "the child allocated in a private arena of its parent's: {words}");
+}
