@@ -174,11 +174,14 @@ pub enum BoundsKind {
     Lease = 2,
     /// One block of a shared arena that lies in no lease.
     Apart = 3,
+    /// The payload of an arena that a forked child inherited and uses from here on: a private copy, which its parent never sees.
+    Copied = 4,
 }
 
 impl BoundsKind {
     /// All kinds, in code order.
-    pub const ALL: [BoundsKind; 4] = [BoundsKind::Bounded, BoundsKind::Growing, BoundsKind::Lease, BoundsKind::Apart];
+    pub const ALL: [BoundsKind; 5] =
+        [BoundsKind::Bounded, BoundsKind::Growing, BoundsKind::Lease, BoundsKind::Apart, BoundsKind::Copied];
 
     /// A plain word for texts and JSON.
     pub const fn word(self) -> &'static str {
@@ -187,6 +190,7 @@ impl BoundsKind {
             BoundsKind::Growing => "growing",
             BoundsKind::Lease => "lease",
             BoundsKind::Apart => "apart",
+            BoundsKind::Copied => "copied",
         }
     }
 }

@@ -11,7 +11,9 @@ use crate::{fork_private_write, fork_same_block};
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 use arenascope_event::{Event, EventKind, EventNumber, ProcessFacts, Role, SiteId, ThreadNumber, Watched};
-use arenascope_replay::{Arena, ArenaId, Block, Effect, Ending, ExtentKind, Place, ProcessEnd, Region, State, What};
+use arenascope_replay::{
+    Arena, ArenaId, Block, Effect, Ending, Extent, ExtentKind, Place, ProcessEnd, Region, State, What,
+};
 
 /// Blocks in shared memory that are kept of each arena after each fork: a cursor of one's own gives the same block twice
 /// at once or not at all.
@@ -58,6 +60,11 @@ impl SharedBlock {
     pub(crate) fn end(&self) -> u64 {
         self.address.saturating_add(self.at.size)
     }
+}
+
+/// True for memory that a fork copies, as far as no mapping tells: a module's own, and what our library says is a copy.
+fn is_copied(arena: &Arena, extent: &Extent) -> bool {
+    extent.kind == ExtentKind::Static || (extent.kind == ExtentKind::Payload && arena.copied)
 }
 
 /// What a child did in one arena of private memory that it had inherited.
@@ -200,7 +207,7 @@ impl Kin {
             self.keep(event, arena, block, at, region, state);
             return;
         }
-        let private = region.is_some() || extent.kind == ExtentKind::Static;
+        let private = region.is_some() || is_copied(arena, extent);
         if arena.inherited && private && self.is_spoken_of(arena) {
             let used = self.private_use(event, arena.id, SiteRole::Allocated, Some(at));
             used.blocks = used.blocks.saturating_add(1);
@@ -238,9 +245,9 @@ impl Kin {
     }
 
     fn gone_back(&mut self, event: &Event, arena: &Arena, what: What, state: &State) {
-        let private = |extent: &arenascope_replay::Extent| match extent.region.and_then(|region| state.region(region)) {
+        let private = |extent: &Extent| match extent.region.and_then(|region| state.region(region)) {
             Some(region) => !region.shared,
-            None => extent.kind == ExtentKind::Static,
+            None => is_copied(arena, extent),
         };
         let mut extents = arena.extents().peekable();
         if extents.peek().is_none() || !extents.all(private) {

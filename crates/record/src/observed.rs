@@ -213,10 +213,6 @@ impl Recorder {
             release(&header);
             return;
         }
-        if event.kind == kind::INHERITED {
-            // Our own following of forks knows.
-            return;
-        }
         let Some(entry) = self.arena(thread, event.arena) else { return };
         let arena = entry.key.load(Relaxed);
         let site = self.site_at(thread, call, place(event));
@@ -284,6 +280,12 @@ impl Recorder {
                 let (base, capacity) = (event.block, event.size);
                 let record = Record::Bounds { arena, base, capacity, reserved: capacity, kind: BoundsKind::Lease };
                 self.note(thread, None, &record);
+            }
+            kind::INHERITED => {
+                if let Some(Header { base, capacity, reserved, .. }) = header {
+                    let record = Record::Bounds { arena, base, capacity, reserved, kind: BoundsKind::Copied };
+                    self.note(thread, None, &record);
+                }
             }
             // Of a newer library: nothing that is known here changes.
             _ => {}

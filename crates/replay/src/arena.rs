@@ -296,6 +296,8 @@ pub struct Arena {
     pub name: String,
     /// What its header says, for an arena of our library.
     pub bounds: Option<Bounds>,
+    /// True when its own library says that this process, a forked child, uses a private copy of it.
+    pub copied: bool,
     /// Which one of the C library's arenas it is, if it is one: its blocks are what malloc hands out.
     pub malloc: Option<MallocKind>,
     /// Its birth.

@@ -413,6 +413,10 @@ impl Replay {
         let effect = Effect { born, arena: Some(id), ..Effect::nothing() };
         self.state.drop_presumed(id);
         let Some(arena) = self.state.arena_mut(id) else { return effect };
+        if bounds.kind == BoundsKind::Copied {
+            arena.copied = true;
+            return effect;
+        }
         if bounds.kind != BoundsKind::Apart || arena.bounds.is_none() {
             arena.bounds = Some(bounds);
         }

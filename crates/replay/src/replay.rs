@@ -281,6 +281,7 @@ impl Replay {
             object,
             name: String::new(),
             bounds: None,
+            copied: false,
             malloc: None,
             born: if explicit { Born::Explicit(call.moment) } else { Born::Implicit(call.moment) },
             born_site: call.site,

@@ -278,6 +278,7 @@ impl<'a> Narrator<'a> {
                         write!(out, "payload of {} at {base}: grows, {} reserved", title(), quantity::bytes(*reserved))
                     }
                     BoundsKind::Lease => write!(out, "lease of {} at {base}: {bytes}", title()),
+                    BoundsKind::Copied => write!(out, "from here on a copy of {} of this process's own", title()),
                     BoundsKind::Apart => write!(out, "a place of its own for {} at {base}: {bytes}", title()),
                 }
             }
