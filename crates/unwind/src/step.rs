@@ -9,10 +9,8 @@ use crate::rule::{Kind, Rule, SavedFrame};
 /// Where a walk is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Cursor {
-    /// A return address; with `exact` an instruction that was interrupted.
+    /// A return address; of an interrupted instruction, one byte behind its first.
     pub address: u64,
-    /// True when `address` is the instruction itself and not the one behind a call.
-    pub exact: bool,
     /// rsp there.
     pub stack: u64,
     /// rbp there.
@@ -20,10 +18,11 @@ pub struct Cursor {
 }
 
 impl Cursor {
-    /// The address that a rule is looked up by: inside the call instruction, which may be a function's last.
+    /// The address that a rule is looked up by: inside the instruction, which may be a function's
+    /// last.
     #[inline]
     pub const fn place(&self) -> u64 {
-        if self.exact { self.address } else { self.address.wrapping_sub(1) }
+        self.address.wrapping_sub(1)
     }
 }
 
@@ -61,7 +60,7 @@ fn climb(rule: Rule, from: Cursor, cfa: u64, memory: &mut impl Memory) -> Option
         SavedFrame::Below(bytes) => memory.word(cfa.wrapping_sub(bytes))?,
         SavedFrame::Lost => 0,
     };
-    Some(Cursor { address, exact: false, stack: cfa, frame })
+    Some(Cursor { address, stack: cfa, frame })
 }
 
 fn step_otherwise(rule: Rule, from: Cursor, memory: &mut impl Memory) -> Option<Cursor> {
@@ -75,7 +74,7 @@ fn step_otherwise(rule: Rule, from: Cursor, memory: &mut impl Memory) -> Option<
             let stack = memory.word(from.stack.wrapping_add(UCONTEXT_RSP))?;
             let frame = memory.word(from.stack.wrapping_add(UCONTEXT_RBP))?;
             let address = memory.word(from.stack.wrapping_add(UCONTEXT_RIP))?;
-            (stack > from.stack).then_some(Cursor { address, exact: true, stack, frame })
+            (stack > from.stack).then_some(Cursor { address: address.wrapping_add(1), stack, frame })
         }
         Kind::Realigned => {
             let cfa = memory.word(from.frame.wrapping_add_signed(rule.offset()))?;
@@ -84,7 +83,7 @@ fn step_otherwise(rule: Rule, from: Cursor, memory: &mut impl Memory) -> Option<
             }
             let frame = memory.word(from.frame)?;
             let address = memory.word(cfa.wrapping_sub(8))?;
-            Some(Cursor { address, exact: false, stack: cfa, frame })
+            Some(Cursor { address, stack: cfa, frame })
         }
         // Code without a description may keep a frame pointer, as code built with -fno-omit-frame-pointer does.
         Kind::Gap => {
@@ -93,7 +92,7 @@ fn step_otherwise(rule: Rule, from: Cursor, memory: &mut impl Memory) -> Option<
             }
             let frame = memory.word(from.frame)?;
             let address = memory.word(from.frame.wrapping_add(8))?;
-            Some(Cursor { address, exact: false, stack: from.frame.wrapping_add(16), frame })
+            Some(Cursor { address, stack: from.frame.wrapping_add(16), frame })
         }
         Kind::Stack | Kind::Frame | Kind::Unknown | Kind::End => None,
     }

@@ -15,6 +15,11 @@ impl<'a> Table<'a> {
         Table { starts, rules }
     }
 
+    /// Places and rules, as they were given.
+    pub const fn parts(&self) -> (&'a [u32], &'a [u32]) {
+        (self.starts, self.rules)
+    }
+
     /// How many rules there are.
     pub const fn len(&self) -> usize {
         self.starts.len()
