@@ -58,7 +58,8 @@ pub fn take_over(recorder: &Recorder, answer: &mut Answer) {
     if all().next().is_none() {
         return;
     }
-    let missing = all().map(|unwinding| extent(&unwinding)).filter(|(from, to)| from < to && mapped(*from, *to).is_none());
+    let missing =
+        all().map(|unwinding| extent(&unwinding)).filter(|(from, to)| from < to && mapped(*from, *to).is_none());
     let span = missing.reduce(|(low, high), (from, to)| (low.min(from), high.max(to)));
     if let (Some((from, to)), Some((file, bytes))) = (span, file)
         && to <= bytes
@@ -82,7 +83,8 @@ fn map(file: &OwnedFd, from: u64, to: u64) {
     }
     let length = to.saturating_sub(from) as usize;
     // SAFETY: a fresh mapping at an address of the kernel's choice touches no existing memory.
-    let Ok(address) = (unsafe { mmap(core::ptr::null_mut(), length, ProtFlags::READ, MapFlags::SHARED, file.as_fd(), from) })
+    let Ok(address) =
+        (unsafe { mmap(core::ptr::null_mut(), length, ProtFlags::READ, MapFlags::SHARED, file.as_fd(), from) })
     else {
         return;
     };

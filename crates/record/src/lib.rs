@@ -42,11 +42,11 @@ mod zones;
 pub use arenascope_trace::{NO_SITE, Record};
 
 pub use arenas::{Entry, PageFilter};
+pub use arenascope_unwind::Table;
 pub use check::{CHECK_BYTES, Check, Dying, growth};
 pub use clock::ticks;
 pub use deep::{DEEP_BYTES, only_this_thread, prepare as prepare_stacks, run as on_own_stack};
 pub use guards::{GUARDS, Guard, Span};
-pub use arenascope_unwind::Table;
 pub use heap::{HeapSet, LARGE_BYTES, SLOTS as HEAP_SLOTS, SMALL_BYTES};
 pub use modules::{CodeModule, MODULES};
 pub use observed::{LibraryEvent, OBSERVER_VERSION, ObserverTable, kind as library_kind};

@@ -92,7 +92,8 @@ impl Modules {
     /// at a time: another that comes meanwhile changes nothing.
     pub(crate) fn set(&self, modules: impl Iterator<Item = CodeModule>) {
         let before = self.sequence.load(Relaxed);
-        if before & 1 == 1 || self.sequence.compare_exchange(before, before.wrapping_add(1), Acquire, Relaxed).is_err() {
+        if before & 1 == 1 || self.sequence.compare_exchange(before, before.wrapping_add(1), Acquire, Relaxed).is_err()
+        {
             return;
         }
         // A reader that sees any store below sees the odd sequence too.
@@ -127,7 +128,8 @@ impl Modules {
         let rows = self.rows.get(..self.count.load(Relaxed) as usize).unwrap_or(&[]);
         let after = rows.partition_point(|row| row.start.load(Relaxed) <= place);
         let found = after.checked_sub(1).and_then(|index| rows.get(index)).map(|row| {
-            let [start, end, words, count] = [&row.start, &row.end, &row.words, &row.count].map(|word| word.load(Relaxed));
+            let [start, end, words, count] =
+                [&row.start, &row.end, &row.words, &row.count].map(|word| word.load(Relaxed));
             (start, end, words, count)
         });
         fence(Acquire);
@@ -193,7 +195,10 @@ mod tests {
         let before = modules.generation();
         modules.set(vec![module(0x1000, 0x1800, &[(0, rule(24))])].into_iter());
         assert_ne!(modules.generation(), before);
-        assert_eq!((looked(0x1400), looked(0x1900), looked(0x3000)), ((rule(24), true), (Rule::UNKNOWN, false), (Rule::UNKNOWN, false)));
+        assert_eq!(
+            (looked(0x1400), looked(0x1900), looked(0x3000)),
+            ((rule(24), true), (Rule::UNKNOWN, false), (Rule::UNKNOWN, false))
+        );
     }
 
     #[test]
@@ -209,8 +214,12 @@ mod tests {
         let modules: &'static Modules = Box::leak(Box::new(Modules::new(rows())));
         // In state n the module at 0x1000 has n as its offset, and as many more modules lie before it.
         let state = |n: u64| {
-            let before: Vec<CodeModule> = (0..n).map(|i| module(0x100 + i * 2, 0x101 + i * 2, &[(0, rule(8 * 77))])).collect();
-            before.into_iter().chain([module(0x1000 * n, 0x1000 * n + 0x800, &[(0, rule(8 * n as i64))])]).collect::<Vec<_>>()
+            let before: Vec<CodeModule> =
+                (0..n).map(|i| module(0x100 + i * 2, 0x101 + i * 2, &[(0, rule(8 * 77))])).collect();
+            before
+                .into_iter()
+                .chain([module(0x1000 * n, 0x1000 * n + 0x800, &[(0, rule(8 * n as i64))])])
+                .collect::<Vec<_>>()
         };
         let states: Vec<Vec<CodeModule>> = (1..5).map(state).collect();
         modules.set(states[0].iter().copied());

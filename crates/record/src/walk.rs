@@ -120,24 +120,14 @@ pub(crate) struct Walk<'a> {
 /// Where a call's walk begins: behind the call, its return address popped.
 #[inline]
 pub(crate) fn after(call: CallFrame) -> Cursor {
-    Cursor {
-        address: call.return_address,
-        stack: call.stack_pointer.wrapping_add(8),
-        frame: call.frame_pointer,
-    }
+    Cursor { address: call.return_address, stack: call.stack_pointer.wrapping_add(8), frame: call.frame_pointer }
 }
 
 impl Walk<'_> {
     /// Walks from `at` upward. Reads nothing below `low`, the stack pointer that bounds were looked up for. Fills `out` from its start,
     /// innermost first; returns count and hash.
     #[inline]
-    pub(crate) fn run(
-        &mut self,
-        at: Cursor,
-        low: u64,
-        out: &mut [u64; FRAMES_MAX],
-        words: &mut Words,
-    ) -> (usize, u64) {
+    pub(crate) fn run(&mut self, at: Cursor, low: u64, out: &mut [u64; FRAMES_MAX], words: &mut Words) -> (usize, u64) {
         words.count = 0;
         // Of a stack whose mapping is not known nothing is read (`look_up_stack`).
         let span = match self.high.wrapping_sub(low) & !7 {

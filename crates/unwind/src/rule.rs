@@ -70,9 +70,7 @@ impl Rule {
             SavedFrame::Lost => Some(LOST),
         };
         match (i16::try_from(words), slot) {
-            (Ok(words), Some(slot)) if offset % 8 == 0 => {
-                Rule(kind as u32 | u32::from(words as u16) << 4 | slot << 20)
-            }
+            (Ok(words), Some(slot)) if offset % 8 == 0 => Rule(kind as u32 | u32::from(words as u16) << 4 | slot << 20),
             _ => Rule::UNKNOWN,
         }
     }

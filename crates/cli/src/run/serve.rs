@@ -593,8 +593,13 @@ impl Server {
             self.seen.push(seen);
             return Ok(());
         };
-        let files: Vec<BorrowedFd<'_>> =
-            trace.as_ref().map(|trace| &trace.file).into_iter().chain(tables.map(|(file, _)| file)).map(AsFd::as_fd).collect();
+        let files: Vec<BorrowedFd<'_>> = trace
+            .as_ref()
+            .map(|trace| &trace.file)
+            .into_iter()
+            .chain(tables.map(|(file, _)| file))
+            .map(AsFd::as_fd)
+            .collect();
         let started = trace.as_ref().map_or(Ok(()), TraceFile::start_clock);
         let sent = started.and_then(|()| write_message(stream, buffer.get(..used).unwrap_or(&[]), &files));
         if !outcome.facts.is_empty() {

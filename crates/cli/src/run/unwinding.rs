@@ -72,7 +72,10 @@ impl Tables {
         all.sort_by_key(|unwinding| unwinding.start);
         if all.len() > arenascope_record::MODULES {
             let rest = all.split_off(arenascope_record::MODULES).len();
-            remarks.push(format!("backtraces end in {rest} of the modules, which are more than {}", arenascope_record::MODULES));
+            remarks.push(format!(
+                "backtraces end in {rest} of the modules, which are more than {}",
+                arenascope_record::MODULES
+            ));
         }
         all
     }
@@ -85,7 +88,9 @@ impl Tables {
     /// Parses a module. `None`: it has no code. A module without a table is code all the same: frame pointers may lead through it.
     fn place(&mut self, module: &Loaded) -> (Option<Placed>, Option<String>) {
         let image = module.image.as_deref();
-        let Some((image, code)) = image.and_then(|image| Some((image, image.code_bounds()?))) else { return (None, None) };
+        let Some((image, code)) = image.and_then(|image| Some((image, image.code_bounds()?))) else {
+            return (None, None);
+        };
         let nothing = Placed { code, offset: 0, count: 0 };
         let Some((address, bytes)) = image.frame_information() else { return (Some(nothing), None) };
         let built = build(Section { address, bytes }, code).map_err(|error| error.to_string());

@@ -17,7 +17,8 @@ fn agree(place: &Place, program: &Path) -> (Vec<Vec<u64>>, Vec<Vec<u64>>) {
     });
     let told: Vec<Vec<u64>> = told.map(without_repeats).collect();
     let trace = place.trace();
-    let seen = place.log(&trace).iter().filter(|event| event["kind"] == "alloc").map(site_of).map(without_repeats).collect();
+    let seen =
+        place.log(&trace).iter().filter(|event| event["kind"] == "alloc").map(site_of).map(without_repeats).collect();
     (told, seen)
 }
 
@@ -58,7 +59,12 @@ fn same(told: &[Vec<u64>], seen: &[Vec<u64>], what: &str) {
 #[test]
 fn every_stack_of_optimised_c_is_what_the_unwinder_of_gcc_says() {
     for compiler in ["gcc", "clang"] {
-        for flags in [&["-O2", "-fomit-frame-pointer"][..], &["-O2", "-fno-omit-frame-pointer"], &["-O0"], &["-O3", "-march=x86-64-v3"]] {
+        for flags in [
+            &["-O2", "-fomit-frame-pointer"][..],
+            &["-O2", "-fno-omit-frame-pointer"],
+            &["-O0"],
+            &["-O3", "-march=x86-64-v3"],
+        ] {
             let place = Place::new();
             let program = place.compile(compiler, "deep_stacks.c", &[flags, &["-g", "-pthread", "-rdynamic"]].concat());
             let (told, seen) = agree(&place, &program);

@@ -6,8 +6,8 @@
 use super::Recorder;
 use crate::clock::ticks;
 use crate::deep;
-use crate::quiet;
 use crate::modules::CodeModule;
+use crate::quiet;
 use crate::sites::{CallFrame, FRAMES_MAX, Place};
 use crate::stacks;
 use crate::system::{for_each_mapping, read_own_memory};
@@ -175,7 +175,11 @@ impl Recorder {
     }
 
     fn is_code(&self, address: u64) -> bool {
-        if self.modules.is_empty() { self.code.contains(address) } else { self.modules.look(address.wrapping_sub(1)).inside }
+        if self.modules.is_empty() {
+            self.code.contains(address)
+        } else {
+            self.modules.look(address.wrapping_sub(1)).inside
+        }
     }
 
     /// Tells which modules hold code now, in ascending order, with their rules. One thread at a time.
