@@ -19,7 +19,7 @@ use crate::reserve::{Reserve, WipedOnFork, Zeroed, page_wiped_on_fork};
 use crate::reused::Budget;
 use crate::sites::{CACHE_SLOTS, CachedSite, CallFrame, CodeRanges, FRAMES_MAX, SITE_SLOTS, SiteTable, StubFrame};
 use crate::space::{self, Space};
-use crate::stacks::{CachedStack, STACK_SLOTS};
+use crate::stacks::{CachedStack, STACK_SLOTS, STACK_THREADS};
 use crate::system::{gettid, monotonic_ns};
 use crate::thread::{Caches, Segment, Thread};
 use crate::walk::{CachedRule, RULE_SLOTS};
@@ -44,7 +44,7 @@ pub const RESERVE_BYTES: usize = SITE_SLOTS * (size_of::<AtomicU64>() + size_of:
     + MODULES * size_of::<modules::Row>()
     + THREADS * (size_of::<Row>() + SCRATCH_BYTES)
     + THREADS * CACHE_SLOTS * size_of::<CachedSite>()
-    + THREADS * STACK_SLOTS * size_of::<CachedStack>()
+    + STACK_THREADS * STACK_SLOTS * size_of::<CachedStack>()
     + THREADS * RULE_SLOTS * size_of::<CachedRule>()
     + heap::SLOTS * 2 * size_of::<AtomicU64>()
     + objects::SLOTS * size_of::<objects::Seen>()
@@ -134,6 +134,7 @@ fn cells<T>(slice: &'static mut [T]) -> &'static [UnsafeCell<T>] {
 ///
 /// # Safety
 /// Each part is asked for once.
+#[expect(clippy::mut_from_ref, reason = "the cells are split, each part for one owner")]
 unsafe fn part<T>(all: &'static [UnsafeCell<T>], length: usize, index: usize) -> Option<&'static mut [T]> {
     let start = index.checked_mul(length)?;
     let cells = all.get(start..start.checked_add(length)?)?;
@@ -168,7 +169,7 @@ impl Recorder {
             rows_used: AtomicU32::new(0),
             modules: Modules::new(reserve.take(MODULES)?),
             site_caches: cells(reserve.take(THREADS * CACHE_SLOTS)?),
-            stack_caches: cells(reserve.take(THREADS * STACK_SLOTS)?),
+            stack_caches: cells(reserve.take(STACK_THREADS * STACK_SLOTS)?),
             rule_caches: cells(reserve.take(THREADS * RULE_SLOTS)?),
             scratches: cells(reserve.take(THREADS * SCRATCH_BYTES)?),
             thread_numbers: AtomicU32::new(0),
@@ -376,7 +377,7 @@ impl Recorder {
                 let caches = unsafe {
                     Caches {
                         sites: part(self.site_caches, CACHE_SLOTS, index)?,
-                        stacks: part(self.stack_caches, STACK_SLOTS, index)?,
+                        stacks: part(self.stack_caches, STACK_SLOTS, index).unwrap_or_default(),
                         rules: part(self.rule_caches, RULE_SLOTS, index)?,
                     }
                 };

@@ -1,51 +1,9 @@
-/* Stacks of every make. Each watched call prints the return addresses that the C library's own unwinder sees above it, eight at most,
- * so that a test can hold the trace against them. Built with and without frame pointers, by gcc and clang. */
+/* Stacks of every make, told. Built with and without frame pointers, by gcc and clang. */
 #define _GNU_SOURCE
-#include <execinfo.h>
-#include <pthread.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-
-#define NOINLINE __attribute__((noinline, noclone))
-/* Between a call and the return: keeps it from becoming a jump. */
-#define STAY __asm__ volatile("")
-
-struct arena { char *base; size_t offset, capacity; };
-static struct arena arena;
-static int watched;
-static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
-
-/* In one piece: threads print too. */
-NOINLINE void *take(struct arena *a, size_t size)
-{
-	void *seen[64];
-	void *own = __builtin_return_address(0);
-	char line[512];
-	int count = backtrace(seen, 64), from = 0, used = 0;
-	void *block;
-
-	while (from < count && seen[from] != own)
-		from++;
-	/* Watched, the function returns into a frame of the watcher's; its caller comes after. */
-	from += watched;
-	/* An interrupted instruction counts as if it had called, as in the trace: one byte further. */
-	for (int i = from; i < count && i < from + 8; i++) {
-		int interrupted = i > 0 && memcmp(seen[i - 1], "\x48\xc7\xc0\x0f\0\0\0\x0f\x05", 9) == 0;
-
-		used += snprintf(line + used, sizeof line - used, "%lx ", (unsigned long)seen[i] + interrupted);
-	}
-	line[used ? used - 1 : 0] = '\n';
-	pthread_mutex_lock(&lock);
-	block = a->base + a->offset;
-	a->offset += (size + 7) & ~7ul;
-	fwrite(line, 1, used, stdout);
-	pthread_mutex_unlock(&lock);
-	return block;
-}
+#include "told_stacks.h"
 
 static volatile int sink;
 
@@ -141,12 +99,8 @@ int main(int argc, char **argv)
 	int numbers[6] = { 3, 1, 2, 6, 5, 4 };
 	jmp_buf here;
 	pthread_t threads[3];
-	void *first[1];
 
-	watched = argc > 1 && strcmp(argv[1], "watched") == 0;
-	backtrace(first, 1);
-	arena.capacity = 1 << 20;
-	arena.base = malloc(arena.capacity);
+	begin(argc, argv);
 	leaf(argc);
 	recursive(3);
 	qsort(numbers, 6, sizeof *numbers, compare);
