@@ -12,7 +12,7 @@ fn main() {
     let crates = PathBuf::from(var("CARGO_MANIFEST_DIR")).join("..");
     let target_dir = PathBuf::from(var("OUT_DIR")).join("agent-target");
     let target = var("TARGET");
-    for watched in ["agent", "record", "plan", "trace", "event"] {
+    for watched in ["agent", "record", "plan", "trace", "event", "unwind"] {
         println!("cargo::rerun-if-changed={}", crates.join(watched).join("src").display());
         println!("cargo::rerun-if-changed={}", crates.join(watched).join("Cargo.toml").display());
     }

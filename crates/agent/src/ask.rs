@@ -61,8 +61,11 @@ pub struct Answer {
     buffer: Lent,
     used: usize,
     socket: OwnedFd,
-    trace: Option<OwnedFd>,
+    files: Files,
 }
+
+/// Descriptors that came with a message, in order.
+type Files = [Option<OwnedFd>; 2];
 
 impl Answer {
     /// The plan, unless the answer is none.
@@ -73,8 +76,9 @@ impl Answer {
     /// The trace, mapped; its descriptor closed. `Ok(None)`: the plan has none.
     pub fn map(&mut self) -> Result<Option<Space>, Errno> {
         let Some(plan) = self.plan().map(|reader| reader.plan) else { return Ok(None) };
-        match self.trace.take() {
-            Some(file) if plan.record && plan.trace_bytes > 0 => {
+        let [first, _] = &mut self.files;
+        match first.take_if(|_| plan.trace_bytes > 0) {
+            Some(file) if plan.record => {
                 let space = Space::map(file.as_fd(), plan.trace_bytes, plan.allocated)?;
                 if crate::valgrind::is_running() {
                     space.map_ahead(file.as_fd(), AHEAD_BYTES);
@@ -83,6 +87,13 @@ impl Answer {
             }
             _ => Ok(None),
         }
+    }
+
+    /// The file of unwinding tables and its bytes; its descriptor leaves the answer. After [`Answer::map`].
+    pub fn tables(&mut self) -> Option<(OwnedFd, u64)> {
+        let bytes = self.plan()?.plan.tables_bytes;
+        let [first, second] = &mut self.files;
+        Some((second.take().or_else(|| first.take())?, bytes))
     }
 
     /// As [`Answer::map`], for a forked child, whose hooks are in place; tells the launcher and ends the talk.
@@ -161,8 +172,8 @@ fn ask_about(purpose: Purpose, fork_id: u64, mark: u64, program: &[u8]) -> Optio
     let used = out.finish()?;
     let socket = reach_launcher()?;
     send_message(&socket, buffer.0.get(..used)?)?;
-    let (used, trace) = receive_message(&socket, buffer.0)?;
-    Some(Answer { buffer, used, socket, trace })
+    let (used, files) = receive_message(&socket, buffer.0)?;
+    Some(Answer { buffer, used, socket, files })
 }
 
 fn reach_launcher() -> Option<OwnedFd> {
@@ -197,12 +208,12 @@ fn send_message(socket: &OwnedFd, bytes: &[u8]) -> Option<()> {
     Some(())
 }
 
-/// Reads one message into `buffer`; its length, and a descriptor that came with its first bytes.
-fn receive_message(socket: &OwnedFd, buffer: &mut [u8]) -> Option<(usize, Option<OwnedFd>)> {
+/// Reads one message into `buffer`; its length, and descriptors that came with its first bytes.
+fn receive_message(socket: &OwnedFd, buffer: &mut [u8]) -> Option<(usize, Files)> {
     let mut length = [0u8; 4];
-    let mut room = [MaybeUninit::<u8>::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut room = [MaybeUninit::<u8>::uninit(); rustix::cmsg_space!(ScmRights(2))];
     let mut ancillary = RecvAncillaryBuffer::new(&mut room);
-    let mut trace = None;
+    let mut received: Files = [None, None];
     let mut got = 0usize;
     while got < length.len() {
         let place = length.get_mut(got..)?;
@@ -215,7 +226,9 @@ fn receive_message(socket: &OwnedFd, buffer: &mut [u8]) -> Option<(usize, Option
         }
         for message in ancillary.drain() {
             if let RecvAncillaryMessage::ScmRights(files) = message {
-                trace = files.last().or(trace);
+                for (place, file) in received.iter_mut().zip(files) {
+                    *place = Some(file);
+                }
             }
         }
     }
@@ -230,7 +243,7 @@ fn receive_message(socket: &OwnedFd, buffer: &mut [u8]) -> Option<(usize, Option
             Err(_) => return None,
         }
     }
-    Some((length, trace))
+    Some((length, received))
 }
 
 fn program_path(room: &mut [u8; 1024]) -> &[u8] {

@@ -36,6 +36,7 @@ mod signals;
 mod start;
 mod state;
 mod stubs;
+mod unwinding;
 mod valgrind;
 
 #[cfg(arenascope_agent_so)]

@@ -4,7 +4,7 @@
 #![allow(unsafe_code, reason = "edits the environment vector and patches code")]
 
 use crate::ask::{self, Answer};
-use crate::{check, library, precise, process, signals, state, stubs, valgrind};
+use crate::{check, library, precise, process, signals, state, stubs, unwinding, valgrind};
 use arenascope_plan::{Done, Failure, MESSAGE_LIMIT, Patch, Placed, PlanItem, Purpose};
 use arenascope_record::{CHECK_BYTES, Check, DEEP_BYTES, RESERVE_BYTES, Recorder, Reserve, Start};
 use core::ffi::{CStr, c_char};
@@ -54,6 +54,7 @@ pub fn start(environment: *mut *mut c_char) {
             crate::signal_marks::set(plan.mark_on);
             signals::install();
             state::make_thread_key();
+            unwinding::take_over(recorder, &mut answer);
             first_facts(recorder, &answer);
         }
     }
@@ -81,12 +82,13 @@ pub fn new_modules(stack_pointer: u64) {
 }
 
 fn new_modules_here(stack_pointer: u64) {
-    let Some(answer) = ask::ask(Purpose::NewModules, 0) else { return };
+    let Some(mut answer) = ask::ask(Purpose::NewModules, 0) else { return };
     let missing = place_all(&answer);
     // The launcher answers with the build ids of exactly those modules that it had not been told of, in our order, and
     // an empty one for each that it had.
     if let Some(mut inside) = state::Inside::enter(stack_pointer, false) {
         let recorder = inside.recorder;
+        unwinding::take_over(recorder, &mut answer);
         let thread = inside.thread();
         let mut ids = answer.plan().into_iter().flatten().filter_map(|item| match item {
             PlanItem::BuildId(id) => Some(id),
@@ -220,7 +222,7 @@ fn carry_out(answer: Answer, missing: &Missing, trace_errno: u32) {
     if let Some(reader) = answer.plan() {
         for item in reader {
             match item {
-                PlanItem::BuildId(_) | PlanItem::Placed(_) => {}
+                PlanItem::BuildId(_) | PlanItem::Placed(_) | PlanItem::Unwinding(_) => {}
                 PlanItem::Only(pattern) => library::set_only(pattern),
                 PlanItem::Library(copy) => library::watch(&copy),
                 PlanItem::Hook(hook) => table_full |= state::add_hook(hook).is_none(),

@@ -15,10 +15,11 @@ mod wire;
 pub use hook::{Hook, HookKind, Shape, Source, SourceKind, Sources};
 pub use message::{
     Done, Failure, Hello, HelloReader, LibcFunction, Library, MESSAGE_LIMIT, ModuleEntry, Patch, Placed, Plan,
-    PlanItem, PlanReader, PlanWriter, Preload, Purpose, WatchMalloc, write_done, write_hello_head, write_module,
+    PlanItem, PlanReader, PlanWriter, Preload, Purpose, Unwinding, WatchMalloc, write_done, write_hello_head,
+    write_module,
 };
 pub use signal::{SIGNAL_NAME_BYTES, signal_bit, signal_name, signal_number};
 pub use wire::{Reader, Writer};
 
 /// Both ends must agree on this number. Changed whenever a message changes.
-pub const PROTOCOL: u32 = 9;
+pub const PROTOCOL: u32 = 10;

@@ -282,6 +282,21 @@ pub struct Plan {
     pub trace_bytes: u64,
     /// True when all its space is allocated already (kernels without MADV_POPULATE_WRITE).
     pub allocated: bool,
+    /// Bytes of the file of unwinding tables, whose descriptor travels behind the trace's; 0: there is none.
+    pub tables_bytes: u64,
+}
+
+/// A module's code, and where the rules lie that its frames are unwound by. All modules of the process are told, in ascending order.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Unwinding {
+    /// First byte of code.
+    pub start: u64,
+    /// One past the last.
+    pub end: u64,
+    /// Where its table begins in the file of tables: `count` places, then as many rules, of four bytes each.
+    pub offset: u64,
+    /// Rules; 0: nothing is known of its frames.
+    pub count: u32,
 }
 
 /// Code to place in a page of its own.
@@ -321,6 +336,7 @@ const ITEM_HOOK: u8 = 3;
 const ITEM_PATCH: u8 = 4;
 const ITEM_LIBRARY: u8 = 5;
 const ITEM_ONLY: u8 = 6;
+const ITEM_UNWINDING: u8 = 20;
 
 /// Writes a plan: the head, then items in any order. Code must come before the patches that lead to it.
 pub struct PlanWriter<'a> {
@@ -342,6 +358,7 @@ impl<'a> PlanWriter<'a> {
         out.u8(plan.scan as u8);
         out.u64(plan.trace_bytes);
         out.u8(plan.allocated as u8);
+        out.u64(plan.tables_bytes);
         PlanWriter { out }
     }
 
@@ -386,6 +403,15 @@ impl<'a> PlanWriter<'a> {
         self.out.bytes(pattern);
     }
 
+    /// A module's rules.
+    pub fn unwinding(&mut self, unwinding: &Unwinding) {
+        self.out.u8(ITEM_UNWINDING);
+        self.out.u64(unwinding.start);
+        self.out.u64(unwinding.end);
+        self.out.u64(unwinding.offset);
+        self.out.u32(unwinding.count);
+    }
+
     /// Bytes written, or `None` when the buffer was too small.
     pub fn finish(self) -> Option<usize> {
         self.out.finish()
@@ -407,6 +433,8 @@ pub enum PlanItem<'a> {
     Library(Library),
     /// Its arenas whose names do not match this pattern (`*`, `?`) are not watched.
     Only(&'a [u8]),
+    /// A module's rules.
+    Unwinding(Unwinding),
 }
 
 /// A plan being read.
@@ -435,6 +463,7 @@ impl<'a> PlanReader<'a> {
             scan: from.u8()? != 0,
             trace_bytes: from.u64()?,
             allocated: from.u8()? != 0,
+            tables_bytes: from.u64()?,
         };
         Some(PlanReader { plan, rest: from })
     }
@@ -456,6 +485,12 @@ impl<'a> Iterator for PlanReader<'a> {
             })),
             ITEM_LIBRARY => Some(PlanItem::Library(Library { observer: self.rest.u64()?, version: self.rest.u32()? })),
             ITEM_ONLY => Some(PlanItem::Only(self.rest.bytes()?)),
+            ITEM_UNWINDING => Some(PlanItem::Unwinding(Unwinding {
+                start: self.rest.u64()?,
+                end: self.rest.u64()?,
+                offset: self.rest.u64()?,
+                count: self.rest.u32()?,
+            })),
             _ => None,
         }
     }

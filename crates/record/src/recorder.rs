@@ -12,14 +12,17 @@ use crate::checksum::{self, crc32c};
 use crate::clock::ticks;
 use crate::deep;
 use crate::heap::{self, HeapSet};
+use crate::modules::{self, MODULES, Modules};
 use crate::objects::{self, Objects};
 use crate::quiet;
 use crate::reserve::{Reserve, WipedOnFork, Zeroed, page_wiped_on_fork};
 use crate::reused::Budget;
-use crate::sites::{CACHE_SLOTS, CallFrame, CodeRanges, FRAMES_MAX, SITE_SLOTS, SiteTable, StubFrame};
+use crate::sites::{CACHE_SLOTS, CachedSite, CallFrame, CodeRanges, FRAMES_MAX, SITE_SLOTS, SiteTable, StubFrame};
 use crate::space::{self, Space};
+use crate::stacks::{CachedStack, STACK_SLOTS, STACK_THREADS};
 use crate::system::{gettid, monotonic_ns};
-use crate::thread::{Segment, Thread};
+use crate::thread::{Caches, Segment, Thread};
+use crate::walk::{CachedRule, RULE_SLOTS};
 use arenascope_trace::{
     MAX_RECORD_BYTES, NO_SITE, Record, SegmentEncoder, layout, layout::ClockPair, layout::SegmentKind,
 };
@@ -38,7 +41,11 @@ const PATIENCE: u32 = 1024;
 pub const RESERVE_BYTES: usize = SITE_SLOTS * (size_of::<AtomicU64>() + size_of::<AtomicU32>())
     + ARENA_SLOTS * (size_of::<AtomicU64>() + size_of::<AtomicU32>() + size_of::<Entry>())
     + PageFilter::WORDS * size_of::<AtomicU64>()
-    + THREADS * (size_of::<Row>() + CACHE_SLOTS * size_of::<crate::sites::CachedSite>() + SCRATCH_BYTES)
+    + MODULES * size_of::<modules::Row>()
+    + THREADS * (size_of::<Row>() + SCRATCH_BYTES)
+    + THREADS * CACHE_SLOTS * size_of::<CachedSite>()
+    + STACK_THREADS * STACK_SLOTS * size_of::<CachedStack>()
+    + THREADS * RULE_SLOTS * size_of::<CachedRule>()
     + heap::SLOTS * 2 * size_of::<AtomicU64>()
     + objects::SLOTS * size_of::<objects::Seen>()
     + size_of::<Recorder>()
@@ -82,7 +89,7 @@ unsafe impl Zeroed for Row {}
 unsafe impl Sync for Row {}
 
 // SAFETY: two integers.
-unsafe impl Zeroed for crate::sites::CachedSite {}
+unsafe impl Zeroed for CachedSite {}
 
 /// The recorder. One per process, never dropped.
 pub struct Recorder {
@@ -96,10 +103,13 @@ pub struct Recorder {
     code: CodeRanges,
     rows: &'static [Row],
     rows_used: AtomicU32,
-    site_caches: &'static [UnsafeCell<crate::sites::CachedSite>],
+    modules: Modules,
+    site_caches: &'static [UnsafeCell<CachedSite>],
+    stack_caches: &'static [UnsafeCell<CachedStack>],
+    rule_caches: &'static [UnsafeCell<CachedRule>],
     scratches: &'static [UnsafeCell<u8>],
     thread_numbers: AtomicU32,
-    modules: AtomicU32,
+    module_numbers: AtomicU32,
     sites: SiteTable,
     arenas: ArenaTable,
     heap: HeapSet,
@@ -118,6 +128,18 @@ unsafe impl Send for Recorder {}
 fn cells<T>(slice: &'static mut [T]) -> &'static [UnsafeCell<T>] {
     // SAFETY: UnsafeCell<T> has T's layout (repr(transparent)), and the exclusive borrow ends here for good.
     unsafe { &*(core::ptr::from_mut(slice) as *const [UnsafeCell<T>]) }
+}
+
+/// Part `index` of an array that is cut into parts of `length`.
+///
+/// # Safety
+/// Each part is asked for once.
+#[expect(clippy::mut_from_ref, reason = "the cells are split, each part for one owner")]
+unsafe fn part<T>(all: &'static [UnsafeCell<T>], length: usize, index: usize) -> Option<&'static mut [T]> {
+    let start = index.checked_mul(length)?;
+    let cells = all.get(start..start.checked_add(length)?)?;
+    // SAFETY: UnsafeCell<T> has T's layout; parts do not overlap, and this one is asked for once (contract).
+    Some(unsafe { core::slice::from_raw_parts_mut(cells.as_ptr() as *mut T, cells.len()) })
 }
 
 impl Recorder {
@@ -145,10 +167,13 @@ impl Recorder {
             code: CodeRanges::new(),
             rows: reserve.take(THREADS)?,
             rows_used: AtomicU32::new(0),
+            modules: Modules::new(reserve.take(MODULES)?),
             site_caches: cells(reserve.take(THREADS * CACHE_SLOTS)?),
+            stack_caches: cells(reserve.take(STACK_THREADS * STACK_SLOTS)?),
+            rule_caches: cells(reserve.take(THREADS * RULE_SLOTS)?),
             scratches: cells(reserve.take(THREADS * SCRATCH_BYTES)?),
             thread_numbers: AtomicU32::new(0),
-            modules: AtomicU32::new(0),
+            module_numbers: AtomicU32::new(0),
             sites,
             arenas,
             heap: HeapSet::new(reserve.take(heap::SLOTS)?, reserve.take(heap::SLOTS)?),
@@ -224,7 +249,8 @@ impl Recorder {
             entry.order.store(0, Relaxed);
         }
         self.thread_numbers.store(0, Relaxed);
-        self.modules.store(0, Relaxed);
+        self.module_numbers.store(0, Relaxed);
+        self.modules.renew();
         self.captured_bytes.store(0, Relaxed);
         self.budget.renew();
         let survivor = only.as_ref().map(|thread| thread.writer);
@@ -347,17 +373,18 @@ impl Recorder {
                     return None;
                 };
                 row.state.store(ROW_USED, Relaxed);
-                let cache = self.site_caches.get(index * CACHE_SLOTS..(index + 1) * CACHE_SLOTS)?;
-                let scratch = self.scratches.get(index * SCRATCH_BYTES..(index + 1) * SCRATCH_BYTES)?;
-                // SAFETY: part `index` of both arrays belongs to this row alone, and the row to this thread.
-                let (cache, scratch) = unsafe {
-                    (
-                        core::slice::from_raw_parts_mut(cache.as_ptr() as *mut crate::sites::CachedSite, cache.len()),
-                        core::slice::from_raw_parts_mut(scratch.as_ptr() as *mut u8, scratch.len()),
-                    )
+                // SAFETY: `fetch_add` gave this index to us alone, and with it part `index` of each array.
+                let caches = unsafe {
+                    Caches {
+                        sites: part(self.site_caches, CACHE_SLOTS, index)?,
+                        stacks: part(self.stack_caches, STACK_SLOTS, index).unwrap_or_default(),
+                        rules: part(self.rule_caches, RULE_SLOTS, index)?,
+                    }
                 };
+                // SAFETY: as above.
+                let scratch = unsafe { part(self.scratches, SCRATCH_BYTES, index) }?;
                 // SAFETY: `fetch_add` gave this index to us alone.
-                unsafe { (*row.thread.get()).write(Thread::new(index as u32, cache, scratch)) }
+                unsafe { (*row.thread.get()).write(Thread::new(index as u32, caches, scratch)) }
             }
         };
         self.name_thread(thread, parent);
@@ -393,7 +420,8 @@ impl Recorder {
     /// A module is mapped. The first one is the program itself.
     pub fn module(&self, thread: &mut Thread, bias: u64, start: u64, end: u64, path: &[u8], build_id: &[u8]) {
         self.code.add(start, end);
-        let number = self.modules.fetch_add(1, Relaxed);
+        self.modules.changed();
+        let number = self.module_numbers.fetch_add(1, Relaxed);
         self.note(thread, None, &Record::Module { number, bias, start, end, path, build_id });
     }
 

@@ -1,10 +1,6 @@
-//! Backtraces: walking frame pointers without ever faulting, and interning what was found.
+//! Backtraces: where a call came from, and interning what was found there.
 //!
-//! A walk costs two loads and five compares a frame. It reads only between the stack pointer and the end of the mapping
-//! that held this thread's stack when it was last looked up, goes strictly upward, and keeps only addresses that lie in
-//! code known to be mapped: code without frame pointers yields the caller alone (or a short, plausible tail), never a
-//! fault. Names are somebody else's work.
-#![allow(unsafe_code, reason = "reads the host's stack inside checked bounds")]
+//! Absent on purpose: the walk (`walk`), and names, which are somebody else's work.
 
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 
@@ -13,7 +9,7 @@ pub const FRAMES_MAX: usize = 64;
 /// Slots of the process-wide table.
 pub const SITE_SLOTS: usize = 1 << 16;
 /// Slots of a thread's cache, direct-mapped.
-pub const CACHE_SLOTS: usize = 1 << 10;
+pub const CACHE_SLOTS: usize = 1 << 9;
 const PROBES: usize = 16;
 
 /// What a stub saw at the entry of a hooked function.
@@ -41,7 +37,7 @@ pub struct Place<'a> {
 impl Place<'_> {
     /// A number that differs for places that differ, as long as names stay where they are.
     #[inline]
-    fn hash(&self) -> u64 {
+    pub(crate) fn hash(&self) -> u64 {
         let place = u64::from(self.line) << 32 | u64::from(self.column);
         ((self.file.as_ptr() as u64).rotate_left(19) ^ place).wrapping_mul(0x9e37_79b9_7f4a_7c15)
     }
@@ -99,54 +95,6 @@ impl CodeRanges {
         (a.load(Relaxed) < address && address <= b.load(Relaxed))
             || (c.load(Relaxed) < address && address <= d.load(Relaxed))
     }
-}
-
-/// Walks from `call` upward. Fills `out` from its start, innermost first, at most `limit`; returns count and hash.
-///
-/// `stack_end` is one past the last byte that may be read; the walk trusts that `call.stack_pointer..stack_end` is mapped.
-#[inline]
-pub fn walk(
-    call: CallFrame,
-    stack_end: u64,
-    stub: StubFrame,
-    code: &CodeRanges,
-    limit: usize,
-    out: &mut [u64; FRAMES_MAX],
-) -> (usize, u64) {
-    let mut count = 0usize;
-    let mut hash = 0u64;
-    let mut address = call.return_address;
-    let mut slot = call.stack_pointer;
-    let mut frame = call.frame_pointer;
-    loop {
-        if (address == stub.label || address == stub.label_with_arguments) && stub.label != 0 {
-            let further = if address == stub.label { 0 } else { stub.argument_bytes };
-            let true_slot = slot.wrapping_add(stub.distance).wrapping_add(further);
-            if true_slot <= slot || true_slot >= stack_end.wrapping_sub(8) {
-                break;
-            }
-            // SAFETY: slot < true_slot < stack_end - 8 and both ends lie in one mapped stack (contract of `stack_end`).
-            address = unsafe { (true_slot as *const u64).read() };
-        }
-        if count > 0 && !code.contains(address) {
-            break;
-        }
-        let Some(place) = out.get_mut(count) else { break };
-        *place = address;
-        hash = (hash.rotate_left(23) ^ address).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        count = count.wrapping_add(1);
-        let readable = frame > slot && frame & 7 == 0 && frame < stack_end.wrapping_sub(16);
-        if count >= limit || !readable {
-            break;
-        }
-        // SAFETY: slot < frame and frame + 16 < stack_end, aligned; mapped by the contract of `stack_end`.
-        let (next, above) = unsafe { ((frame as *const u64).read(), (frame as *const u64).add(1).read()) };
-        slot = frame.wrapping_add(8);
-        address = above;
-        // A chain must climb; `readable` above refuses what does not.
-        frame = next;
-    }
-    (count, hash | 1)
 }
 
 /// A slot of a thread's cache.
@@ -216,76 +164,6 @@ mod tests {
     use super::*;
     extern crate std;
     use std::{boxed::Box, vec::Vec};
-
-    fn code() -> CodeRanges {
-        let code = CodeRanges::new();
-        code.add(0x1000, 0x9000);
-        code
-    }
-
-    /// Builds frames in a Vec<u64> that stands for a stack, and walks it.
-    fn walked(words: &[u64], frame_word: usize, stub: StubFrame, limit: usize) -> Vec<u64> {
-        let base = words.as_ptr() as u64;
-        let absolute: Vec<u64> =
-            words.iter().map(|w| if *w >> 63 == 1 { base + (w & 0xffff) * 8 } else { *w }).collect();
-        // The copy must be the memory that is walked: rebase onto it.
-        let copy_base = absolute.as_ptr() as u64;
-        let absolute: Vec<u64> = {
-            let mut v = absolute;
-            for w in &mut v {
-                if *w >= base && *w < base + 8 * words.len() as u64 {
-                    *w = *w - base + copy_base;
-                }
-            }
-            v
-        };
-        let real_base = absolute.as_ptr() as u64;
-        let call = CallFrame {
-            return_address: 0x2001,
-            frame_pointer: real_base + 8 * frame_word as u64,
-            stack_pointer: real_base,
-        };
-        let mut out = [0; FRAMES_MAX];
-        let (count, _) = walk(call, real_base + 8 * absolute.len() as u64, stub, &code(), limit, &mut out);
-        out[..count].to_vec()
-    }
-
-    const UP: u64 = 1 << 63;
-
-    #[test]
-    fn frames_are_followed_upward_until_the_limit() {
-        let stack = [0, 0, UP | 6, 0x3000, 0, 0, UP | 10, 0x4000, 0, 0, 0, 0x5000, 0, 0];
-        assert_eq!(walked(&stack, 2, StubFrame::default(), 8), [0x2001, 0x3000, 0x4000, 0x5000]);
-        assert_eq!(walked(&stack, 2, StubFrame::default(), 2), [0x2001, 0x3000]);
-    }
-
-    #[test]
-    fn a_frame_pointer_that_is_none_yields_the_caller_alone() {
-        for bad in [0u64, 1, 7] {
-            let call = CallFrame { return_address: 0x2001, frame_pointer: bad, stack_pointer: 0x7000 };
-            let mut out = [0; FRAMES_MAX];
-            assert_eq!(walk(call, 0x8000, StubFrame::default(), &code(), 8, &mut out).0, 1);
-        }
-        // Beyond the stack's end, or pointing down.
-        let stack = [0, 0, UP | 1, 0x3000, 0, 0];
-        assert_eq!(walked(&stack, 5, StubFrame::default(), 8), [0x2001]);
-        assert_eq!(walked(&stack, 2, StubFrame::default(), 8), [0x2001, 0x3000]);
-    }
-
-    #[test]
-    fn addresses_outside_code_end_the_walk() {
-        let stack = [0, 0, UP | 6, 0x3000, 0, 0, UP | 10, 0xdead_beef, 0, 0, 0, 0x5000, 0, 0];
-        assert_eq!(walked(&stack, 2, StubFrame::default(), 8), [0x2001, 0x3000]);
-    }
-
-    #[test]
-    fn a_return_into_our_stub_is_replaced_by_the_true_one() {
-        let stub = StubFrame { label: 0x6666, distance: 24, label_with_arguments: 0x7777, argument_bytes: 8 };
-        let stack = [0, 0, UP | 7, 0x6666, 0, 0, 0x4444, UP | 9, 0x4000, 0, 0x5000, 0, 0, 0];
-        assert_eq!(walked(&stack, 2, stub, 8)[..2], [0x2001, 0x4444]);
-        let stack = [0, 0, UP | 7, 0x7777, 0, 0, 0x4444, 0x4445, UP | 9, 0x4000, 0, 0x5000, 0, 0, 0];
-        assert_eq!(walked(&stack, 2, stub, 8)[..2], [0x2001, 0x4445]);
-    }
 
     #[test]
     fn a_backtrace_is_defined_once() {

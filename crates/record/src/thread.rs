@@ -4,6 +4,8 @@
 
 use crate::arenas::Entry;
 use crate::sites::{CACHE_SLOTS, CachedSite, FRAMES_MAX};
+use crate::stacks::CachedStack;
+use crate::walk::{CachedRule, Words};
 use arenascope_trace::SegmentEncoder;
 
 /// Remembered arenas, direct-mapped by object address.
@@ -41,6 +43,13 @@ pub(crate) struct Segment {
     pub patience: u32,
 }
 
+/// What a thread remembers of backtraces.
+pub(crate) struct Caches {
+    pub sites: &'static mut [CachedSite],
+    pub stacks: &'static mut [CachedStack],
+    pub rules: &'static mut [CachedRule],
+}
+
 /// One thread of the host.
 pub struct Thread {
     /// Stack pointer of the hook that is inside the recorder now; 0: none.
@@ -65,17 +74,22 @@ pub struct Thread {
     open_calls: usize,
     cookies: u64,
     arena_cache: [(u64, Option<&'static Entry>); ARENA_CACHE],
-    pub(crate) site_cache: &'static mut [CachedSite],
+    pub(crate) caches: Caches,
     pub(crate) frames: [u64; FRAMES_MAX],
+    pub(crate) words: Words,
     pub(crate) scratch: &'static mut [u8],
     pub(crate) stack_looks: u32,
+    /// Changes whenever the bounds above do.
+    pub(crate) stack_bounds: u32,
+    /// Generation of the modules that the cached rules are of.
+    pub(crate) rules_of: u32,
     /// Memory for a changed environment at exec: address and bytes.
     pub exec_memory: (u64, u64),
 }
 
 impl Thread {
     /// A thread that has recorded nothing.
-    pub(crate) fn new(writer: u32, site_cache: &'static mut [CachedSite], scratch: &'static mut [u8]) -> Thread {
+    pub(crate) fn new(writer: u32, caches: Caches, scratch: &'static mut [u8]) -> Thread {
         Thread {
             busy: 0,
             number: 0,
@@ -92,10 +106,13 @@ impl Thread {
             open_calls: 0,
             cookies: 0,
             arena_cache: [(u64::MAX, None); ARENA_CACHE],
-            site_cache,
+            caches,
             frames: [0; FRAMES_MAX],
+            words: Words::NONE,
             scratch,
             stack_looks: 0,
+            stack_bounds: 0,
+            rules_of: 0,
             exec_memory: (0, 0),
         }
     }
@@ -122,7 +139,9 @@ impl Thread {
         self.open_calls = 0;
         if !keep_segment {
             self.segment = Segment::default();
-            self.site_cache.fill(CachedSite::default());
+            self.caches.sites.fill(CachedSite::default());
+            // Their sites are the parent's.
+            crate::stacks::forget(self.caches.stacks);
         }
     }
 
@@ -147,7 +166,7 @@ impl Thread {
 
     #[inline]
     pub(crate) fn cached_site(&mut self, hash: u64) -> Option<&mut CachedSite> {
-        self.site_cache.get_mut((hash >> 32) as usize & (CACHE_SLOTS - 1))
+        self.caches.sites.get_mut((hash >> 32) as usize & (CACHE_SLOTS - 1))
     }
 
     /// Forgets calls that are no longer on the stack: those at or below `stack_pointer` were left by longjmp or an
@@ -207,7 +226,8 @@ mod tests {
     use std::boxed::Box;
 
     fn thread() -> Thread {
-        Thread::new(0, Box::leak(Box::new([CachedSite::default(); CACHE_SLOTS])), Box::leak(Box::new([0; 64])))
+        let sites = Box::leak(Box::new([CachedSite::default(); CACHE_SLOTS]));
+        Thread::new(0, Caches { sites, stacks: &mut [], rules: &mut [] }, Box::leak(Box::new([0; 64])))
     }
 
     fn call(stack_pointer: u64) -> Call {

@@ -171,6 +171,22 @@ impl Elf {
             .filter(|header| header.p_type(LittleEndian) == PT_LOAD && header.p_flags(LittleEndian).contains(PF_X))
     }
 
+    /// First and one past the last address of all executable segments.
+    pub(crate) fn code_bounds(&self) -> Option<(u64, u64)> {
+        let bounds = self.executable().map(|header| {
+            let start: u64 = header.p_vaddr(LittleEndian);
+            (start, start.saturating_add(header.p_memsz(LittleEndian)))
+        });
+        bounds.reduce(|(low, high), (start, end)| (low.min(start), high.max(end)))
+    }
+
+    /// Address and content of a section that is mapped at run time.
+    pub(crate) fn mapped_section(&self, name: &str) -> Option<(u64, &'static [u8])> {
+        let address = self.file.section_by_name(name)?.address();
+        let content = self.section(name);
+        (!content.is_empty()).then_some((address, content))
+    }
+
     /// Bytes of code from `address`, at most `len`; fewer at the end of the section (of the segment, when no section
     /// holds the address).
     pub(crate) fn code(&self, address: u64, len: usize) -> Option<&'static [u8]> {

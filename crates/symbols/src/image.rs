@@ -152,6 +152,16 @@ impl Image {
         self.elf.code_section(address)
     }
 
+    /// First and one past the last address of its code.
+    pub fn code_bounds(&self) -> Option<(u64, u64)> {
+        self.elf.code_bounds()
+    }
+
+    /// Address and bytes of its call frame information (`.eh_frame`), if it has any.
+    pub fn frame_information(&self) -> Option<(u64, &[u8])> {
+        self.elf.mapped_section(".eh_frame")
+    }
+
     pub(crate) fn table(&self) -> &Table {
         self.table.get_or_init(|| Table::of(&self.elf, self.debug().map(|debug| &debug.elf)))
     }

@@ -35,6 +35,16 @@ pub struct Row {
 pub struct Imports {
     ours: BTreeSet<String>,
     foreign: BTreeSet<String>,
+    /// Foreign ones that a feature brings in.
+    by_feature: BTreeSet<String>,
+    /// Of ours, with a feature of theirs.
+    with_features: BTreeSet<String>,
+}
+
+/// The name of a foreign dependency that is there only with a feature.
+fn name_of_feature_only(dependency: &Value) -> Option<String> {
+    let name = dependency["name"].as_str()?;
+    (dependency["optional"].as_bool() == Some(true) && folder(name).is_none()).then(|| name.to_owned())
 }
 
 /// Crates from outside that may run in the target: no_std, no allocation, no global state. `libc` is declarations only: the
@@ -87,6 +97,16 @@ pub fn imports(metadata: &Value) -> BTreeMap<String, Imports> {
                 continue;
             }
             let Some(other) = dependency["name"].as_str() else { continue };
+            // What a feature of a crate in the target brings in is there only where somebody asks for the feature, which no other
+            // crate in the target may.
+            if let Some(name) = name_of_feature_only(dependency) {
+                imports.by_feature.insert(name);
+                continue;
+            }
+            let asks = dependency["features"].as_array().is_some_and(|features| !features.is_empty());
+            if asks && let Some(ours) = folder(other) {
+                imports.with_features.insert(ours.to_owned());
+            }
             match folder(other) {
                 Some(ours) => imports.ours.insert(ours.to_owned()),
                 None => imports.foreign.insert(other.to_owned()),
@@ -121,6 +141,14 @@ pub fn complaints(table: &[Row], imports: &BTreeMap<String, Imports>) -> Vec<Str
             }
             if row.runs != Runs::Tests && runs == Some(Runs::Tests) {
                 complaints.push(format!("{}: imports {other}, which is for tests only", row.name));
+            }
+        }
+        for other in real.with_features.iter().filter(|_| row.runs == Runs::Target) {
+            if imports.get(other).is_some_and(|other| !other.by_feature.is_empty()) {
+                complaints.push(format!(
+                    "{}: runs in the target and asks for a feature of {other}, which brings others in",
+                    row.name
+                ));
             }
         }
         let foreign = match row.runs {
@@ -179,6 +207,23 @@ mod tests {
         assert!(all.contains("record: runs in the target and imports replay"), "{all}");
         assert!(all.contains("imports serde from outside"), "{all}");
         assert_eq!(found.len(), 4, "{all}");
+    }
+
+    #[test]
+    fn what_a_feature_brings_in_is_free_until_a_crate_in_the_target_asks_for_it() {
+        let check = |features: Value| {
+            let metadata = json!({ "packages": [
+                { "name": "arenascope-event", "dependencies": [{ "name": "gimli", "kind": null, "optional": true }] },
+                { "name": "arenascope-record",
+                  "dependencies": [{ "name": "arenascope-event", "kind": null, "features": features }] },
+                { "name": "arenascope-replay",
+                  "dependencies": [{ "name": "arenascope-event", "kind": null, "features": ["build"] }] },
+            ] });
+            complaints(&table(PAGE).expect("a table"), &imports(&metadata))
+        };
+        assert_eq!(check(json!([])), Vec::<String>::new());
+        let found = check(json!(["build"])).join("\n");
+        assert!(found.contains("record: runs in the target and asks for a feature of event"), "{found}");
     }
 
     #[test]

@@ -87,11 +87,14 @@ fn complete(seen: &Seen, trace: &Trace<'_>, arguments: &[String], wait_status: O
     let asked = Asked::of(trace, &facts);
     for (id, site) in facts.sites.iter_mut().enumerate() {
         if asked.faults.contains(&(id as u32))
-            && site.addresses.get(1).is_some_and(|word| !follows_a_call(*word, &code))
+            && site.addresses.get(1).is_some_and(|word| is_return(*word, None, &code) == Some(false))
         {
             // The word on top of the stack at a fault was no return address.
             site.addresses.remove(1);
         }
+        let called = |pair: &[Address]| is_return(pair[1], Some(pair[0]), &code) != Some(false);
+        let kept = site.addresses.windows(2).take_while(|pair| called(pair)).count();
+        site.addresses.truncate(kept + 1);
         for address in &site.addresses {
             site.frames.extend(symbols.frames(*address));
         }
@@ -120,12 +123,20 @@ fn complete(seen: &Seen, trace: &Trace<'_>, arguments: &[String], wait_status: O
     facts
 }
 
-/// True when the instruction before `address` is a call: direct (e8), or indirect (ff /2, 2 to 7 bytes).
-fn follows_a_call(address: Address, code: &ModulesCode<'_>) -> bool {
-    let Some(before) = code.code(address.0.wrapping_sub(7), 7) else { return false };
+/// Whether a call or a signal leads to `address`: what a walk took for a caller and is not ends a backtrace. `inner` is the address of the
+/// frame it was found from. `None`: its code cannot be read.
+fn is_return(address: Address, inner: Option<Address>, code: &ModulesCode<'_>) -> Option<bool> {
+    let before = code.code(address.0.wrapping_sub(7), 7)?;
     let at = |back: usize| before.len().checked_sub(back).and_then(|index| before.get(index)).copied();
-    at(5) == Some(0xe8)
-        || (2..=7).any(|back| at(back) == Some(0xff) && at(back - 1).is_some_and(|modrm| modrm & 0x38 == 0x10))
+    // Direct (e8), or indirect (ff /2, 2 to 7 bytes).
+    let called = at(5) == Some(0xe8)
+        || (2..=7).any(|back| at(back) == Some(0xff) && at(back - 1).is_some_and(|modrm| modrm & 0x38 == 0x10));
+    Some(called || returns_from_signal(address, code) || inner.is_some_and(|inner| returns_from_signal(inner, code)))
+}
+
+/// `mov rax, 15; syscall`: where the kernel lets handlers return to (the C library's `__restore_rt`).
+fn returns_from_signal(address: Address, code: &ModulesCode<'_>) -> bool {
+    code.code(address.0, 9).is_some_and(|bytes| bytes == [0x48, 0xc7, 0xc0, 15, 0, 0, 0, 0x0f, 0x05])
 }
 
 /// Decodes what becomes of the result at a site.

@@ -8,6 +8,7 @@
 //!   memcheck  the program under Valgrind, and its reports
 //!   mark_on   signals that set a mark          scan    all memory of a process that waits    reach   what words lead to
 //!   outlive   processes that run on        neighbours   code that may jump behind a function's first instruction
+//!   unwinding   tables by which frames are followed
 //! ```
 
 pub mod code_source;
@@ -32,6 +33,7 @@ pub mod scan;
 pub mod serve;
 pub mod sources;
 pub mod trace_file;
+pub mod unwinding;
 pub mod watch;
 
 /// The agent library, as built by build.rs.

@@ -7,6 +7,7 @@ use crate::run::plan::{self, Loaded, Outcome, Request};
 use crate::run::sanitizer::{self, Way};
 use crate::run::scan;
 use crate::run::trace_file::{self, TraceFile};
+use crate::run::unwinding::Tables;
 use crate::run::watch::Watching;
 use arenascope_event::{HookFact, HookStatus, Mode, Module, RoleDecl, Scan, Watched};
 use arenascope_plan::{
@@ -19,7 +20,7 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::io::{self, IoSlice, Read, Write};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::{SocketAddr, UnixListener, UnixStream};
@@ -147,7 +148,7 @@ pub fn hang_up(launcher: u32) {
 /// Answers until [`hang_up`], and then children that were forked before it. Returns everything that was seen.
 pub fn serve(listener: &UnixListener, settings: Settings) -> Vec<Seen> {
     let main_pid = settings.main_pid;
-    let mut server = Server { settings, seen: Vec::new(), images: RefCell::default() };
+    let mut server = Server { settings, seen: Vec::new(), images: RefCell::default(), tables: Tables::default() };
     let mut hung_up: Option<Instant> = None;
     loop {
         if let Some(since) = hung_up {
@@ -185,6 +186,7 @@ struct Server {
     settings: Settings,
     seen: Vec<Seen>,
     images: RefCell<HashMap<PathBuf, Option<Rc<Image>>>>,
+    tables: Tables,
 }
 
 /// True when somebody asks within that time.
@@ -210,14 +212,12 @@ fn read_message(mut stream: &UnixStream) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-fn write_message(mut stream: &UnixStream, bytes: &[u8], file: Option<&TraceFile>) -> io::Result<()> {
+fn write_message(mut stream: &UnixStream, bytes: &[u8], files: &[BorrowedFd<'_>]) -> io::Result<()> {
     let length = (bytes.len() as u32).to_le_bytes();
-    let mut room = [std::mem::MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut room = [std::mem::MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(2))];
     let mut ancillary = rustix::net::SendAncillaryBuffer::new(&mut room);
-    let files;
-    if let Some(trace) = file {
-        files = [trace.file.as_fd()];
-        ancillary.push(rustix::net::SendAncillaryMessage::ScmRights(&files));
+    if !files.is_empty() {
+        ancillary.push(rustix::net::SendAncillaryMessage::ScmRights(files));
     }
     let sent =
         rustix::net::sendmsg(stream, &[IoSlice::new(&length)], &mut ancillary, rustix::net::SendFlags::NOSIGNAL)?;
@@ -292,7 +292,7 @@ impl Server {
                 }
             }
         }
-        write_message(stream, &[], None)
+        write_message(stream, &[], &[])
     }
 
     /// The file behind a path, which may be any bytes.
@@ -363,7 +363,7 @@ impl Server {
             }
         }
         let ids: Vec<Vec<u8>> = seen.modules.iter().map(|module| module.build_id.clone()).collect();
-        self.tell(stream, outcome, record, trace, &ids, seen)
+        self.tell(stream, outcome, record, trace, &ids, modules, seen)
     }
 
     /// Decides how a new image is run, and what cannot be done about some of its functions.
@@ -417,7 +417,7 @@ impl Server {
         let mut writer = arenascope_plan::Writer::new(&mut buffer);
         arenascope_plan::Preload { wanted, before }.write(&mut writer);
         let used = writer.finish().unwrap_or(0);
-        write_message(stream, buffer.get(..used).unwrap_or(&[]), None)
+        write_message(stream, buffer.get(..used).unwrap_or(&[]), &[])
     }
 
     fn new_modules(
@@ -467,7 +467,7 @@ impl Server {
         let facts = std::mem::take(&mut outcome.facts);
         seen.hooks.extend(facts);
         let record = seen.trace.is_some();
-        self.tell(stream, outcome, record, None, &ids, seen)
+        self.tell(stream, outcome, record, None, &ids, modules, seen)
     }
 
     fn fork_child(
@@ -505,7 +505,7 @@ impl Server {
             }
         };
         let record = trace.is_some();
-        self.tell(stream, Outcome::default(), record, trace, &[], seen)
+        self.tell(stream, Outcome::default(), record, trace, &[], &[], seen)
     }
 
     /// The trace of a process that records; the main one for the program's own.
@@ -533,7 +533,8 @@ impl Server {
         trace_file::begin(&path, naming.force, hello.pid, hello.parent_pid, fork_id, program.as_bytes())
     }
 
-    /// Sends the plan, hears what became of it, and files the process.
+    /// Sends the plan, hears what became of it, and files the process. The rules of `modules` go along; a forked child has its parent's.
+    #[expect(clippy::too_many_arguments, reason = "each is one part of the answer")]
     fn tell(
         &mut self,
         stream: &UnixStream,
@@ -541,11 +542,15 @@ impl Server {
         record: bool,
         trace: Option<TraceFile>,
         ids: &[Vec<u8>],
+        modules: &[Loaded],
         mut seen: Seen,
     ) -> io::Result<()> {
+        let record = record && (trace.is_some() || seen.trace.is_some());
+        let unwinding = if record { self.tables.of(modules, &mut seen.remarks) } else { Vec::new() };
+        let tables = self.tables.file().filter(|_| !unwinding.is_empty());
         let mut buffer = vec![0u8; MESSAGE_LIMIT];
         let head = Plan {
-            record: record && (trace.is_some() || seen.trace.is_some()),
+            record,
             frames: FRAMES,
             heap: true,
             malloc: seen.malloc,
@@ -555,6 +560,7 @@ impl Server {
             scan: self.settings.scan.is_some(),
             trace_bytes: trace.as_ref().map_or(0, |trace| trace.bytes),
             allocated: trace.as_ref().is_some_and(|trace| trace.allocated),
+            tables_bytes: tables.map_or(0, |(_, bytes)| bytes),
         };
         let mut writer = PlanWriter::new(&mut buffer, &head);
         for id in ids {
@@ -579,13 +585,23 @@ impl Server {
         for patch in &outcome.patches {
             writer.patch(patch);
         }
+        for unwinding in &unwinding {
+            writer.unwinding(unwinding);
+        }
         let Some(used) = writer.finish() else {
             seen.remarks.push(format!("{} hooks are more than one plan can hold; none was laid", outcome.hooks.len()));
             self.seen.push(seen);
             return Ok(());
         };
+        let files: Vec<BorrowedFd<'_>> = trace
+            .as_ref()
+            .map(|trace| &trace.file)
+            .into_iter()
+            .chain(tables.map(|(file, _)| file))
+            .map(AsFd::as_fd)
+            .collect();
         let started = trace.as_ref().map_or(Ok(()), TraceFile::start_clock);
-        let sent = started.and_then(|()| write_message(stream, buffer.get(..used).unwrap_or(&[]), trace.as_ref()));
+        let sent = started.and_then(|()| write_message(stream, buffer.get(..used).unwrap_or(&[]), &files));
         if !outcome.facts.is_empty() {
             seen.hooks = outcome.facts;
         }

@@ -5,6 +5,7 @@
 //! tests can say about values.
 
 mod accusations;
+mod backtraces;
 mod bad_input;
 mod builds;
 mod captures;

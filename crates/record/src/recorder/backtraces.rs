@@ -1,16 +1,20 @@
-//! The site of a call: the thread's stack walked, the backtrace looked up, defined where it is new.
+//! The site of a call: known by its stack, or the stack walked, the backtrace looked up, defined where it is new.
 //!
-//! May be relied on: a site that the thread has met lately costs the walk and one look into its cache. Absent on purpose: the walk
-//! itself and the table of sites (`sites`).
+//! May be relied on: a stack that the thread has had lately costs no walk (`stacks`); a site that it has met lately costs the walk and
+//! one look into its cache. Absent on purpose: the walk itself (`walk`) and the table of sites (`sites`).
 
 use super::Recorder;
 use crate::clock::ticks;
 use crate::deep;
+use crate::modules::CodeModule;
 use crate::quiet;
-use crate::sites::{CallFrame, FRAMES_MAX, Place, walk};
+use crate::sites::{CallFrame, FRAMES_MAX, Place};
+use crate::stacks;
 use crate::system::{for_each_mapping, read_own_memory};
 use crate::thread::Thread;
+use crate::walk::{Rules, Walk, after};
 use arenascope_trace::{NO_SITE, Record};
+use arenascope_unwind::{Cursor, Kind};
 
 /// Times a thread may look up the bounds of its stack before it is taken for one that hops between stacks.
 const STACK_LOOKS: u32 = 64;
@@ -26,13 +30,48 @@ impl Recorder {
     #[inline]
     pub(crate) fn site_at(&self, thread: &mut Thread, call: CallFrame, place: Option<Place<'_>>) -> u32 {
         self.look_up_stack_for(thread, call.stack_pointer);
-        let end = thread.stack_high;
-        let (count, hash) = walk(call, end, self.stub, &self.code, self.frames, &mut thread.frames);
+        let version = self.version(thread);
+        let told = place.map_or(0, |place| place.hash());
+        match stacks::find(thread.caches.stacks, call, told, version) {
+            Some(site) => site,
+            None => self.walk(thread, call, place, version),
+        }
+    }
+
+    /// What a walk depends on besides registers and the words it reads. Never 0.
+    #[inline]
+    fn version(&self, thread: &Thread) -> u64 {
+        u64::from(self.modules.generation()) << 32 | u64::from(thread.stack_bounds)
+    }
+
+    /// The site of a stack that is not one of the last few.
+    #[inline(never)]
+    fn walk(&self, thread: &mut Thread, call: CallFrame, place: Option<Place<'_>>, version: u64) -> u32 {
+        let (count, hash) = self.walk_from(thread, after(call), call.stack_pointer, self.frames);
         let hash = place.map_or(hash, |place| place.mixed_with(hash));
-        match thread.cached_site(hash) {
+        let site = match thread.cached_site(hash) {
             Some(cached) if cached.hash == hash => cached.id,
             _ => self.site_slowly(thread, hash, count, place),
+        };
+        if site != NO_SITE {
+            let told = place.map_or(0, |place| place.hash());
+            stacks::keep(thread.caches.stacks, call, told, version, &thread.words, site);
         }
+        site
+    }
+
+    /// Walks into `thread.frames`, reading nothing below `low`; count and hash.
+    #[inline]
+    fn walk_from(&self, thread: &mut Thread, at: Cursor, low: u64, limit: usize) -> (usize, u64) {
+        let Thread { caches, frames, words, stack_high, .. } = thread;
+        let generation = self.modules.generation();
+        if thread.rules_of != generation {
+            Rules::forget(caches.rules);
+            thread.rules_of = generation;
+        }
+        let rules = Rules { modules: &self.modules, cache: caches.rules };
+        let mut walk = Walk { high: *stack_high, stub: self.stub, code: &self.code, rules, limit };
+        walk.run(at, low, frames, words)
     }
 
     #[cold]
@@ -76,6 +115,7 @@ impl Recorder {
     fn look_up_stack_here(&self, thread: &mut Thread, stack_pointer: u64) {
         thread.stack_low = stack_pointer;
         thread.stack_high = stack_pointer.wrapping_add(8);
+        thread.stack_bounds = thread.stack_bounds.wrapping_add(1);
         if thread.stack_looks > STACK_LOOKS || quiet::is_on() {
             return;
         }
@@ -92,33 +132,58 @@ impl Recorder {
         });
     }
 
-    /// Records a fault at `frame`. The word on top of the stack follows the faulting address in the backtrace where it
-    /// may be code: in a function that has pushed nothing yet (strcpy, memset) it is the return address, and frame
-    /// pointers alone would miss the caller.
+    /// Records a fault at `frame`, whose return address lies one byte behind the faulting instruction's first. Where no rule leads on
+    /// from there, the word on top of the stack follows in the backtrace where it may be code: in a function that has pushed nothing
+    /// yet, or at an address that is no code at all, it is the return address, and frame pointers alone would miss the caller.
     #[cold]
     pub fn note_fault(&self, thread: &mut Thread, frame: CallFrame, record: &Record<'_>) -> bool {
         deep::run(|| self.note_fault_here(thread, frame, record))
     }
 
     fn note_fault_here(&self, thread: &mut Thread, frame: CallFrame, record: &Record<'_>) -> bool {
-        self.look_up_stack_for(thread, frame.stack_pointer);
-        let mut walked = [0u64; FRAMES_MAX];
-        let (count, _) = walk(frame, thread.stack_high, self.stub, &self.code, self.frames, &mut walked);
-        let mut word = [0u8; 8];
-        let read = read_own_memory(self.pid(), frame.stack_pointer, &mut word) == word.len();
-        let top = u64::from_le_bytes(word);
-        let caller = read && self.code.contains(top) && !walked.iter().take(count).any(|known| *known == top);
-        let mut addresses = [0u64; FRAMES_MAX];
-        let second = caller.then_some(top);
-        let all = walked.iter().take(1).copied().chain(second).chain(walked.iter().take(count).skip(1).copied());
-        for (place, address) in addresses.iter_mut().zip(all) {
-            *place = address;
+        let low = frame.stack_pointer;
+        self.look_up_stack_for(thread, low);
+        let at = Cursor { address: frame.return_address, stack: low, frame: frame.frame_pointer };
+        let rule = self.modules.look(at.place()).rule.kind();
+        let known = !self.modules.is_empty() && !matches!(rule, Kind::Gap | Kind::Unknown);
+        let (mut count, _) = self.walk_from(thread, at, low, self.frames);
+        if !known && let Some(top) = self.return_address_at(low, thread.frames.get(..count).unwrap_or(&[])) {
+            let above = Cursor { address: top, stack: low.wrapping_add(8), ..at };
+            (count, _) = self.walk_from(thread, above, low, self.frames.saturating_sub(1));
+            let kept = count.min(FRAMES_MAX.saturating_sub(1));
+            thread.frames.copy_within(..kept, 1);
+            if let Some(first) = thread.frames.first_mut() {
+                *first = at.address;
+            }
+            count = kept.saturating_add(1);
         }
+        let frames = thread.frames;
         let (id, _) = self.sites.intern_anew();
-        let kept = addresses.get(..count.saturating_add(usize::from(caller)).min(FRAMES_MAX)).unwrap_or(&[]);
-        let defined = self.write(thread, ticks(), NO_SITE, &Record::Site { id, addresses: kept, place: None });
+        let addresses = frames.get(..count).unwrap_or(&[]);
+        let defined = self.write(thread, ticks(), NO_SITE, &Record::Site { id, addresses, place: None });
         let written = self.write(thread, ticks(), if defined { id } else { NO_SITE }, record);
         thread.events = thread.events.wrapping_add(u64::from(written));
         written
+    }
+
+    /// The word at `address`, where it may be a return address that is not among `known`.
+    fn return_address_at(&self, address: u64, known: &[u64]) -> Option<u64> {
+        let mut word = [0u8; 8];
+        let read = read_own_memory(self.pid(), address, &mut word) == word.len();
+        let top = u64::from_le_bytes(word);
+        (read && self.is_code(top) && !known.contains(&top)).then_some(top)
+    }
+
+    fn is_code(&self, address: u64) -> bool {
+        if self.modules.is_empty() {
+            self.code.contains(address)
+        } else {
+            self.modules.look(address.wrapping_sub(1)).inside
+        }
+    }
+
+    /// Tells which modules hold code now, in ascending order, with their rules. One thread at a time.
+    pub fn modules(&self, modules: impl Iterator<Item = CodeModule>) {
+        self.modules.set(modules);
     }
 }
