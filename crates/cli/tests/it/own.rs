@@ -71,25 +71,40 @@ fn all_there(said: &Outcome, events: &[Value]) {
     }
 }
 
+/// How many events of each kind a trace has, counted as `log` writes them.
+fn kinds(trace: &Path) -> std::collections::BTreeMap<String, usize> {
+    let mut log = Command::new(env!("CARGO_BIN_EXE_arenascope"));
+    let mut log = log.args(["log", "--plain"]).arg(trace).stdout(Stdio::piped()).spawn().expect("log runs");
+    let mut kinds = std::collections::BTreeMap::new();
+    // number, time, its unit, thread, kind
+    for line in std::io::BufRead::lines(std::io::BufReader::new(log.stdout.take().expect("a pipe"))) {
+        let line = line.expect("log writes text");
+        *kinds.entry(line.split_whitespace().nth(4).unwrap_or_default().to_owned()).or_insert(0) += 1;
+    }
+    assert!(log.wait().expect("log ends").success());
+    kinds
+}
+
+/// A million events; with `--long` a hundred million.
 #[test]
 fn four_threads_counts_are_those_of_the_program() {
     let place = Place::new();
     let program = example("counted");
-    let rounds = if long() { "200000" } else { "2000" };
+    let rounds = if long() { "190000" } else { "1900" };
     let (said, words) = place.watch(&[], &program, &["4", rounds]);
     assert_eq!(said.status, 0, "{said:?}");
     assert!(words.contains("the arenascope library in counted") && words.contains(" 0 lost"), "{words}");
-    if long() {
-        // 10^8 events: counted as they are read.
-        let trace = place.trace();
-        let mut log = Command::new(env!("CARGO_BIN_EXE_arenascope"));
-        let mut log = log.args(["log", "--json"]).arg(&trace).stdout(Stdio::piped()).spawn().expect("log runs");
-        let lines = std::io::BufRead::lines(std::io::BufReader::new(log.stdout.take().expect("a pipe")));
-        let allocs = lines.filter(|line| line.as_ref().is_ok_and(|line| line.contains("\"kind\":\"alloc\""))).count();
-        assert!(log.wait().expect("log ends").success());
-        assert_eq!(allocs, figure(&said, "allocs"));
-        return;
-    }
+    let kinds = kinds(&place.trace());
+    let told = ["alloc", "freed", "resized", "mark", "reset"].map(|kind| kinds.get(kind).copied().unwrap_or(0));
+    assert_eq!(told, ["allocs", "frees", "resizes", "marks", "resets"].map(|name| figure(&said, name)), "{kinds:?}");
+    assert!(told.iter().sum::<usize>() >= 1_000_000 * if long() { 100 } else { 1 });
+}
+
+#[test]
+fn every_event_is_there_with_the_caller_s_place() {
+    let place = Place::new();
+    let program = example("counted");
+    let (said, _) = place.watch(&[], &program, &["4", "10"]);
     let events = place.log(&place.trace());
     all_there(&said, &events);
     // One more than the program's own: the shared arena's handle.
@@ -101,8 +116,7 @@ fn four_threads_counts_are_those_of_the_program() {
         .map(|event| event["site"][0]["line"].as_u64().unwrap_or(0))
         .collect();
     let source = root().join("crates/arenascope/examples/counted.rs");
-    for call in ["*arena.alloc(size)", "scope.alloc_slice", "arena.alloc_str", "arena.alloc([0u8", "local.alloc(item)"]
-    {
+    for call in ["*arena.alloc(size)", "scope.alloc_slice", "arena.alloc_str", "arena.alloc([0u8", "local.alloc(item)"] {
         assert!(sites.contains(&crate::harness::line_of(&source, call)), "{call} among {sites:?}");
     }
 }
