@@ -1,5 +1,7 @@
 //! The library's structures as this crate mirrors them: field by field those of the library itself.
 
+#![allow(unsafe_code, reason = "reads words of a living header")]
+
 use arenascope::{Arena, Event, EventKind, OBSERVER_VERSION, Observer};
 use arenascope_record::{LibraryEvent, ObserverTable, library_kind};
 use std::mem::offset_of;
