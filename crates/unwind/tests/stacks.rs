@@ -148,7 +148,7 @@ fn recursive(depth: u32, kind: u32) -> u64 {
             note();
             1
         }
-        (_, 0) => recursive(depth - 1, kind + 1),
+        (_, 0) => recursive(depth - 1, kind + 1) + recursive(depth - 1, kind + 2),
         (_, 1) => {
             let mut numbers = [3, 1, 2];
             numbers.sort_by(|a: &u32, b| {
@@ -159,7 +159,7 @@ fn recursive(depth: u32, kind: u32) -> u64 {
             });
             u64::from(numbers[0])
         }
-        (_, 2) => (0..2u64).map(|n| recursive(depth - 1, kind + 3) + n).sum(),
+        (_, 2) => (0..3u64).map(|n| recursive(depth - 1, kind + 3) + n).sum(),
         _ => format!("{}", recursive(depth - 1, kind + 1)).len() as u64,
     };
     std::hint::black_box(&kept);
@@ -171,7 +171,7 @@ fn thousands_of_stacks_have_the_callers_that_framehop_finds() {
     let (ours, unwinder) = modules();
     let moments: Vec<Moment> = std::thread::Builder::new()
         .spawn(|| {
-            for depth in 0..11 {
+            for depth in 0..13 {
                 for kind in 0..4 {
                     recursive(depth, kind);
                 }

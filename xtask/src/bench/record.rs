@@ -80,9 +80,9 @@ impl Tools {
         Ok(round((count(2)? - count(1)?) / units as f64))
     }
 
-    fn callgrind(&self) -> Vec<String> {
+    fn callgrind(&self) -> [String; 4] {
         let out = format!("--callgrind-out-file={}", self.folder.join("callgrind.out").display());
-        ["valgrind", "-q", "--tool=callgrind", &out].map(str::to_owned).to_vec()
+        ["valgrind", "-q", "--tool=callgrind", &out].map(str::to_owned)
     }
 
     fn direct(&self) -> Result<Vec<Value>, String> {
@@ -107,8 +107,7 @@ impl Tools {
         }
         for ((_, words, ..), measured) in ways.iter().zip(&mut measured) {
             let run = |scale: u64| {
-                let [valgrind, rest @ ..] = self.callgrind().try_into().unwrap_or_else(|_| Default::default());
-                let rest: [String; 3] = rest;
+                let [valgrind, rest @ ..] = self.callgrind();
                 let mut command = Command::new(valgrind);
                 command.args(rest).arg(&self.floor).args([scale.to_string(), EVENTS.to_string()]).args(*words);
                 command
