@@ -1,12 +1,13 @@
 //! What Arenascope costs and what its arena is worth, measured into docs/performance.md and docs/performance.json.
 //!
-//! Four benches share the two files: the hooked call, each mode on one load, replay with all rules, and the arena beside its
+//! Five benches share the two files: the hooked call, recording one event beside other recorders, each mode on one load, replay with all rules, and the arena beside its
 //! peers. Each renews its own part and leaves the others' as they were. Deliberately absent: judgement beyond *must* and *aim*.
 
 mod arenas;
 mod hooked;
 mod modes;
 mod page;
+mod record;
 mod replay;
 mod spread;
 
@@ -15,15 +16,17 @@ pub fn run(words: &[&str]) -> Result<(), String> {
     match words {
         [] => {
             hooked::run()?;
+            record::run()?;
             modes::run()?;
             replay::run()?;
             arenas::run(&[])
         }
         ["hooked"] => hooked::run(),
+        ["record"] => record::run(),
         ["modes"] => modes::run(),
         ["replay"] => replay::run(),
         ["arenas", rest @ ..] => arenas::run(rest),
-        [other, ..] => Err(format!("no bench {other}: hooked, modes, replay, arenas, or nothing for all")),
+        [other, ..] => Err(format!("no bench {other}: hooked, record, modes, replay, arenas, or nothing for all")),
     }
 }
 

@@ -29,6 +29,7 @@ cargo xtask CHORE
   labs [NAME]           runs the labs, or one, and compares what is found with what each expects; other tools and Rust parts too
   bench [hooked]        cost of a hooked call and bytes per event; without a word all benches. Results go into
                         docs/performance.md and docs/performance.json
+  bench record          recording one event, beside heaptrack and memray
   bench modes           each mode on one load, beside heaptrack and memcheck
   bench replay          replay and all rules over ten million events of sqlite3 and of python3
   bench arenas [ARG…]   the arena beside its peers; ARG as bench/arenas/README.md says (--quick, row names)

@@ -151,6 +151,14 @@ impl Modules {
     }
 }
 
+/// Rows for a test.
+#[cfg(test)]
+pub(crate) fn tests_rows() -> &'static [Row] {
+    let row = |_| Row { start: 0.into(), end: 0.into(), words: 0.into(), count: 0.into() };
+    extern crate std;
+    std::vec::Vec::leak((0..MODULES).map(row).collect())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -159,8 +167,7 @@ mod tests {
     use std::{boxed::Box, vec, vec::Vec};
 
     fn rows() -> &'static [Row] {
-        let row = |_| Row { start: 0.into(), end: 0.into(), words: 0.into(), count: 0.into() };
-        Box::leak((0..MODULES).map(row).collect::<Vec<_>>().into_boxed_slice())
+        tests_rows()
     }
 
     fn module(start: u64, end: u64, rules: &[(u32, Rule)]) -> CodeModule {

@@ -104,3 +104,120 @@ pub(crate) fn keep(stacks: &mut [CachedStack], call: CallFrame, told: u64, versi
         };
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::modules::{CodeModule, Modules};
+    use crate::sites::{CodeRanges, FRAMES_MAX, StubFrame};
+    use crate::walk::{CachedRule, RULE_SLOTS, Rules, Walk, after};
+    use arenascope_unwind::{Kind, Rule, SavedFrame, Table};
+    extern crate std;
+    use std::{collections::HashMap, vec::Vec};
+
+    struct Random(u64);
+    impl Random {
+        fn below(&mut self, limit: u64) -> u64 {
+            self.0 ^= self.0 << 13;
+            self.0 ^= self.0 >> 7;
+            self.0 ^= self.0 << 17;
+            self.0 % limit
+        }
+    }
+
+    const CODE: (u64, u64) = (0x10_0000, 0x10_4000);
+
+    /// A module of 1024 places, each with a rule of its own.
+    fn module(random: &mut Random) -> CodeModule {
+        let starts: Vec<u32> = (0..1024u32).map(|place| place * 16).collect();
+        let rules = starts.iter().map(|_| {
+            let saved = [SavedFrame::Same, SavedFrame::Below(16), SavedFrame::Below(24), SavedFrame::Lost]
+                [random.below(4) as usize];
+            match random.below(10) {
+                0..6 => Rule::new(Kind::Stack, 8 * (1 + random.below(6) as i64), saved),
+                6..8 => Rule::new(Kind::Frame, 16, SavedFrame::Below(16)),
+                8 => Rule::GAP,
+                _ => Rule::UNKNOWN,
+            }
+        });
+        let rules: Vec<u32> = rules.map(Rule::bits).collect();
+        let words: &'static [u32] = Vec::leak(starts.iter().chain(&rules).copied().collect());
+        let (starts, rules) = words.split_at(1024);
+        CodeModule { start: CODE.0, end: CODE.1, table: Table::new(starts, rules) }
+    }
+
+    #[test]
+    fn a_stack_that_is_known_again_is_one_that_a_walk_finds_again() {
+        let mut random = Random(0x1234_5678_9abc_def1);
+        let modules = Modules::new(crate::modules::tests_rows());
+        modules.set([module(&mut random)].into_iter());
+        let mut stack: Vec<u64> = std::vec![0; 64];
+        let base = stack.as_ptr() as u64;
+        let word = |random: &mut Random| match random.below(8) {
+            0..5 => CODE.0 + 1 + random.below(CODE.1 - CODE.0 - 1),
+            5..7 => base + 8 * random.below(64),
+            _ => random.below(1000),
+        };
+        for at in 0..64 {
+            stack[at] = word(&mut random);
+        }
+        let empty = CachedStack {
+            return_address: 0,
+            stack_pointer: 0,
+            frame_pointer: 0,
+            version: 0,
+            told: 0,
+            site: 0,
+            count: 0,
+            places: [0; WORDS],
+            values: [0; WORDS],
+        };
+        let mut stacks: Vec<CachedStack> = std::vec![empty; STACK_SLOTS];
+        let mut sites: HashMap<Vec<u64>, u32> = HashMap::new();
+        let mut calls: Vec<CallFrame> = Vec::new();
+        let (mut known, mut deep, mut changed) = (0, 0, 0);
+        for round in 0..200_000u64 {
+            // Words change now and then, so that many stacks are the same as before and many differ in one word.
+            if random.below(4) == 0 {
+                stack[random.below(64) as usize] = word(&mut random);
+                changed += 1;
+            }
+            if calls.len() < 24 || random.below(500) == 0 {
+                let call = CallFrame {
+                    return_address: CODE.0 + 1 + random.below(CODE.1 - CODE.0 - 1),
+                    stack_pointer: base + 8 * random.below(24),
+                    frame_pointer: word(&mut random),
+                };
+                let at = round as usize % 24;
+                if at < calls.len() { calls[at] = call } else { calls.push(call) }
+            }
+            let call = calls[random.below(calls.len() as u64) as usize];
+            let version = u64::from(modules.generation()) << 32 | 1;
+            // What is on the stack now, seen through the same pointer as the walk's.
+            let mut cache = [CachedRule::EMPTY; RULE_SLOTS];
+            let code = CodeRanges::new();
+            let rules = Rules { modules: &modules, cache: &mut cache };
+            let mut walk = Walk { high: base + 64 * 8, stub: StubFrame::default(), code: &code, rules, limit: 8 };
+            let (mut out, mut words) = ([0u64; FRAMES_MAX], Words::NONE);
+            std::hint::black_box(&mut stack);
+            let (count, _) = walk.run(after(call), call.stack_pointer, &mut out, &mut words);
+            let next = sites.len() as u32;
+            let site = *sites.entry(out[..count].to_vec()).or_insert(next);
+            deep += usize::from(count >= 4);
+            match find(&stacks, call, 7, version) {
+                Some(found) => {
+                    assert_eq!(found, site, "round {round}: {call:x?}");
+                    known += 1;
+                }
+                None => keep(&mut stacks, call, 7, version, &words, site),
+            }
+            assert_eq!(find(&stacks, call, 8, version), None, "another place told");
+            assert_eq!(find(&stacks, call, 7, version + 1), None, "other bounds, or other modules");
+        }
+        assert!(
+            known > 50_000 && deep > 10_000 && changed > 40_000 && sites.len() > 1000,
+            "{known} {deep} {} {changed}",
+            sites.len()
+        );
+    }
+}

@@ -72,6 +72,10 @@ pub(crate) struct CachedRule {
 // SAFETY: integers; zeros are an empty slot.
 unsafe impl crate::reserve::Zeroed for CachedRule {}
 
+impl CachedRule {
+    pub(crate) const EMPTY: CachedRule = CachedRule { place: 0, bits: 0, inside: 0 };
+}
+
 /// Slots of that cache.
 pub(crate) const RULE_SLOTS: usize = 256;
 
@@ -102,7 +106,7 @@ impl Rules<'_> {
 
     /// Forgets what was looked up.
     pub(crate) fn forget(cache: &mut [CachedRule]) {
-        cache.fill(CachedRule { place: 0, bits: 0, inside: 0 });
+        cache.fill(CachedRule::EMPTY);
     }
 }
 
@@ -204,7 +208,7 @@ mod tests {
         out: &mut [u64; FRAMES_MAX],
     ) -> (usize, u64) {
         let modules = Modules::new(&[]);
-        let mut cache = [CachedRule { place: 0, bits: 0, inside: 0 }; RULE_SLOTS];
+        let mut cache = [CachedRule::EMPTY; RULE_SLOTS];
         let rules = Rules { modules: &modules, cache: &mut cache };
         Walk { high, stub, code, rules, limit }.run(after(call), call.stack_pointer, out, &mut Words::NONE.clone())
     }

@@ -2,8 +2,8 @@
 //!
 //! bench/modes.c makes 500,000 pairs of alloc and free at call depth 12, through malloc or through a pool of its own, and times
 //! itself. Every row is run once a round, so that what the machine does meanwhile meets all of them. Relied on: a watched run that
-//! lost events, or saw too few, is an error and no row. Deliberately absent: memray and bytehound. The one watches Python
-//! programs, the other is in no package.
+//! lost events, or saw too few, is an error and no row. Deliberately absent: memray, which `record` runs, and bytehound, which
+//! is in no package.
 
 use super::page;
 use super::spread::{Spread, numbers, round, spread};
@@ -200,8 +200,7 @@ fn section(rows: &[Value], machine: &str) -> String {
          that starting and finishing are not counted, and pins itself to one CPU; what a tool does in other processes may use the\n\
          others. Median and least of {} batches of {PAIRS} pairs in {ROUNDS} rounds (under Valgrind 3), all ways by turns. *Adds* and\n\
          *times* are against the same load unwatched; *bytes* is what the trace takes for each of the two events of a pair\n\
-         (heaptrack's file is compressed, ours is not). Left out: memray, which watches Python programs, and bytehound, which is\n\
-         in no package.\n\n\
+         (heaptrack's file is compressed, ours is not). memray stands in the table above; left out: bytehound, which is in no package.\n\n\
          | load | way | ns per pair | least | adds | times | bytes per event |\n|---|---|---|---|---|---|---|\n",
         BATCHES * PAIRS,
         BATCHES as usize * ROUNDS,
