@@ -77,7 +77,7 @@ impl CachedRule {
 }
 
 /// Slots of that cache.
-pub(crate) const RULE_SLOTS: usize = 256;
+pub(crate) const RULE_SLOTS: usize = 128;
 
 /// Looks rules up, by the thread's cache first.
 pub(crate) struct Rules<'a> {
@@ -88,7 +88,7 @@ pub(crate) struct Rules<'a> {
 impl Rules<'_> {
     #[inline]
     fn look(&mut self, place: u64) -> (Rule, bool) {
-        let index = (place.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 56) as usize & (RULE_SLOTS - 1);
+        let index = (place.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 57) as usize & (RULE_SLOTS - 1);
         match self.cache.get(index) {
             Some(cached) if cached.place == place => (Rule::from_bits(cached.bits), cached.inside != 0),
             _ => self.look_slowly(place, index),
