@@ -153,8 +153,10 @@ impl Modules {
 
 #[cfg(test)]
 impl Row {
-    pub(crate) const EMPTY: Row =
-        Row { start: AtomicU64::new(0), end: AtomicU64::new(0), words: AtomicU64::new(0), count: AtomicU64::new(0) };
+    /// One that was never written.
+    pub(crate) fn empty() -> Row {
+        Row { start: AtomicU64::new(0), end: AtomicU64::new(0), words: AtomicU64::new(0), count: AtomicU64::new(0) }
+    }
 }
 
 #[cfg(test)]
@@ -165,7 +167,7 @@ mod tests {
     use std::{boxed::Box, vec, vec::Vec};
 
     fn rows() -> &'static [Row] {
-        Vec::leak((0..MODULES).map(|_| Row::EMPTY).collect())
+        Vec::leak((0..MODULES).map(|_| Row::empty()).collect())
     }
 
     fn module(start: u64, end: u64, rules: &[(u32, Rule)]) -> CodeModule {

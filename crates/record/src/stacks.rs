@@ -150,7 +150,7 @@ mod tests {
     #[test]
     fn a_stack_that_is_known_again_is_one_that_a_walk_finds_again() {
         let mut random = Random(0x1234_5678_9abc_def1);
-        let modules = Modules::new(Vec::leak((0..4).map(|_| Row::EMPTY).collect()));
+        let modules = Modules::new(Vec::leak((0..4).map(|_| Row::empty()).collect()));
         modules.set([module(&mut random)].into_iter());
         let mut stack: Vec<u64> = std::vec![0; 64];
         let base = stack.as_ptr() as u64;
