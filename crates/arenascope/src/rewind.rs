@@ -203,6 +203,7 @@ impl Arena {
     #[inline(never)]
     fn report_place_from(&self, kind: EventKind, caller: Option<&'static Location<'static>>) {
         self.heed_limit();
+        self.checked_back(kind);
         self.report(Happening { kind, block: self.cursor.get(), caller, ..Happening::default() });
     }
 
