@@ -11,9 +11,11 @@
 //!     sites    backtrace -> id            site cache          hash -> id
 //!     heap     malloc blocks of interest  calls               which hooked calls are on this stack
 //!   Check (one per process, in check mode): zones   bytes that nobody may change
+//!   Apart (one per process, in check mode): plots   memory for the blocks of our own arenas
 //! ```
 #![no_std]
 
+mod apart;
 mod arenas;
 mod capture;
 mod check;
@@ -41,6 +43,7 @@ mod zones;
 
 pub use arenascope_trace::{NO_SITE, Record};
 
+pub use apart::{Apart, Closing, Fate, Found, OfArena, Sink, Touched};
 pub use arenas::{Entry, PageFilter};
 pub use arenascope_unwind::Table;
 pub use check::{CHECK_BYTES, Check, Dying, growth};

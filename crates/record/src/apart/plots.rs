@@ -75,7 +75,7 @@ pub(crate) struct Row {
     pub place: u64,
     /// Its bytes, as asked for.
     pub size: u64,
-    /// Of a living block: the arena's living block below it, [`NONE`] for none. Of a dead one: the order of the event that ended it.
+    /// The arena's block below it, when it was placed; [`NONE`] for none.
     pub link: u32,
     /// In [`UNIT`]s from the plot's begin: the end of the zone behind it.
     pub end: u32,
@@ -85,6 +85,8 @@ pub(crate) struct Row {
     pub fate: u8,
     /// 1: a guard page is the last page before `end`.
     pub guarded: u8,
+    /// Of a dead block: the order of the event that ended it.
+    pub ended: u32,
 }
 
 const _: () = assert!(size_of::<Row>() == 32 && PLOT_BYTES == ROWS as u64 * 32);
@@ -147,13 +149,54 @@ pub enum Closing {
     Protection,
 }
 
-/// All plots.
-pub(crate) struct Plots {
+/// Where field and tables lie: numbers that never change.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Ground {
     field: u64,
     rows: u64,
     plots: u64,
-    /// How many there are.
+    /// Plots there are.
     count: u32,
+}
+
+impl Ground {
+    /// First address of the field, and one past the last.
+    pub fn range(&self) -> (u64, u64) {
+        (self.field, self.field.wrapping_add(u64::from(self.count).wrapping_mul(PLOT_BYTES)))
+    }
+
+    /// The plot that holds an address.
+    pub fn at(&self, address: u64) -> Option<u32> {
+        let number = address.checked_sub(self.field)? / PLOT_BYTES;
+        (number < u64::from(self.count)).then_some(number as u32)
+    }
+
+    /// First byte of a plot.
+    pub fn start(&self, plot: u32) -> u64 {
+        self.field.wrapping_add(u64::from(plot).wrapping_mul(PLOT_BYTES))
+    }
+
+    /// A plot. Of one that was never handed out nothing is set.
+    pub fn plot(&self, plot: u32) -> Option<Plot> {
+        // SAFETY: below `count`: in the table, which was mapped zeroed; zeros are a plot that is fresh.
+        (plot < self.count).then(|| unsafe { (self.plots as *const Plot).add(plot as usize).read() })
+    }
+
+    /// Where a plot's entry is; null when there is no such plot.
+    pub fn entry(&self, plot: u32) -> *mut Plot {
+        if plot < self.count { (self.plots as *mut Plot).wrapping_add(plot as usize) } else { core::ptr::null_mut() }
+    }
+
+    /// Where the row of a block is, in a plot that was handed out and is the first of its run.
+    pub fn row(&self, plot: u32, row: u32) -> *mut Row {
+        let start = self.rows.wrapping_add(u64::from(plot).wrapping_mul(PLOT_BYTES));
+        (start as *mut Row).wrapping_add((row % ROWS) as usize)
+    }
+}
+
+/// All plots.
+pub(crate) struct Plots {
+    ground: Ground,
     /// How many can be used without a system call.
     opened: u32,
     /// How many were ever handed out.
@@ -190,10 +233,7 @@ impl Plots {
             let _ = unsafe { madvise(start as *mut _, bytes as usize, Advice::LinuxDontDump) };
         }
         let mut this = Plots {
-            field,
-            rows,
-            plots,
-            count,
+            ground: Ground { field, rows, plots, count },
             opened: 0,
             taken: 0,
             protected: 0,
@@ -211,20 +251,9 @@ impl Plots {
         Some(this)
     }
 
-    /// First address of the field, and one past the last.
-    pub fn range(&self) -> (u64, u64) {
-        (self.field, self.field.wrapping_add(u64::from(self.count).wrapping_mul(PLOT_BYTES)))
-    }
-
-    /// The plot that holds an address.
-    pub fn at(&self, address: u64) -> Option<u32> {
-        let number = address.checked_sub(self.field)? / PLOT_BYTES;
-        (number < u64::from(self.taken)).then_some(number as u32)
-    }
-
-    /// First byte of a plot.
-    pub fn start(&self, plot: u32) -> u64 {
-        self.field.wrapping_add(u64::from(plot).wrapping_mul(PLOT_BYTES))
+    /// Where all that lies.
+    pub fn ground(&self) -> Ground {
+        self.ground
     }
 
     /// How many were ever handed out: those that can be asked for.
@@ -232,30 +261,27 @@ impl Plots {
         self.taken
     }
 
-    /// A plot that was handed out.
-    pub fn plot(&self, plot: u32) -> Option<Plot> {
-        // SAFETY: below `taken` ≤ `count`: in the table, and written when it was handed out.
-        (plot < self.taken).then(|| unsafe { (self.plots as *const Plot).add(plot as usize).read() })
+    fn plot(&self, plot: u32) -> Option<Plot> {
+        self.ground.plot(plot)
     }
 
-    /// Changes a plot that was handed out.
-    pub fn change(&mut self, plot: u32, change: impl FnOnce(&mut Plot)) {
-        if plot < self.taken {
-            // SAFETY: as in `plot`; `self` is exclusive.
-            change(unsafe { &mut *(self.plots as *mut Plot).add(plot as usize) });
+    fn start(&self, plot: u32) -> u64 {
+        self.ground.start(plot)
+    }
+
+    /// Changes a plot.
+    fn change(&mut self, plot: u32, change: impl FnOnce(&mut Plot)) {
+        // SAFETY: null, or in the table; `self` is exclusive, and what an arena counts in its plots is changed under `self`, too, or is a
+        // word of its own.
+        if let Some(plot) = unsafe { self.ground.entry(plot).as_mut() } {
+            change(plot);
         }
-    }
-
-    /// The table of a plot's blocks.
-    pub fn row(&self, plot: u32, row: u32) -> *mut Row {
-        let start = self.rows.wrapping_add(u64::from(plot.min(self.opened.saturating_sub(1))).wrapping_mul(PLOT_BYTES));
-        (start as *mut Row).wrapping_add((row % ROWS) as usize)
     }
 
     /// Hands out `run` plots side by side. `None`: there are none, or no system call may be made now. What they hold is not known.
     pub fn take(&mut self, run: u32, arena: u64, of: u32) -> Option<u32> {
         let wanted = self.taken.checked_add(run)?;
-        let first = if wanted <= self.count && (wanted <= self.opened || self.open(wanted)) {
+        let first = if wanted <= self.ground.count && (wanted <= self.opened || self.open(wanted)) {
             self.taken = wanted;
             wanted.wrapping_sub(run)
         } else if run == 1 {
@@ -307,9 +333,10 @@ impl Plots {
             return false;
         }
         let step = self.opened.clamp(OPENED.0, OPENED.1);
-        let end = wanted.max(self.opened.saturating_add(step)).min(self.count);
-        let (from, bytes) = (u64::from(self.opened) * PLOT_BYTES, u64::from(end.wrapping_sub(self.opened)) * PLOT_BYTES);
-        for area in [self.field, self.rows] {
+        let end = wanted.max(self.opened.saturating_add(step)).min(self.ground.count);
+        let (from, bytes) =
+            (u64::from(self.opened) * PLOT_BYTES, u64::from(end.wrapping_sub(self.opened)) * PLOT_BYTES);
+        for area in [self.ground.field, self.ground.rows] {
             let start = (area.wrapping_add(from)) as *mut _;
             let protection = MprotectFlags::READ | MprotectFlags::WRITE;
             // SAFETY: a part of our own reservation, which holds nothing yet.
@@ -432,7 +459,8 @@ fn reserve(count: u32) -> Option<(u64, u64)> {
     let whole = bytes.checked_mul(2)?.checked_add(HUGE)?;
     let flags = MapFlags::PRIVATE | MapFlags::NORESERVE;
     // SAFETY: a fresh anonymous mapping at an address of the kernel's choice touches no existing memory.
-    let start = unsafe { mmap_anonymous(core::ptr::null_mut(), whole as usize, ProtFlags::empty(), flags) }.ok()? as u64;
+    let start =
+        unsafe { mmap_anonymous(core::ptr::null_mut(), whole as usize, ProtFlags::empty(), flags) }.ok()? as u64;
     let field = start.checked_next_multiple_of(HUGE)?;
     // What is left at both ends.
     for (from, to) in [(start, field), (field.wrapping_add(bytes).wrapping_add(bytes), start.wrapping_add(whole))] {
