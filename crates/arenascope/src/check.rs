@@ -46,14 +46,16 @@ impl CheckKind {
     pub const FREE: CheckKind = CheckKind(5);
     /// All blocks at or above `place` are gone: a scope ended, the arena was rewound. `size`: the [`EventKind`].
     pub const BACK: CheckKind = CheckKind(6);
-    /// All blocks are gone: the arena is reset.
+    /// All blocks are gone: the arena is reset. The observer has heard of it.
     pub const RESET: CheckKind = CheckKind(7);
-    /// The arena ends. Nothing is asked after it.
+    /// The arena has ended. The observer has heard of it. Nothing is asked after it.
     pub const DESTROY: CheckKind = CheckKind(8);
     /// In which living block does the address `block` lie? Answer: `place`, that address in the region; left null: in none.
     pub const INSIDE: CheckKind = CheckKind(9);
     /// The region is to be looked at: the contents of living blocks are to be copied to their places.
     pub const SHOW: CheckKind = CheckKind(10);
+    /// All blocks are about to go, and the observer to hear of it: their bytes are still to be what they are. `size`: the [`EventKind`].
+    pub const LOOK: CheckKind = CheckKind(11);
 }
 
 /// One question and its answer. Unused fields are 0 or null.
@@ -218,22 +220,28 @@ impl Arena {
         request.place.addr()
     }
 
-    /// A scope ended, or the arena was rewound, or is to be reset.
-    pub(crate) fn checked_back(&self, kind: EventKind) {
+    /// Before the observer hears that a scope ended, or that the arena was rewound, or is to be reset or destroyed.
+    pub(crate) fn checked_before(&self, kind: EventKind) {
         let what = match kind {
             EventKind::SCOPE_EXIT | EventKind::REWIND => CheckKind::BACK,
-            EventKind::RESET => CheckKind::RESET,
+            EventKind::RESET | EventKind::DESTROY => CheckKind::LOOK,
             _ => return,
         };
         if self.is_checked() {
-            let place = if what == CheckKind::RESET { self.base.get() } else { self.cursor.get() };
+            let place = self.cursor.get();
             self.ask(&mut CheckRequest { place, size: kind.0 as usize, ..CheckRequest::new(what, self) });
         }
     }
 
-    /// The arena ends.
-    pub(crate) fn end_checked(&self) {
-        if self.is_checked() {
+    /// After it has heard of it.
+    pub(crate) fn checked_after(&self, kind: EventKind) {
+        if !self.is_checked() {
+            return;
+        }
+        if kind == EventKind::RESET {
+            self.ask(&mut CheckRequest { place: self.base.get(), ..CheckRequest::new(CheckKind::RESET, self) });
+        }
+        if kind == EventKind::DESTROY {
             self.ask(&mut CheckRequest::new(CheckKind::DESTROY, self));
             self.flags.set(self.flags.get() & !flags::CHECKED);
             self.checker.set(null_mut());

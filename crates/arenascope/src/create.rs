@@ -712,6 +712,7 @@ pub(crate) unsafe fn destroy(header: NonNull<Arena>, caller: Option<&'static Loc
 #[inline(never)]
 fn end_watched(arena: &Arena, caller: Option<&'static Location<'static>>) {
     arena.heed_limit();
-    arena.end_checked();
+    arena.checked_before(EventKind::DESTROY);
     arena.report(Happening { kind: EventKind::DESTROY, block: arena.base(), caller, ..Happening::default() });
+    arena.checked_after(EventKind::DESTROY);
 }

@@ -92,12 +92,11 @@ impl<'a, T> Growing<'a, T> {
             self.room = room;
             return Ok(());
         }
+        // A checker may move a block that would have stayed.
+        let place = self.arena.checked_place(start);
         // SAFETY: the block is ours and living, and `layout()` is what it was handed out for.
         let block = unsafe { self.arena.resize_slow(self.items.cast(), self.layout(), layout, self.caller)? }.cast();
-        // A checker may move a block that would have stayed.
-        if block != self.items
-            && self.arena.checked_place(block.addr().get()) != self.arena.checked_place(self.items.addr().get())
-        {
+        if block != self.items && self.arena.checked_place(block.addr().get()) != place {
             self.before = before;
         }
         (self.items, self.room) = (block, room);

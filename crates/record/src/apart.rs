@@ -21,8 +21,10 @@ use crate::check::{CANARY, POISON};
 use crate::quiet;
 use arenascope_event::Zone;
 use core::cell::UnsafeCell;
-use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Acquire, Ordering::Relaxed, Ordering::Release};
-use plots::{Ground, NONE, PLOT_BYTES, Plot, Plots, ROWS, Row, Stage, UNIT};
+use core::sync::atomic::{
+    AtomicBool, AtomicU32, AtomicU64, Ordering::Acquire, Ordering::Relaxed, Ordering::Release, compiler_fence,
+};
+use plots::{Ground, NONE, PLOT_BYTES, Plot, Plots, ROWS, Row, Stage, UNIT, bits};
 use rustix::mm::{MapFlags, ProtFlags, mmap_anonymous};
 
 pub use plots::{Closing, Fate};
@@ -82,6 +84,8 @@ pub struct OfArena {
     /// Not 0: nothing is placed here any more.
     given_up: AtomicU32,
     header: u64,
+    /// First byte of the region's payload.
+    base: u64,
     /// The arena's number in the process.
     id: u64,
     /// Where the next zone ends, and the plot.
@@ -98,7 +102,6 @@ pub struct OfArena {
     over: u32,
     /// This one's number.
     number: u32,
-    unused: u32,
 }
 
 const _: () = assert!(size_of::<OfArena>() == 128);
@@ -194,11 +197,11 @@ fn up(value: u64, unit: u64) -> u64 {
 
 /// A row's number in the process, and back.
 fn row_id(plot: u32, row: u32) -> u32 {
-    (plot << 11) | row
+    (plot << 12) | (row & (ROWS - 1))
 }
 
 fn row_of(id: u32) -> (u32, u32) {
-    (id >> 11, id & (ROWS - 1))
+    (id >> 12, id & (ROWS - 1))
 }
 
 impl Apart {
@@ -314,9 +317,9 @@ impl Apart {
         (self.arenas as *mut OfArena).wrapping_add(number as usize)
     }
 
-    /// An arena begins whose header lies at `header`, with the number `id`. `check`: the function it shall call. `guarded`: its blocks end at guard
+    /// An arena begins whose header lies at `header` and payload at `base`, with the number `id`. `check`: the function it shall call. `guarded`: its blocks end at guard
     /// pages. Null: it is not checked.
-    pub fn create(&'static self, check: usize, header: u64, id: u64, guarded: bool) -> *mut OfArena {
+    pub fn create(&'static self, check: usize, [header, base, id]: [u64; 3], guarded: bool) -> *mut OfArena {
         let number = self.arenas_used.fetch_add(1, Relaxed);
         if number >= ARENAS {
             self.arenas_used.store(ARENAS, Relaxed);
@@ -332,6 +335,7 @@ impl Apart {
                 locked: AtomicU32::new(0),
                 given_up: AtomicU32::new(0),
                 header,
+                base,
                 id,
                 next: 0,
                 end: 0,
@@ -342,7 +346,6 @@ impl Apart {
                 guarded: u32::from(guarded),
                 over: 0,
                 number,
-                unused: 0,
             });
         }
         of
@@ -363,62 +366,59 @@ impl Apart {
     /// # Safety
     /// `of` comes from [`Apart::create`], and its arena lives.
     pub unsafe fn alloc(&self, of: *mut OfArena, place: u64, size: u64, align: u64, sink: Sink<'_>) -> u64 {
-        // SAFETY: the contract.
-        match unsafe { self.hold(of) } {
-            Some(held) => self.place_block(held.of, place, size, align, sink),
-            None => self.leave_block(),
-        }
+        // SAFETY: the contract: the arena's thread, which alone changes what is used here; others read it, and look again where it differs.
+        let of = unsafe { &mut *of };
+        self.place_block(of, place, size, align, sink)
     }
 
     #[inline]
     fn place_block(&self, of: &mut OfArena, place: u64, size: u64, align: u64, sink: Sink<'_>) -> u64 {
-        let start = up(of.next, align.max(16));
+        let start = up(of.next, align.max(UNIT));
         let data_end = start.wrapping_add(size);
-        let end = up(data_end.wrapping_add(zone_behind(size)), 16).max(start.wrapping_add(32));
+        let end = up(data_end.wrapping_add(zone_behind(size)), UNIT);
+        let entry = self.ground.entry(of.plot);
         // A size or an alignment that is too large for these sums is too large for the plot.
         if size >= PLOT_BYTES || align > PAGE || end > of.end || of.guarded != 0 {
             return self.place_elsewhere(of, place, size, align, sink);
         }
-        let entry = self.ground.entry(of.plot);
-        // SAFETY: the arena's own plot, whose counts only who holds the arena's lock changes.
+        // SAFETY: the arena's own plot, whose counts only its thread changes.
         let row = unsafe { (*entry).count };
-        if row >= ROWS {
+        let far = in_units(of.base, place);
+        if row >= ROWS || far >= u64::from(u32::MAX) {
             return self.place_elsewhere(of, place, size, align, sink);
         }
         // SAFETY: of.next..end lies in the arena's own plot behind its last zone: nobody's bytes.
         unsafe {
             if start > of.next {
-                canary(start.wrapping_sub(BEFORE).max(of.next), start);
+                canary(of.next, start);
             }
             canary(data_end, end);
         }
-        self.enter_row(
-            of,
-            of.plot,
-            row,
-            Row {
-                place,
-                size,
-                link: of.top,
-                end: in_units(self.ground.start(of.plot), end),
-                start: in_units(self.ground.start(of.plot), start) as u16,
-                fate: Fate::Lives as u8,
-                guarded: 0,
-                ended: 0,
-            },
-        );
+        let first = self.ground.start(of.plot);
+        let start_units = in_units(first, start) as u16;
+        let new = Row {
+            place: far as u32,
+            size: size as u32,
+            link: of.top,
+            start: start_units,
+            fate: Fate::Lives as u8,
+            bits: 0,
+        };
+        self.enter_row(of, of.plot, row, in_units(first, end) as u32, new);
         of.next = end;
         start
     }
 
     #[inline]
-    fn enter_row(&self, of: &mut OfArena, plot: u32, number: u32, row: Row) {
+    fn enter_row(&self, of: &mut OfArena, plot: u32, number: u32, end: u32, row: Row) {
         let entry = self.ground.entry(plot);
-        // SAFETY: a plot of this arena, whose lock is held; its table was opened with it.
+        // SAFETY: a plot of this arena; its table was opened with it. The row is whole before it counts, for those who look from outside.
         unsafe {
             self.ground.row(plot, number).write(row);
-            (*entry).count = number.wrapping_add(1);
+            (*entry).end = end;
             (*entry).living = (*entry).living.wrapping_add(1);
+            compiler_fence(Release);
+            (&raw mut (*entry).count).write_volatile(number.wrapping_add(1));
         }
         of.top = row_id(plot, number);
     }
@@ -427,7 +427,7 @@ impl Apart {
     #[cold]
     #[inline(never)]
     fn place_elsewhere(&self, of: &mut OfArena, place: u64, size: u64, align: u64, sink: Sink<'_>) -> u64 {
-        if size > 1 << 36 || align > 1 << 30 {
+        if size > 1 << 36 || align > 1 << 30 || in_units(of.base, place) >= u64::from(u32::MAX) {
             return self.leave_block();
         }
         if of.guarded != 0 {
@@ -479,34 +479,36 @@ impl Apart {
         let Some(plot) = taken else { return self.leave_block() };
         self.chain(of, plot);
         let first = self.ground.start(plot);
-        // The first block of a run may begin at 512 KiB at most, for its row to hold that.
+        // The first block of a run begins at 512 KiB at most, for its row to hold that.
         let start = up(first.wrapping_add(16), align);
-        let reached = in_units(first, start);
-        if reached > u32::from(u16::MAX) {
-            return self.leave_block();
-        }
         let data_end = start.wrapping_add(size);
-        let end = up(data_end.wrapping_add(zone), 16);
+        let end = up(data_end.wrapping_add(zone), UNIT);
         // SAFETY: within the run, which is the arena's own; nothing lies in it yet.
         unsafe {
             canary(start.wrapping_sub(BEFORE).max(first), start);
             canary(data_end, end);
         }
-        self.enter_row(
-            of,
-            plot,
-            0,
-            Row {
-                place,
-                size,
-                link: of.top,
-                end: in_units(first, end),
-                start: reached as u16,
-                fate: Fate::Lives as u8,
-                guarded: 0,
-                ended: 0,
-            },
-        );
+        self.enter_large(of, plot, [start, end, size, place], 0)
+    }
+
+    fn enter_large(&self, of: &mut OfArena, plot: u32, span: [u64; 4], more: u8) -> u64 {
+        let [start, end, size, place] = span;
+        let first = self.ground.start(plot);
+        let start_units = in_units(first, start);
+        if start_units > u64::from(u16::MAX) {
+            return self.leave_block();
+        }
+        // SAFETY: the arena's own plot.
+        unsafe { (*self.ground.entry(plot)).size = size };
+        let row = Row {
+            place: in_units(of.base, place) as u32,
+            size: size.min(u64::from(u32::MAX)) as u32,
+            link: of.top,
+            start: start_units as u16,
+            fate: Fate::Lives as u8,
+            bits: bits::LARGE | more,
+        };
+        self.enter_row(of, plot, 0, in_units(first, end) as u32, row);
         start
     }
 
@@ -526,10 +528,10 @@ impl Apart {
             let first = self.ground.start(plot);
             let guard = first.wrapping_add(u64::from(run) * PLOT_BYTES).wrapping_sub(PAGE);
             let start = guard.wrapping_sub(size) & align.wrapping_neg();
-            if in_units(first, start) > u32::from(u16::MAX) {
+            if !self.guard(guard, [start.wrapping_sub(BEFORE).max(first), start, size]) {
                 return 0;
             }
-            return self.enter_guarded(of, plot, 0, [first, start, size, guard], place);
+            return self.enter_large(of, plot, [start, guard.wrapping_add(PAGE), size, place], bits::GUARDED);
         }
         let mut from = up(of.next, PAGE);
         let full = |of: &OfArena| self.ground.plot(of.plot).is_none_or(|plot| plot.count >= ROWS);
@@ -541,46 +543,37 @@ impl Apart {
         }
         let guard = from.wrapping_add(up(size, PAGE));
         let start = guard.wrapping_sub(size) & align.wrapping_neg();
-        let row = self.ground.plot(of.plot).map_or(ROWS, |plot| plot.count);
-        if row >= ROWS || guard.wrapping_add(PAGE) > of.end {
+        let number = self.ground.plot(of.plot).map_or(ROWS, |plot| plot.count);
+        let end = guard.wrapping_add(PAGE);
+        if number >= ROWS || end > of.end || !self.guard(guard, [of.next, start, size]) {
             return 0;
         }
-        let block = self.enter_guarded(of, of.plot, row, [of.next, start, size, guard], place);
-        if block != 0 {
-            of.next = guard.wrapping_add(PAGE);
-        }
-        block
+        let first = self.ground.start(of.plot);
+        let row = Row {
+            place: in_units(of.base, place) as u32,
+            size: size as u32,
+            link: of.top,
+            start: in_units(first, start) as u16,
+            fate: Fate::Lives as u8,
+            bits: bits::GUARDED,
+        };
+        self.enter_row(of, of.plot, number, in_units(first, end) as u32, row);
+        of.next = end;
+        start
     }
 
-    fn enter_guarded(&self, of: &mut OfArena, plot: u32, row: u32, span: [u64; 4], place: u64) -> u64 {
-        let [from, start, size, guard] = span;
-        let Some(plots) = self.open() else { return 0 };
-        if !plots.guard_page(guard, PAGE) {
-            return 0;
+    /// Guards a page behind a block, and fills the bytes between; `from` is where the zone before it begins.
+    fn guard(&self, page: u64, [from, start, size]: [u64; 3]) -> bool {
+        let Some(plots) = self.open() else { return false };
+        if !plots.guard_page(page, PAGE) {
+            return false;
         }
-        drop(plots);
-        // SAFETY: from..guard are bytes of the arena's own plot in which nothing lies yet.
+        // SAFETY: from..page are bytes of the arena's own plot in which nothing lies yet.
         unsafe {
-            canary(start.wrapping_sub(BEFORE).max(from), start);
-            canary(start.wrapping_add(size), guard);
+            canary(from, start);
+            canary(start.wrapping_add(size), page);
         }
-        let first = self.ground.start(plot);
-        self.enter_row(
-            of,
-            plot,
-            row,
-            Row {
-                place,
-                size,
-                link: of.top,
-                end: in_units(first, guard.wrapping_add(PAGE)),
-                start: in_units(first, start) as u16,
-                fate: Fate::Lives as u8,
-                guarded: 1,
-                ended: 0,
-            },
-        );
-        start
+        true
     }
 
     fn chain(&self, of: &mut OfArena, plot: u32) {
@@ -669,7 +662,7 @@ impl Apart {
             let middle = low.wrapping_add(high) / 2;
             // SAFETY: below the plot's count: a row that was written.
             let start = unsafe { (*self.ground.row(plot, middle)).start };
-            if u32::from(start) <= at { low = middle.wrapping_add(1) } else { high = middle }
+            if u64::from(start) <= at { low = middle.wrapping_add(1) } else { high = middle }
         }
         let row = low.checked_sub(1)?;
         // SAFETY: as above.
@@ -682,7 +675,23 @@ impl Apart {
 
     /// Where a block would lie, a dead one too; `block` itself when it is none of ours. O(log blocks of a plot).
     pub fn place_of(&self, block: u64) -> u64 {
-        self.find(block).map_or(block, |(_, row)| row.place)
+        self.find(block).map_or(block, |(id, row)| self.place_in(row_of(id).0, &row).unwrap_or(block))
+    }
+
+    /// Where a row's block would lie; `None`: it died below others.
+    fn place_in(&self, plot: u32, row: &Row) -> Option<u64> {
+        let of = self.arena(self.ground.plot(plot)?.of);
+        // SAFETY: a plot's arena is a row of the table; a word that is written once.
+        let base = unsafe { (*of).base };
+        (row.bits & bits::BELOW == 0).then_some(base.wrapping_add(u64::from(row.place).wrapping_mul(UNIT)))
+    }
+
+    /// Bytes of a row's block.
+    fn size_in(&self, plot: u32, row: &Row) -> u64 {
+        match row.bits & bits::LARGE {
+            0 => u64::from(row.size),
+            _ => self.ground.plot(plot).map_or(0, |plot| plot.size),
+        }
     }
 
     /// Where the address would lie, if it lies in a living block of this arena; 0: in none.
@@ -694,9 +703,12 @@ impl Apart {
         let (plot, _) = row_of(id);
         let into = address.wrapping_sub(self.start_of(plot, &row));
         // SAFETY: the contract: a word that never changes.
-        let id = unsafe { (*of).id };
-        let ours = self.ground.plot(plot).is_some_and(|plot| plot.arena == id);
-        if ours && row.fate == Fate::Lives as u8 && into < row.size { row.place.wrapping_add(into) } else { 0 }
+        let arena = unsafe { (*of).id };
+        let ours = self.ground.plot(plot).is_some_and(|plot| plot.arena == arena);
+        if !ours || !row.lives() || into >= self.size_in(plot, &row) {
+            return 0;
+        }
+        self.place_in(plot, &row).map_or(0, |place| place.wrapping_add(into))
     }
 
     /// A block is given back, by the arena's event of this order. Where it would lie; 0: it is dead already; itself: it is none of ours.
@@ -704,16 +716,17 @@ impl Apart {
     /// # Safety
     /// As [`Apart::alloc`].
     pub unsafe fn free(&self, of: *mut OfArena, block: u64, order: u64, sink: Sink<'_>) -> u64 {
-        // SAFETY: the contract.
-        let Some(held) = (unsafe { self.hold(of) }) else { return self.place_of(block) };
+        // SAFETY: as in `alloc`.
+        let of = unsafe { &mut *of };
         let Some((id, row)) = self.find(block) else { return block };
         let (plot, _) = row_of(id);
-        if row.fate != Fate::Lives as u8 || self.ground.plot(plot).is_none_or(|plot| plot.arena != held.of.id) {
+        if !row.lives() || self.ground.plot(plot).is_none_or(|plot| plot.arena != of.id) {
             return 0;
         }
         self.look_around(id, true, sink);
-        self.kill(held.of, id, Fate::Freed, order);
-        row.place
+        let place = self.place_in(plot, &row).unwrap_or(block);
+        self.kill(of, id, Fate::Freed, order);
+        place
     }
 
     /// The block `old` of `old_size` bytes shall have `size` bytes, and would lie at `place`. Where it lies, with its contents; 0: it is none of
@@ -732,81 +745,138 @@ impl Apart {
         order: u64,
         sink: Sink<'_>,
     ) -> u64 {
-        // SAFETY: the contract.
-        let Some(held) = (unsafe { self.hold(of) }) else { return 0 };
-        let of = &mut *held.of;
+        // SAFETY: as in `alloc`.
+        let of = unsafe { &mut *of };
         let Some((id, row)) = self.find(old) else { return 0 };
-        if row.fate != Fate::Lives as u8 {
+        if !row.lives() {
             return 0;
         }
         self.look_around(id, true, sink);
         let (plot, number) = row_of(id);
-        let fits = old & align.wrapping_sub(1) == 0 && place == row.place;
-        // SAFETY: a living row of the arena whose lock is held.
-        let entry = unsafe { &mut *self.ground.row(plot, number) };
-        if fits && size <= row.size {
+        let (had, was) = (self.size_in(plot, &row), self.place_in(plot, &row));
+        let fits = old & align.wrapping_sub(1) == 0 && was == Some(place);
+        let entry = self.ground.entry(plot);
+        let first = self.ground.start(plot);
+        // The guard is where the block's last page ends.
+        let same_guard =
+            row.bits & bits::GUARDED == 0 || up(old.wrapping_add(size), PAGE) == up(old.wrapping_add(had), PAGE);
+        if fits && size <= had && same_guard {
             // Smaller: the zone begins earlier.
-            entry.size = size;
-            // SAFETY: the end of the block that its owner has given up; within the plot.
-            unsafe { canary(old.wrapping_add(size), old.wrapping_add(row.size)) };
+            // SAFETY: the end of the block that its owner has given up, and its row.
+            unsafe {
+                canary(old.wrapping_add(size), old.wrapping_add(had));
+                if row.bits & bits::LARGE != 0 {
+                    (*entry).size = size;
+                }
+                (*self.ground.row(plot, number)).size = size.min(u64::from(u32::MAX)) as u32;
+            }
             return old;
         }
-        let behind = self.ground.start(plot).wrapping_add(u64::from(row.end).wrapping_mul(UNIT));
-        let end = up(old.wrapping_add(size).wrapping_add(zone_behind(size)), 16);
-        if fits && row.guarded == 0 && plot == of.plot && behind == of.next && size < PLOT_BYTES && end <= of.end {
+        let end = up(old.wrapping_add(size).wrapping_add(zone_behind(size)), UNIT);
+        let last = self.ground.plot(plot).is_some_and(|plot| plot.count == number.wrapping_add(1));
+        if fits && row.bits == 0 && plot == of.plot && last && size < PLOT_BYTES && end <= of.end {
             // The last block of the plot grows in place.
-            // SAFETY: row.size..end lies behind the plot's last block: nobody's bytes.
-            unsafe { canary(old.wrapping_add(size), end) };
-            entry.size = size;
-            entry.end = in_units(self.ground.start(plot), end);
+            // SAFETY: old + had..end lies behind the plot's last block: nobody's bytes; its row.
+            unsafe {
+                canary(old.wrapping_add(size), end);
+                (*entry).end = in_units(first, end) as u32;
+                compiler_fence(Release);
+                (&raw mut (*self.ground.row(plot, number)).size).write_volatile(size as u32);
+            }
             of.next = end;
             return old;
         }
         let block = self.place_block(of, place, size, align, sink);
         let to = if block == 0 { place } else { block };
-        // SAFETY: the old block has `row.size` bytes; the new one `size`, at its place of our own or in the region, where it would lie unchecked.
-        unsafe { core::ptr::copy_nonoverlapping(old as *const u8, to as *mut u8, row.size.min(size) as usize) };
-        if block != 0 && place == row.place {
+        // SAFETY: the old block has `had` bytes; the new one `size`, at its place of our own or in the region, where it would lie unchecked.
+        unsafe { core::ptr::copy_nonoverlapping(old as *const u8, to as *mut u8, had.min(size) as usize) };
+        if block != 0 && was == Some(place) {
             self.succeed(of, id);
         }
         self.kill(of, id, Fate::Moved, order);
         to
     }
 
-    /// All blocks at or above `place` die by the arena's event of this order; with `all`, all of them. O(blocks that die).
+    /// All is about to die: looks at the zones of living blocks. `over`: the arena ends, and nobody will look again: at its dead blocks, too.
+    /// O(living blocks; with `over` the bytes of its plots).
     ///
     /// # Safety
     /// As [`Apart::alloc`].
-    pub unsafe fn back(&self, of: *mut OfArena, place: u64, fate: Fate, order: u64, sink: Sink<'_>) {
+    pub unsafe fn look(&self, of: *mut OfArena, over: bool, sink: Sink<'_>) {
         // SAFETY: the contract.
+        if !over {
+            // SAFETY: as in `alloc`.
+            let of = unsafe { &mut *of };
+            self.look_at_last_dead(of, sink);
+            let mut id = of.top;
+            while id != NONE {
+                let row = self.row(id);
+                if row.lives() {
+                    self.look_around(id, !self.has_living_neighbour(id, &row), sink);
+                }
+                id = row.below();
+            }
+            return;
+        }
+        // SAFETY: the contract. Others may be looking at its dead plots, and closing them.
         let Some(held) = (unsafe { self.hold(of) }) else { return };
-        let of = &mut *held.of;
+        let mut plot = held.of.newest;
+        while let Some(found) = self.ground.plot(plot) {
+            if found.stage != Stage::Closed {
+                self.look_at_plot(plot, sink);
+            }
+            plot = found.older;
+        }
+    }
+
+    /// The arena was reset by the event of this order, after [`Apart::look`]. O(its living blocks).
+    ///
+    /// # Safety
+    /// As [`Apart::alloc`].
+    pub unsafe fn reset(&self, of: *mut OfArena, order: u64) {
+        // SAFETY: as in `alloc`.
+        let of = unsafe { &mut *of };
+        while of.top != NONE {
+            let id = of.top;
+            let row = self.row(id);
+            if row.lives() {
+                self.kill(of, id, Fate::Reset, order);
+            } else {
+                of.top = row.below();
+            }
+        }
+    }
+
+    /// All blocks at or above `place` die by the arena's event of this order. O(blocks that die).
+    ///
+    /// # Safety
+    /// As [`Apart::alloc`].
+    pub unsafe fn back(&self, of: *mut OfArena, place: u64, order: u64, sink: Sink<'_>) {
+        // SAFETY: as in `alloc`.
+        let of = unsafe { &mut *of };
         self.look_at_last_dead(of, sink);
         while of.top != NONE {
             let id = of.top;
             let row = self.row(id);
-            if row.fate != Fate::Lives as u8 {
+            if !row.lives() {
                 // Freed or moved before.
-                of.top = row.link;
+                of.top = row.below();
                 continue;
             }
-            if fate != Fate::Reset && !reaches(&row, place) {
+            if !self.reaches(id, &row, place) {
                 break;
             }
-            // Each zone once: the one before a block is the one behind its neighbour, which mostly dies next.
-            let next = self.row(row.link.min(id));
-            let neighbour = row.link.wrapping_add(1) == id && row_of(id).1 > 0 && next.fate == Fate::Lives as u8;
-            let dies = fate == Fate::Reset || reaches(&next, place);
-            self.look_around(id, !(neighbour && dies), sink);
-            self.kill(of, id, fate, order);
+            let passed = self.has_living_neighbour(id, &row) && self.reaches(row.link, &self.row(row.link), place);
+            self.look_around(id, !passed, sink);
+            self.kill(of, id, Fate::Rewound, order);
         }
     }
 
-    /// The arena ends: looks at all that it has, and makes it untouchable. O(its blocks).
+    /// The arena has ended, by the event of this order, after [`Apart::look`]: makes all that it has untouchable. O(its blocks).
     ///
     /// # Safety
     /// As [`Apart::alloc`]; the arena asks nothing any more.
-    pub unsafe fn destroy(&self, of: *mut OfArena, order: u64, sink: Sink<'_>) {
+    pub unsafe fn destroy(&self, of: *mut OfArena, order: u64) {
         // SAFETY: the contract.
         let Some(held) = (unsafe { self.hold(of) }) else { return };
         let of = &mut *held.of;
@@ -815,7 +885,6 @@ impl Apart {
         let (mut from, mut to) = (0, 0);
         while let Some(found) = self.ground.plot(plot) {
             if found.stage != Stage::Closed {
-                self.look_at_plot(plot, sink);
                 self.end_rows(plot, order);
                 let end = plot.wrapping_add(found.run);
                 if end == from {
@@ -859,9 +928,9 @@ impl Apart {
         for number in 0..found.count.min(ROWS) {
             // SAFETY: a row of a plot whose arena's lock is held.
             let row = unsafe { &mut *self.ground.row(plot, number) };
-            if row.fate == Fate::Lives as u8 {
+            if row.lives() {
                 row.fate = Fate::Destroyed as u8;
-                row.ended = order as u32;
+                row.link = order as u32;
             }
         }
     }
@@ -869,15 +938,19 @@ impl Apart {
     /// A block dies: its bytes are poisoned.
     fn kill(&self, of: &mut OfArena, id: u32, fate: Fate, order: u64) {
         let (plot, number) = row_of(id);
-        // SAFETY: a living row of the arena whose lock is held.
+        // SAFETY: a living row of the arena, whose thread this is.
         let row = unsafe { &mut *self.ground.row(plot, number) };
+        // SAFETY: the bytes of a block that its owner has given back.
+        unsafe { poison(self.start_of(plot, row), self.size_in(plot, row).min(POISONED)) };
         if of.top == id {
             of.top = row.link;
+            row.link = order as u32;
+        } else {
+            row.place = order as u32;
+            row.bits |= bits::BELOW;
         }
+        compiler_fence(Release);
         row.fate = fate as u8;
-        row.ended = order as u32;
-        // SAFETY: the bytes of a block that its owner has given back.
-        unsafe { poison(self.start_of(plot, row), row.size.min(POISONED)) };
         let entry = self.ground.entry(plot);
         // SAFETY: the arena's own plot.
         let living = unsafe {
@@ -898,7 +971,7 @@ impl Apart {
     /// The arena's newest block takes the place of an older one in the order of places: what it would do if it had been resized in place.
     fn succeed(&self, of: &mut OfArena, old: u32) {
         let new = of.top;
-        let (above, below) = (self.row(new).link, self.row(old).link);
+        let (above, below) = (self.row(new).link, self.row(old).below());
         let set = |id: u32, link: u32| {
             let (plot, number) = row_of(id);
             // SAFETY: a row of the arena whose lock is held.
@@ -907,8 +980,8 @@ impl Apart {
         let mut at = above;
         if above != old {
             // Rare: a block that is not the last, and lies where its new alignment is not met.
-            while at != NONE && self.row(at).link != old {
-                at = self.row(at).link;
+            while at != NONE && self.row(at).below() != old {
+                at = self.row(at).below();
             }
             if at == NONE {
                 return;
@@ -917,6 +990,18 @@ impl Apart {
             of.top = above;
         }
         set(new, below);
+    }
+
+    /// Whether a living block has to end when its arena goes back to `place`. One that began below it does if it is newer: where a block was freed,
+    /// the cursor stood lower for a while. A block of no bytes at the very place may be older, and stays.
+    fn reaches(&self, id: u32, row: &Row, place: u64) -> bool {
+        let (plot, _) = row_of(id);
+        self.place_in(plot, row).is_some_and(|begin| begin.wrapping_add(self.size_in(plot, row)) > place)
+    }
+
+    /// True when the block's neighbour in the plot is the next below it in the arena: the zone between is looked at with that one.
+    fn has_living_neighbour(&self, id: u32, row: &Row) -> bool {
+        row_of(id).1 > 0 && row.link.wrapping_add(1) == id && self.row(row.link).lives()
     }
 
     /// A row that was written.
@@ -938,12 +1023,10 @@ impl Apart {
             for number in 0..found.count.min(ROWS) {
                 // SAFETY: a row of a plot of the arena whose lock is held.
                 let row = unsafe { self.ground.row(plot, number).read() };
-                if row.fate == Fate::Lives as u8 {
-                    let start = self.start_of(plot, &row);
+                if let (true, Some(place)) = (row.lives(), self.place_in(plot, &row)) {
+                    let (start, bytes) = (self.start_of(plot, &row), self.size_in(plot, &row));
                     // SAFETY: a living block, and the place in the region that is its own (contract).
-                    unsafe {
-                        core::ptr::copy_nonoverlapping(start as *const u8, row.place as *mut u8, row.size as usize);
-                    }
+                    unsafe { core::ptr::copy_nonoverlapping(start as *const u8, place as *mut u8, bytes as usize) };
                 }
             }
             plot = found.older;
@@ -951,14 +1034,8 @@ impl Apart {
     }
 }
 
-/// Whether a block has to end when its arena goes back to `place`. One that began below it does if it is newer: where a block was freed, the cursor
-/// stood lower for a while. A block of no bytes at the very place may be older, and stays.
-fn reaches(row: &Row, place: u64) -> bool {
-    row.place.wrapping_add(row.size) > place
-}
-
-fn in_units(from: u64, address: u64) -> u32 {
-    (address.wrapping_sub(from) / UNIT) as u32
+fn in_units(from: u64, address: u64) -> u64 {
+    address.wrapping_sub(from) / UNIT
 }
 
 /// Fills a zone.

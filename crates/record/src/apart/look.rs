@@ -3,8 +3,8 @@
 //! Relied on: reads memory of plots alone, whose arena's lock the caller holds, or in which no block lives. Deliberately absent: when to look.
 #![allow(unsafe_code, reason = "reads and mends zones by address")]
 
-use super::plots::{NONE, PLOT_BYTES, ROWS, Row, Stage, UNIT};
-use super::{Apart, BEFORE, Fate, Found, LOOKED_AT, OfArena, PAGE, POISONED, Sink, row_of};
+use super::plots::{NONE, Plot, ROWS, Row, Stage, UNIT, bits};
+use super::{Apart, BEFORE, Found, LOOKED_AT, OfArena, PAGE, POISONED, Sink, row_of};
 use crate::check::{CANARY, POISON};
 use arenascope_event::Zone;
 
@@ -29,50 +29,77 @@ impl Apart {
     /// Looks at what lies between a block and the next; `None`: before the plot's first.
     fn look_between(&self, plot: u32, lower: Option<u32>, sink: Sink<'_>) {
         let Some(found) = self.ground.plot(plot) else { return };
-        let first = self.ground.start(plot);
         let number = lower.map_or(0, |lower| lower.wrapping_add(1));
-        let read = |number: u32| {
-            // SAFETY: below the plot's count: a row that was written.
-            (number < found.count.min(ROWS)).then(|| unsafe { self.ground.row(plot, number).read() })
-        };
-        let (below, above) = (lower.and_then(read), read(number));
-        let (from, end) = match &below {
-            Some(row) => {
-                let end = first.wrapping_add(u64::from(row.end).wrapping_mul(UNIT));
-                (self.start_of(plot, row).wrapping_add(row.size), end)
+        let below = lower.map(|lower| self.row_in(plot, lower));
+        let above = (number < found.count.min(ROWS)).then(|| self.row_in(plot, number));
+        for (start, end) in self.zones(plot, &found, below.as_ref(), above.as_ref()) {
+            if let Some(wrong) = differs(start, end, CANARY) {
+                self.tell_zone(plot, number, lower, &wrong, end, sink);
             }
-            None => (first, first),
-        };
-        let shut = below.as_ref().map_or(0, |row| if row.guarded != 0 { PAGE } else { 0 });
-        let above_start = above.as_ref().map(|row| self.start_of(plot, row));
-        let gap = above_start.map_or((end, end), |start| (start.wrapping_sub(BEFORE).max(end), start));
-        let wrong = match (differs(from, end.wrapping_sub(shut), CANARY), differs(gap.0, gap.1, CANARY)) {
-            (None, None) => return,
-            (one, other) => [one, other],
-        };
-        for wrong in wrong.into_iter().flatten() {
-            let of_upper = match (&below, above_start) {
-                (None, Some(_)) => true,
-                (Some(_), Some(start)) => {
-                    let from_lower = wrong.first.wrapping_sub(from);
-                    let from_upper = start.wrapping_sub(wrong.last).wrapping_sub(1);
-                    from_lower != 0 && from_upper < from_lower
-                }
-                _ => false,
-            };
-            let (row, zone) = if of_upper { (above, Zone::Before) } else { (below, Zone::After) };
-            if let Some(row) = row {
-                let end = if of_upper { above_start.unwrap_or(end) } else { gap.1.max(end).wrapping_sub(shut) };
-                self.tell(plot, &row, zone, &wrong, CANARY, end, sink);
-            }
-            // SAFETY: bytes of a zone.
-            unsafe { mend(&wrong, CANARY) };
         }
+    }
+
+    /// The bytes between two blocks: one range, or two with a guard page between.
+    #[inline]
+    fn zones(&self, plot: u32, found: &Plot, below: Option<&Row>, above: Option<&Row>) -> [(u64, u64); 2] {
+        let first = self.ground.start(plot);
+        let end = match above {
+            Some(above) => self.start_of(plot, above),
+            None => first.wrapping_add(u64::from(found.end).wrapping_mul(UNIT)),
+        };
+        match below {
+            // Where alignment leaves much, the end alone is filled.
+            None => [(end.wrapping_sub(BEFORE).max(first), if found.count == 0 { first } else { end }), (0, 0)],
+            Some(below) => {
+                let start = self.start_of(plot, below).wrapping_add(self.size_in(plot, below));
+                if below.bits & bits::GUARDED == 0 {
+                    return [(start, end), (0, 0)];
+                }
+                let guard = start.wrapping_add(PAGE - 1) & PAGE.wrapping_neg();
+                [(start, guard), (guard.wrapping_add(PAGE), end)]
+            }
+        }
+    }
+
+    /// A zone differs: of which of its two blocks it is told. Whoever looks from another thread looks again: a block that grew meanwhile has changed
+    /// it by right.
+    #[cold]
+    fn tell_zone(&self, plot: u32, upper: u32, lower: Option<u32>, wrong: &Wrong, end: u64, sink: Sink<'_>) {
+        let Some(found) = self.ground.plot(plot) else { return };
+        let below = lower.map(|lower| self.row_in(plot, lower));
+        let above = (upper < found.count.min(ROWS)).then(|| self.row_in(plot, upper));
+        let zones = self.zones(plot, &found, below.as_ref(), above.as_ref());
+        if !zones.iter().any(|(start, end)| *start <= wrong.first && wrong.last < *end) {
+            return;
+        }
+        let (from, _) = zones[0];
+        let above_start = above.as_ref().map(|row| self.start_of(plot, row));
+        let of_upper = match (&below, above_start) {
+            (None, Some(_)) => true,
+            (Some(_), Some(start)) => {
+                let from_lower = wrong.first.wrapping_sub(from);
+                let from_upper = start.wrapping_sub(wrong.last).wrapping_sub(1);
+                from_lower != 0 && from_upper < from_lower
+            }
+            _ => false,
+        };
+        let (row, zone) = if of_upper { (above, Zone::Before) } else { (below, Zone::After) };
+        if let Some(row) = row {
+            self.tell(plot, &row, zone, wrong, CANARY, end, sink);
+        }
+        // SAFETY: bytes of a zone.
+        unsafe { mend(wrong, CANARY) };
+    }
+
+    #[inline]
+    fn row_in(&self, plot: u32, number: u32) -> Row {
+        // SAFETY: below the plot's count: a row that was written.
+        unsafe { self.ground.row(plot, number).read() }
     }
 
     fn look_at_dead(&self, plot: u32, row: &Row, sink: Sink<'_>) {
         let start = self.start_of(plot, row);
-        let end = start.wrapping_add(row.size.min(POISONED));
+        let end = start.wrapping_add(self.size_in(plot, row).min(POISONED));
         if let Some(wrong) = differs(start, end, POISON) {
             self.tell(plot, row, Zone::Dead, &wrong, POISON, end, sink);
             // SAFETY: bytes of a dead block.
@@ -89,14 +116,14 @@ impl Apart {
         sink(&Found {
             header,
             block: self.start_of(plot, row),
-            size: row.size,
+            size: self.size_in(plot, row),
             zone,
             address: wrong.first,
             expected,
             bytes: wrong.bytes,
             len: wrong.len,
             end,
-            ended: (zone == Zone::Dead).then_some(u64::from(row.ended)),
+            ended: (zone == Zone::Dead).then(|| row.ended()),
         });
     }
 
@@ -104,13 +131,24 @@ impl Apart {
     pub(super) fn look_at_plot(&self, plot: u32, sink: Sink<'_>) {
         let Some(found) = self.ground.plot(plot) else { return };
         self.look_between(plot, None, sink);
-        for number in 0..found.count.min(ROWS) {
-            self.look_between(plot, Some(number), sink);
-            // SAFETY: below the plot's count: a row that was written.
-            let row = unsafe { self.ground.row(plot, number).read() };
-            if row.fate != Fate::Lives as u8 {
+        let count = found.count.min(ROWS);
+        let Some(last) = count.checked_sub(1) else { return };
+        let mut row = self.row_in(plot, 0);
+        for number in 0..last {
+            let above = self.row_in(plot, number.wrapping_add(1));
+            // Most zones are short and right.
+            let start = self.start_of(plot, &row).wrapping_add(u64::from(row.size));
+            if row.bits != 0 || !is_right(start, self.start_of(plot, &above)) {
+                self.look_between(plot, Some(number), sink);
+            }
+            if !row.lives() {
                 self.look_at_dead(plot, &row, sink);
             }
+            row = above;
+        }
+        self.look_between(plot, Some(last), sink);
+        if !row.lives() {
+            self.look_at_dead(plot, &row, sink);
         }
     }
 
@@ -122,9 +160,8 @@ impl Apart {
         let count = self.ground.plot(of.plot).map_or(0, |plot| plot.count.min(ROWS));
         let mut left = LOOKED_AT;
         for number in (0..count).rev().take(LOOKED_AT as usize) {
-            // SAFETY: below the plot's count: a row that was written.
-            let row = unsafe { self.ground.row(of.plot, number).read() };
-            if row.fate != Fate::Lives as u8 {
+            let row = self.row_in(of.plot, number);
+            if !row.lives() {
                 self.look_at_dead(of.plot, &row, sink);
                 left = left.saturating_sub(1);
             }
@@ -152,6 +189,19 @@ impl Apart {
     }
 }
 
+/// True for a zone of 16 to 32 bytes that holds canaries; false asks for a closer look.
+#[inline]
+fn is_right(start: u64, end: u64) -> bool {
+    const WORD: u128 = u128::from_ne_bytes([CANARY; 16]);
+    if !(16..=32).contains(&end.wrapping_sub(start)) {
+        return false;
+    }
+    // SAFETY: 16 to 32 bytes of a zone, by two loads that overlap.
+    let (low, high) =
+        unsafe { ((start as *const u128).read_unaligned(), (end.wrapping_sub(16) as *const u128).read_unaligned()) };
+    (low ^ WORD) | (high ^ WORD) == 0
+}
+
 /// The bytes of `start..end` that are not `expected`: the first and the last.
 #[inline]
 fn differs(start: u64, end: u64, expected: u8) -> Option<Wrong> {
@@ -160,15 +210,6 @@ fn differs(start: u64, end: u64, expected: u8) -> Option<Wrong> {
         return None;
     }
     let word = u128::from_ne_bytes([expected; 16]);
-    if (16..=32).contains(&bytes) {
-        // SAFETY: 16 to 32 bytes of a zone, by two loads that overlap.
-        let (low, high) = unsafe {
-            ((start as *const u128).read_unaligned(), (end.wrapping_sub(16) as *const u128).read_unaligned())
-        };
-        if low == word && high == word {
-            return None;
-        }
-    }
     // SAFETY: a zone, or a dead block, in memory of ours.
     let all = unsafe { core::slice::from_raw_parts(start as *const u8, bytes as usize) };
     let (chunks, rest) = all.as_chunks::<16>();
@@ -195,5 +236,3 @@ unsafe fn mend(wrong: &Wrong, expected: u8) {
     // SAFETY: the contract.
     unsafe { core::ptr::write_bytes(wrong.first as *mut u8, expected, bytes as usize) };
 }
-
-const _: () = assert!(PLOT_BYTES.is_multiple_of(UNIT));

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   field  │ plot 0 │ plot 1 │ plot 2 …          one reservation, opened from its beginning as it is needed
-//!   rows   │ of 0   │ of 1   │ of 2 …            the same size: 2,048 rows of 32 bytes for a plot
+//!   rows   │ of 0   │ of 1   │ of 2 …            the same size: 4,096 rows of 16 bytes for a plot
 //!   plots  │ 0 │ 1 │ 2 …                         whose it is, how many blocks live, which list it is in
 //! ```
 //! Relied on: addresses are handed out from the beginning, and again only when there are no others; then the plots that were
@@ -15,8 +15,8 @@ use rustix::mm::{Advice, MapFlags, MprotectFlags, ProtFlags, madvise, mmap_anony
 
 /// Bytes of a plot.
 pub(crate) const PLOT_BYTES: u64 = 64 << 10;
-/// Blocks in a plot at most: the smallest takes 32 bytes.
-pub(crate) const ROWS: u32 = 2048;
+/// Blocks in a plot at most: the smallest takes 16 bytes.
+pub(crate) const ROWS: u32 = 4096;
 /// Starts and ends of blocks are multiples of this, bytes.
 pub(crate) const UNIT: u64 = 8;
 /// Huge pages begin at multiples of this, bytes.
@@ -71,25 +71,48 @@ impl Fate {
 #[derive(Clone, Copy, Debug)]
 #[repr(C)]
 pub(crate) struct Row {
-    /// Where it would lie if nobody checked.
-    pub place: u64,
-    /// Its bytes, as asked for.
-    pub size: u64,
-    /// The arena's block below it, when it was placed; [`NONE`] for none.
+    /// Where it would lie if nobody checked, in [`UNIT`]s from the arena's base. Of a block that died below living ones: what `link` is of
+    /// others.
+    pub place: u32,
+    /// Its bytes, as asked for; of a block with a run of plots: see [`Plot::size`].
+    pub size: u32,
+    /// The arena's block below it, when it was placed; [`NONE`] for none. Of a dead block: the order of the event that ended it.
     pub link: u32,
-    /// In [`UNIT`]s from the plot's begin: the end of the zone behind it.
-    pub end: u32,
     /// In [`UNIT`]s from the plot's begin: its first byte.
     pub start: u16,
     /// A [`Fate`].
     pub fate: u8,
-    /// 1: a guard page is the last page before `end`.
-    pub guarded: u8,
-    /// Of a dead block: the order of the event that ended it.
-    pub ended: u32,
+    /// See [`bits`].
+    pub bits: u8,
 }
 
-const _: () = assert!(size_of::<Row>() == 32 && PLOT_BYTES == ROWS as u64 * 32);
+/// Bits of a row.
+pub(crate) mod bits {
+    /// The page behind the block is a guard.
+    pub const GUARDED: u8 = 1;
+    /// It died below living blocks: `place` holds the order, `link` what it held.
+    pub const BELOW: u8 = 2;
+    /// Its plots are its own, and its size in the first one's entry.
+    pub const LARGE: u8 = 4;
+}
+
+impl Row {
+    pub fn lives(&self) -> bool {
+        self.fate == Fate::Lives as u8
+    }
+
+    /// What was below it in the arena; for blocks in the chain only.
+    pub fn below(&self) -> u32 {
+        self.link
+    }
+
+    /// Of a dead block: the order of the event that ended it.
+    pub fn ended(&self) -> u64 {
+        u64::from(if self.bits & bits::BELOW != 0 { self.place } else { self.link })
+    }
+}
+
+const _: () = assert!(size_of::<Row>() == 16 && PLOT_BYTES == ROWS as u64 * 16);
 
 /// Which list a plot is in.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -121,6 +144,10 @@ pub(crate) struct Plot {
     pub run: u32,
     /// How many plots before this one the run begins.
     pub back: u32,
+    /// In [`UNIT`]s from the plot's begin: the end of its last zone.
+    pub end: u32,
+    /// Bytes of a block that has a run of plots.
+    pub size: u64,
     /// The same arena's plots.
     pub older: u32,
     pub newer: u32,
@@ -298,6 +325,8 @@ impl Plots {
                 living: 0,
                 run: if index == 0 { run } else { 0 },
                 back: index,
+                end: 0,
+                size: 0,
                 older: NONE,
                 newer: NONE,
                 next: NONE,

@@ -4,7 +4,7 @@
 //! fault. Deliberately absent: where nothing of ours lies there.
 #![allow(unsafe_code, reason = "reads rows without the lock")]
 
-use super::plots::{ROWS, Stage};
+use super::plots::{ROWS, Stage, bits};
 use super::{Apart, Fate, row_of};
 
 /// A touched block.
@@ -45,10 +45,10 @@ impl Apart {
         let past = |start: u64, size: u64| address.wrapping_sub(start.wrapping_add(size));
         let row = match (below, above) {
             (Some(below), Some(above)) => {
-                let (start, size) = (self.start_of(first, &below), below.size);
+                let (start, size) = (self.start_of(first, &below), self.size_in(first, &below));
                 let inside = address.wrapping_sub(start) < size;
                 let nearer = past(start, size) <= self.start_of(first, &above).wrapping_sub(address);
-                if inside || below.guarded != 0 || nearer { below } else { above }
+                if inside || below.bits & bits::GUARDED != 0 || nearer { below } else { above }
             }
             (Some(one), None) | (None, Some(one)) => one,
             (None, None) => return None,
@@ -64,9 +64,9 @@ impl Apart {
             arena: found.arena,
             over: over != 0 || id != found.arena,
             block,
-            size: row.size,
+            size: self.size_in(first, &row),
             fate: Fate::of(row.fate),
-            ended: u64::from(row.ended),
+            ended: row.ended(),
             at: address.wrapping_sub(block) as i64,
         })
     }

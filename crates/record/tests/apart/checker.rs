@@ -2,7 +2,7 @@
 #![allow(unsafe_code)] // Answers the library's questions.
 
 use arenascope::{CheckKind, CheckRequest, Checker, Event, EventKind, Observer};
-use arenascope_record::{Apart, Fate, Found, OfArena};
+use arenascope_record::{Apart, Found, OfArena};
 use std::cell::{Cell, RefCell};
 use std::ffi::c_void;
 use std::sync::OnceLock;
@@ -43,9 +43,9 @@ unsafe extern "C" fn create(context: *mut c_void, request: *mut CheckRequest) {
         return apart.leave_arena();
     }
     // SAFETY: a living arena.
-    let id = unsafe { (*request.arena).id() };
-    let header = request.arena.addr() as u64;
-    request.checker = apart.create(answer as *const () as usize, header, id, GUARDED.get()).cast();
+    let (id, base) = unsafe { ((*request.arena).id(), (*request.arena).base().addr() as u64) };
+    let facts = [request.arena.addr() as u64, base, id];
+    request.checker = apart.create(answer as *const () as usize, facts, GUARDED.get()).cast();
 }
 
 unsafe extern "C" fn answer(checker: *mut Checker, request: *mut CheckRequest) {
@@ -71,9 +71,10 @@ unsafe extern "C" fn answer(checker: *mut Checker, request: *mut CheckRequest) {
                 let (size, align) = (request.size as u64, request.align as u64);
                 request.block = apart.resize(of, old, place, size, align, order, sink) as *mut u8;
             }
-            CheckKind::BACK => apart.back(of, request.place.addr() as u64, Fate::Rewound, order, sink),
-            CheckKind::RESET => apart.back(of, 0, Fate::Reset, order, sink),
-            CheckKind::DESTROY => apart.destroy(of, order, sink),
+            CheckKind::BACK => apart.back(of, request.place.addr() as u64, order, sink),
+            CheckKind::LOOK => apart.look(of, request.size == EventKind::DESTROY.0 as usize, sink),
+            CheckKind::RESET => apart.reset(of, order),
+            CheckKind::DESTROY => apart.destroy(of, order),
             CheckKind::SHOW => apart.show(of),
             other => panic!("{other:?}"),
         }
