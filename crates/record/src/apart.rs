@@ -151,15 +151,17 @@ impl Drop for OpenPlots<'_> {
     }
 }
 
-/// An arena's lock, held.
-struct Held<'a> {
-    of: &'a mut OfArena,
+/// An arena's lock, held: nobody else looks at its dead plots, or closes them.
+struct Held {
+    of: *mut OfArena,
 }
 
-impl Drop for Held<'_> {
+impl Drop for Held {
     fn drop(&mut self) {
+        // SAFETY: an arena of the table, which is never unmapped; an atomic word.
+        let locked = unsafe { &(*self.of).locked };
         // Release: pairs with the Acquire in `hold`.
-        self.of.locked.store(0, Release);
+        locked.store(0, Release);
     }
 }
 
@@ -257,20 +259,19 @@ impl Apart {
 
     fn open(&self) -> Option<OpenPlots<'_>> {
         let taken = || self.locked.compare_exchange_weak(false, true, Acquire, Relaxed).is_ok();
-        persist(taken).then_some(OpenPlots(self))
+        persist(taken).then(|| OpenPlots(self))
     }
 
     /// # Safety
     /// `of` is null or an arena of this table.
-    unsafe fn hold<'a>(&self, of: *mut OfArena) -> Option<Held<'a>> {
+    unsafe fn hold(&self, of: *mut OfArena) -> Option<Held> {
         // SAFETY: the contract; the words are atomic.
         let (locked, given_up) = unsafe { (&(*of).locked, &(*of).given_up) };
         if given_up.load(Relaxed) != 0 {
             return None;
         }
         if persist(|| locked.compare_exchange_weak(0, 1, Acquire, Relaxed).is_ok()) {
-            // SAFETY: `locked` is ours until the `Held` is dropped, and nobody else makes a reference.
-            return Some(Held { of: unsafe { &mut *of } });
+            return Some(Held { of });
         }
         given_up.store(1, Relaxed);
         None
@@ -280,23 +281,22 @@ impl Apart {
     ///
     /// # Safety
     /// As there.
-    unsafe fn hold_gently<'a>(&self, of: *mut OfArena) -> Option<Held<'a>> {
+    unsafe fn hold_gently(&self, of: *mut OfArena) -> Option<Held> {
         // SAFETY: the contract; an atomic word.
         let locked = unsafe { &(*of).locked };
         let taken = persist(|| locked.compare_exchange_weak(0, 1, Acquire, Relaxed).is_ok());
-        // SAFETY: as in `hold`.
-        taken.then(|| Held { of: unsafe { &mut *of } })
+        taken.then(|| Held { of })
     }
 
     /// As [`Apart::hold`], if nobody else holds it now.
     ///
     /// # Safety
     /// As there.
-    unsafe fn hold_now<'a>(&self, of: *mut OfArena) -> Option<Held<'a>> {
+    unsafe fn hold_now(&self, of: *mut OfArena) -> Option<Held> {
         // SAFETY: the contract; an atomic word.
         let taken = unsafe { (*of).locked.compare_exchange(0, 1, Acquire, Relaxed) };
-        // SAFETY: as in `hold`.
-        taken.ok().map(|_| Held { of: unsafe { &mut *of } })
+        // Not `then_some`: a Held that is made unlocks when it is dropped.
+        taken.is_ok().then(|| Held { of })
     }
 
     /// In a forked child: other threads of the parent may have held locks, and what they guard may be half done.
@@ -598,12 +598,12 @@ impl Apart {
                 _ => None,
             };
             let Some(plot) = oldest else { break };
-            // Whose blocks lie there may be looking at them now.
+            // Its arena, or another thread, may be looking at it now, or have closed it.
             let Some(owner) = self.ground.plot(plot).map(|found| found.of) else { break };
             // SAFETY: a plot's arena is a row of the table.
-            let other = (owner != of.number).then(|| unsafe { self.hold_now(self.arena(owner)) });
-            if let Some(None) = other {
-                break;
+            let Some(_held) = (unsafe { self.hold_now(self.arena(owner)) }) else { break };
+            if self.ground.plot(plot).is_none_or(|found| found.stage != Stage::Dead || found.of != owner) {
+                continue;
             }
             self.look_at_plot(plot, sink);
             if let Some(mut plots) = self.open()
@@ -819,8 +819,9 @@ impl Apart {
             return;
         }
         // SAFETY: the contract. Others may be looking at its dead plots, and closing them.
-        let Some(held) = (unsafe { self.hold(of) }) else { return };
-        let mut plot = held.of.newest;
+        let Some(_held) = (unsafe { self.hold(of) }) else { return };
+        // SAFETY: as in `alloc`.
+        let mut plot = unsafe { (*of).newest };
         while let Some(found) = self.ground.plot(plot) {
             if found.stage != Stage::Closed {
                 self.look_at_plot(plot, sink);
@@ -878,8 +879,9 @@ impl Apart {
     /// As [`Apart::alloc`]; the arena asks nothing any more.
     pub unsafe fn destroy(&self, of: *mut OfArena, order: u64) {
         // SAFETY: the contract.
-        let Some(held) = (unsafe { self.hold(of) }) else { return };
-        let of = &mut *held.of;
+        let Some(_held) = (unsafe { self.hold(of) }) else { return };
+        // SAFETY: as in `alloc`.
+        let of = unsafe { &mut *of };
         let mut plot = of.newest;
         // Neighbours are closed together.
         let (mut from, mut to) = (0, 0);
@@ -962,9 +964,23 @@ impl Apart {
             && let Some(mut plots) = self.open()
         {
             plots.bury(plot);
-            if let Some(found) = self.ground.plot(plot).filter(|found| u64::from(found.run) * PLOT_BYTES > POISONED) {
-                plots.close(plot, found.run);
+            drop(plots);
+            let run = self.ground.plot(plot).map_or(0, |found| found.run);
+            if u64::from(run) * PLOT_BYTES > POISONED {
+                self.close_large(of, plot, run);
             }
+        }
+    }
+
+    /// A large dead block gives its memory back at once, unless somebody is looking at it.
+    #[cold]
+    fn close_large(&self, of: &OfArena, plot: u32, run: u32) {
+        // SAFETY: an arena of the table.
+        let held = unsafe { self.hold_now(self.arena(of.number)) };
+        if let (Some(_held), Some(mut plots)) = (held, self.open())
+            && self.ground.plot(plot).is_some_and(|found| found.stage == Stage::Dead)
+        {
+            plots.close(plot, run);
         }
     }
 
@@ -1017,8 +1033,9 @@ impl Apart {
     /// As [`Apart::alloc`]; the region is there, and nobody uses it.
     pub unsafe fn show(&self, of: *mut OfArena) {
         // SAFETY: the contract.
-        let Some(held) = (unsafe { self.hold(of) }) else { return };
-        let mut plot = held.of.newest;
+        let Some(_held) = (unsafe { self.hold(of) }) else { return };
+        // SAFETY: as in `alloc`.
+        let mut plot = unsafe { (*of).newest };
         while let Some(found) = self.ground.plot(plot) {
             for number in 0..found.count.min(ROWS) {
                 // SAFETY: a row of a plot of the arena whose lock is held.

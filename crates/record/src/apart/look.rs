@@ -178,10 +178,13 @@ impl Apart {
             let Some(found) = self.ground.plot(plot).filter(|found| found.run > 0) else { continue };
             let of = self.arena(found.of);
             // SAFETY: a plot's arena is a row of the table. Its lock is held for one plot at a time, so that its thread does not wait long.
-            let Some(held) = (unsafe { self.hold_gently(of) }) else { continue };
-            let open = self.ground.plot(plot).is_some_and(|now| {
-                matches!(now.stage, Stage::Used | Stage::Dead) && now.arena == held.of.id && held.of.over == 0
-            });
+            let Some(_held) = (unsafe { self.hold_gently(of) }) else { continue };
+            // SAFETY: as above; words that are written before the plot is, or under the lock.
+            let (id, over) = unsafe { ((*of).id, (*of).over) };
+            let open = self
+                .ground
+                .plot(plot)
+                .is_some_and(|now| matches!(now.stage, Stage::Used | Stage::Dead) && now.arena == id && over == 0);
             if open {
                 self.look_at_plot(plot, sink);
             }
