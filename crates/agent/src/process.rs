@@ -78,6 +78,7 @@ fn child(fork_id: u64) {
     if let Some(check) = crate::check::zones() {
         check.only_this_thread();
     }
+    crate::own_check::only_this_thread();
     arenascope_record::on_own_stack(|| child_here(fork_id));
 }
 

@@ -19,8 +19,10 @@ mod touched;
 
 use crate::check::{CANARY, POISON};
 use crate::quiet;
+use crate::reserve::{Reserve, Zeroed};
 use arenascope_event::Zone;
 use core::cell::UnsafeCell;
+use core::mem::MaybeUninit;
 use core::sync::atomic::{
     AtomicBool, AtomicU32, AtomicU64, Ordering::Acquire, Ordering::Relaxed, Ordering::Release, compiler_fence,
 };
@@ -70,8 +72,17 @@ pub struct Found {
     pub ended: Option<u64>,
 }
 
-/// Takes what is found.
-pub type Sink<'a> = &'a mut dyn FnMut(&Found);
+/// What is told.
+#[derive(Clone, Copy, Debug)]
+pub enum Told {
+    /// Bytes were found changed.
+    Found(Found),
+    /// From here on blocks of the arena at this header may lie in so many bytes from this address on.
+    Plot(u64, u64, u64),
+}
+
+/// Takes what is told.
+pub type Sink<'a> = &'a mut dyn FnMut(&Told);
 
 /// One checked arena. Its address is what the arena knows its checker by.
 #[repr(C, align(128))]
@@ -124,6 +135,14 @@ pub struct Apart {
 unsafe impl Sync for Apart {}
 // SAFETY: as above; nothing is tied to a thread.
 unsafe impl Send for Apart {}
+
+struct ApartPlace(MaybeUninit<Apart>);
+
+// SAFETY: uninitialised memory may hold zeros.
+unsafe impl Zeroed for ApartPlace {}
+
+/// Bytes that [`Apart::begin`] takes from its reserve.
+pub const APART_BYTES: usize = size_of::<Apart>() + 64;
 
 /// The lock of the plots, held.
 struct OpenPlots<'a>(&'a Apart);
@@ -225,6 +244,12 @@ impl Apart {
             unchecked_arenas: AtomicU64::new(0),
             unchecked_blocks: AtomicU64::new(0),
         })
+    }
+
+    /// As [`Apart::new`], for the life of the process, in `reserve` (at least [`APART_BYTES`]).
+    pub fn begin(reserve: &mut Reserve, huge: bool) -> Option<&'static Apart> {
+        let place: &'static mut ApartPlace = reserve.take_one()?;
+        Some(place.0.write(Apart::new(Apart::MOST_PLOTS, Apart::DEAD_PLOTS, huge)?))
     }
 
     /// As many plots as there can be: 64 GiB of addresses.
@@ -438,7 +463,7 @@ impl Apart {
         }
         let needed = up(align.wrapping_add(size).wrapping_add(zone_behind(size)).wrapping_add(64), 16);
         if needed > PLOT_BYTES / 2 || align > PAGE {
-            return self.place_run(of, place, size, align);
+            return self.place_run(of, place, size, align, sink);
         }
         if !self.next_plot(of, sink) {
             return self.leave_block();
@@ -461,6 +486,7 @@ impl Apart {
         drop(plots);
         self.chain(of, plot);
         let start = self.ground.start(plot);
+        sink(&Told::Plot(of.header, start, PLOT_BYTES));
         // SAFETY: the plot is the arena's own, and nothing lies in it yet.
         unsafe { canary(start, start.wrapping_add(16)) };
         of.next = start.wrapping_add(16);
@@ -468,7 +494,7 @@ impl Apart {
         true
     }
 
-    fn place_run(&self, of: &mut OfArena, place: u64, size: u64, align: u64) -> u64 {
+    fn place_run(&self, of: &mut OfArena, place: u64, size: u64, align: u64, sink: Sink<'_>) -> u64 {
         let zone = zone_behind(size);
         let bytes = 16u64.wrapping_add(align).wrapping_add(size).wrapping_add(zone).wrapping_add(16);
         let run = bytes.div_ceil(PLOT_BYTES);
@@ -479,6 +505,7 @@ impl Apart {
         let Some(plot) = taken else { return self.leave_block() };
         self.chain(of, plot);
         let first = self.ground.start(plot);
+        sink(&Told::Plot(of.header, first, run * PLOT_BYTES));
         // The first block of a run begins at 512 KiB at most, for its row to hold that.
         let start = up(first.wrapping_add(16), align);
         let data_end = start.wrapping_add(size);
@@ -526,6 +553,7 @@ impl Apart {
             let Some(plot) = taken else { return 0 };
             self.chain(of, plot);
             let first = self.ground.start(plot);
+            sink(&Told::Plot(of.header, first, u64::from(run) * PLOT_BYTES));
             let guard = first.wrapping_add(u64::from(run) * PLOT_BYTES).wrapping_sub(PAGE);
             let start = guard.wrapping_sub(size) & align.wrapping_neg();
             if !self.guard(guard, [start.wrapping_sub(BEFORE).max(first), start, size]) {

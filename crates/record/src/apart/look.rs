@@ -4,7 +4,7 @@
 #![allow(unsafe_code, reason = "reads and mends zones by address")]
 
 use super::plots::{NONE, Plot, ROWS, Row, Stage, UNIT, bits};
-use super::{Apart, BEFORE, Found, LOOKED_AT, OfArena, PAGE, POISONED, Sink, row_of};
+use super::{Apart, BEFORE, Found, LOOKED_AT, OfArena, PAGE, POISONED, Sink, Told, row_of};
 use crate::check::{CANARY, POISON};
 use arenascope_event::Zone;
 
@@ -113,7 +113,7 @@ impl Apart {
         let Some(found) = self.ground.plot(plot) else { return };
         // SAFETY: a plot's arena is a row of the table that was written.
         let header = unsafe { (*self.arena(found.of)).header };
-        sink(&Found {
+        sink(&Told::Found(Found {
             header,
             block: self.start_of(plot, row),
             size: self.size_in(plot, row),
@@ -124,7 +124,7 @@ impl Apart {
             len: wrong.len,
             end,
             ended: (zone == Zone::Dead).then(|| row.ended()),
-        });
+        }));
     }
 
     /// Looks at all of a plot. O(its bytes).

@@ -2,7 +2,7 @@
 #![allow(unsafe_code)] // Answers the library's questions.
 
 use arenascope::{CheckKind, CheckRequest, Checker, Event, EventKind, Observer};
-use arenascope_record::{Apart, Found, OfArena};
+use arenascope_record::{Apart, Found, OfArena, Told};
 use std::cell::{Cell, RefCell};
 use std::ffi::c_void;
 use std::sync::OnceLock;
@@ -26,8 +26,10 @@ pub fn small_apart() -> &'static Apart {
     APART.get_or_init(|| Apart::new(256, 16, false).expect("addresses"))
 }
 
-fn keep(found: &Found) {
-    FOUND.with_borrow_mut(|all| all.push(*found));
+fn keep(told: &Told) {
+    if let Told::Found(found) = told {
+        FOUND.with_borrow_mut(|all| all.push(*found));
+    }
 }
 
 /// What was found since the last time.

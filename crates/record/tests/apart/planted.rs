@@ -4,7 +4,7 @@
 use crate::checker::{GUARDED, apart, found, observer};
 use arenascope::{Arena, OwnedArena};
 use arenascope_event::Zone;
-use arenascope_record::{Fate, Found};
+use arenascope_record::{Fate, Found, Told};
 use std::alloc::Layout;
 use std::ptr::NonNull;
 
@@ -104,10 +104,11 @@ fn a_look_at_everything_finds_what_no_event_has_looked_at() {
     let block = arena.alloc_layout(layout(24));
     smash(block, 24);
     smash(block, 30);
-    apart().look_at_all(&mut |told| {
-        if told.block == block.addr().get() as u64 {
+    apart().look_at_all(&mut |told| match told {
+        Told::Found(told) if told.block == block.addr().get() as u64 => {
             crate::checker::FOUND.with_borrow_mut(|all| all.push(*told));
         }
+        _ => {}
     });
     let all = found();
     assert_eq!(one(&all).len, 7);
