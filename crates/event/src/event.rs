@@ -182,8 +182,14 @@ pub enum BoundsKind {
 
 impl BoundsKind {
     /// All kinds, in code order.
-    pub const ALL: [BoundsKind; 6] =
-        [BoundsKind::Bounded, BoundsKind::Growing, BoundsKind::Lease, BoundsKind::Apart, BoundsKind::Copied, BoundsKind::Plot];
+    pub const ALL: [BoundsKind; 6] = [
+        BoundsKind::Bounded,
+        BoundsKind::Growing,
+        BoundsKind::Lease,
+        BoundsKind::Apart,
+        BoundsKind::Copied,
+        BoundsKind::Plot,
+    ];
 
     /// A plain word for texts and JSON.
     pub const fn word(self) -> &'static str {
