@@ -272,6 +272,12 @@ impl Apart {
         start <= address && address < end
     }
 
+    /// True for an address in memory of ours, tables included.
+    pub fn owns(&self, address: u64) -> bool {
+        let arenas = self.arenas.wrapping_add(u64::from(ARENAS).wrapping_mul(size_of::<OfArena>() as u64));
+        (self.arenas..arenas).contains(&address) || self.ground.owns(address)
+    }
+
     /// Arenas and blocks that are not checked, so far.
     pub fn unchecked(&self) -> (u64, u64) {
         (self.unchecked_arenas.load(Relaxed), self.unchecked_blocks.load(Relaxed))

@@ -192,6 +192,14 @@ impl Ground {
         (self.field, self.field.wrapping_add(u64::from(self.count).wrapping_mul(PLOT_BYTES)))
     }
 
+    /// True for an address in the field or in one of its tables.
+    pub fn owns(&self, address: u64) -> bool {
+        let bytes = u64::from(self.count).wrapping_mul(PLOT_BYTES);
+        let plots = u64::from(self.count).wrapping_mul(size_of::<Plot>() as u64);
+        let areas = [(self.field, bytes), (self.rows, bytes), (self.plots, plots)];
+        areas.iter().any(|(start, bytes)| address.wrapping_sub(*start) < *bytes)
+    }
+
     /// The plot that holds an address.
     pub fn at(&self, address: u64) -> Option<u32> {
         let number = address.checked_sub(self.field)? / PLOT_BYTES;
