@@ -116,7 +116,8 @@ fn every_event_is_there_with_the_caller_s_place() {
         .map(|event| event["site"][0]["line"].as_u64().unwrap_or(0))
         .collect();
     let source = root().join("crates/arenascope/examples/counted.rs");
-    for call in ["*arena.alloc(size)", "scope.alloc_slice", "arena.alloc_str", "arena.alloc([0u8", "local.alloc(item)"] {
+    for call in ["*arena.alloc(size)", "scope.alloc_slice", "arena.alloc_str", "arena.alloc([0u8", "local.alloc(item)"]
+    {
         assert!(sites.contains(&crate::harness::line_of(&source, call)), "{call} among {sites:?}");
     }
 }
