@@ -35,7 +35,9 @@ struct Pattern {
 }
 
 impl Pattern {
-    const NONE: Pattern = Pattern { words: [const { AtomicU64::new(0) }; PATTERN_BYTES / 8], used: AtomicU64::new(0) };
+    const fn new() -> Pattern {
+        Pattern { words: [const { AtomicU64::new(0) }; PATTERN_BYTES / 8], used: AtomicU64::new(0) }
+    }
 
     fn set(&self, pattern: &[u8]) {
         if pattern.len() > PATTERN_BYTES {
@@ -64,8 +66,8 @@ impl Pattern {
     }
 }
 
-static ONLY: Pattern = Pattern::NONE;
-static GUARDS: Pattern = Pattern::NONE;
+static ONLY: Pattern = Pattern::new();
+static GUARDS: Pattern = Pattern::new();
 
 /// Only arenas whose names match are watched, and those that have none. Once, at the start; one that is too long is not heeded.
 pub fn set_only(pattern: &[u8]) {

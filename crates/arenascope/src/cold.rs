@@ -180,14 +180,17 @@ impl Arena {
         limit.compare_exchange(from, to, Ordering::Relaxed, Ordering::Relaxed).is_ok()
     }
 
+    /// A checked arena's calls have to go the checker's way, whoever asks to end watching.
+    fn stay_watched(&self) {
+        if self.exchange_limit(LIMIT_RELEASE, LIMIT_WATCH) {
+            self.stored_limit.set(LIMIT_WATCH);
+        }
+    }
+
     /// Takes note of what an outsider stored into `limit` since the last time.
     pub(crate) fn heed_limit(&self) {
         match self.limit_now() {
-            LIMIT_RELEASE if self.is_checked() => {
-                if self.exchange_limit(LIMIT_RELEASE, LIMIT_WATCH) {
-                    self.stored_limit.set(LIMIT_WATCH);
-                }
-            }
+            LIMIT_RELEASE if self.is_checked() => self.stay_watched(),
             LIMIT_RELEASE => {
                 self.flags.set(self.flags.get() & !flags::WATCHED);
                 if self.exchange_limit(LIMIT_RELEASE, self.true_limit.get()) {
