@@ -248,5 +248,6 @@ pub fn at_end(inside: &mut Inside) {
     if let Some(check) = zones() {
         check.at_end(recorder, inside.thread());
     }
+    crate::own_check::look_at_all(recorder, inside.thread());
     crate::precise::at_end();
 }

@@ -118,6 +118,7 @@ fn tell_here(inside: &mut Inside, noted: &Noted, context: u64) -> bool {
         synchronous: true,
         registers: &registers,
     };
+    crate::own_check::touched(recorder, inside.thread(), noted.address);
     recorder.note_fault(inside.thread(), frame, &record)
 }
 

@@ -25,6 +25,7 @@ mod hooks;
 mod library;
 mod malloc;
 mod memory;
+mod own_check;
 mod own_handlers;
 mod precise;
 mod process;

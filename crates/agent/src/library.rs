@@ -5,6 +5,7 @@
 //! library is found (the launcher reads its note).
 #![allow(unsafe_code, reason = "stores into the library's word, and reads the event it lends")]
 
+use crate::own_check;
 use crate::state::Inside;
 use crate::stubs;
 use arenascope_plan::Library;
@@ -17,27 +18,70 @@ static TABLE: ObserverTable = ObserverTable {
     context: 0,
     event: stubs::ascope_library_event,
     sample_bytes: 0,
+    next_sample: None,
+    check: None,
 };
+
+/// In check mode.
+static CHECKING: ObserverTable = ObserverTable { check: Some(own_check::on_create), ..TABLE };
 
 /// Longest pattern of names, bytes.
 const PATTERN_BYTES: usize = 256;
 
-static PATTERN: [AtomicU64; PATTERN_BYTES / 8] = [const { AtomicU64::new(0) }; PATTERN_BYTES / 8];
-static PATTERN_USED: AtomicU64 = AtomicU64::new(0);
+/// A pattern of names, written once.
+struct Pattern {
+    words: [AtomicU64; PATTERN_BYTES / 8],
+    used: AtomicU64,
+}
+
+impl Pattern {
+    const fn new() -> Pattern {
+        Pattern { words: [const { AtomicU64::new(0) }; PATTERN_BYTES / 8], used: AtomicU64::new(0) }
+    }
+
+    fn set(&self, pattern: &[u8]) {
+        if pattern.len() > PATTERN_BYTES {
+            return;
+        }
+        for (word, bytes) in self.words.iter().zip(pattern.chunks(8)) {
+            let mut whole = [0u8; 8];
+            for (to, from) in whole.iter_mut().zip(bytes) {
+                *to = *from;
+            }
+            word.store(u64::from_le_bytes(whole), Relaxed);
+        }
+        self.used.store(pattern.len() as u64, Relaxed);
+    }
+
+    fn is_set(&self) -> bool {
+        self.used.load(Relaxed) != 0
+    }
+
+    fn matches(&self, name: &[u8]) -> bool {
+        let at = |index: usize| {
+            let word = self.words.get(index / 8).map_or(0, |word| word.load(Relaxed));
+            (word >> (8 * (index % 8))) as u8
+        };
+        matches(self.used.load(Relaxed) as usize, at, name)
+    }
+}
+
+static ONLY: Pattern = Pattern::new();
+static GUARDS: Pattern = Pattern::new();
 
 /// Only arenas whose names match are watched, and those that have none. Once, at the start; one that is too long is not heeded.
 pub fn set_only(pattern: &[u8]) {
-    if pattern.len() > PATTERN_BYTES {
-        return;
-    }
-    for (word, bytes) in PATTERN.iter().zip(pattern.chunks(8)) {
-        let mut whole = [0u8; 8];
-        for (to, from) in whole.iter_mut().zip(bytes) {
-            *to = *from;
-        }
-        word.store(u64::from_le_bytes(whole), Relaxed);
-    }
-    PATTERN_USED.store(pattern.len() as u64, Relaxed);
+    ONLY.set(pattern);
+}
+
+/// In check mode, blocks of arenas whose names match end at guard pages. Once, at the start.
+pub fn set_guards(pattern: &[u8]) {
+    GUARDS.set(pattern);
+}
+
+/// True when blocks of an arena of this name are to end at guard pages.
+pub fn wants_guards(name: &[u8]) -> bool {
+    GUARDS.is_set() && GUARDS.matches(name)
 }
 
 /// Gives a copy of the library our observer, unless the program has one of its own.
@@ -48,7 +92,8 @@ pub fn watch(library: &Library) {
     // SAFETY: the launcher found the word by the note of a module that is mapped: the library's own pointer to the process's
     // observer, an atomic in writable memory (`arenascope::probe::EVERYONE`).
     let word = unsafe { AtomicPtr::<ObserverTable>::from_ptr(library.observer as *mut *mut ObserverTable) };
-    let ours = core::ptr::from_ref(&TABLE).cast_mut();
+    let table = if own_check::apart().is_some() { &CHECKING } else { &TABLE };
+    let ours = core::ptr::from_ref(table).cast_mut();
     let _ = word.compare_exchange(core::ptr::null_mut(), ours, Release, Relaxed);
 }
 
@@ -69,13 +114,8 @@ pub unsafe extern "C" fn on_event(_: u64, event: *const LibraryEvent, stack_poin
 }
 
 /// True when an arena of this name is to be watched.
-fn is_wanted(name: &[u8]) -> bool {
-    let used = PATTERN_USED.load(Relaxed) as usize;
-    let at = |index: usize| {
-        let word = PATTERN.get(index / 8).map_or(0, |word| word.load(Relaxed));
-        (word >> (8 * (index % 8))) as u8
-    };
-    used == 0 || matches(used, at, name)
+pub fn is_wanted(name: &[u8]) -> bool {
+    name.is_empty() || !ONLY.is_set() || ONLY.matches(name)
 }
 
 /// True when `name` fits the pattern of `used` bytes: `*` stands for any number of bytes, `?` for one. O(pattern × name).

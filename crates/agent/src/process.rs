@@ -78,6 +78,7 @@ fn child(fork_id: u64) {
     if let Some(check) = crate::check::zones() {
         check.only_this_thread();
     }
+    crate::own_check::only_this_thread();
     arenascope_record::on_own_stack(|| child_here(fork_id));
 }
 
@@ -117,7 +118,12 @@ fn inherited() {
 pub fn observe_mappings(recorder: &arenascope_record::Recorder, thread: &mut Thread) {
     for_each_mapping(|mapping| {
         let writable = mapping.protection & 2 != 0;
-        if writable && mapping.anonymous && !mapping.special && !recorder.owns(mapping.start) {
+        if writable
+            && mapping.anonymous
+            && !mapping.special
+            && !recorder.owns(mapping.start)
+            && !crate::own_check::apart().is_some_and(|apart| apart.owns(mapping.start))
+        {
             let flags = if mapping.shared { 1 } else { 2 };
             let record = Record::Map {
                 address: mapping.start,

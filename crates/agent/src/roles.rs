@@ -384,6 +384,7 @@ pub fn user_mark(frame: &Frame, hook: &Hook) {
         }
         false => read_name(recorder, frame.rdi, &mut name),
     };
+    crate::own_check::look_at_all(recorder, thread);
     recorder.capture_all(thread, CaptureReason::UserMark);
     recorder.note(thread, Some(frame.call()), &Record::UserMark { name: name.get(..got).unwrap_or(&[]) });
     crate::scan::at_mark();

@@ -55,6 +55,7 @@ fn is_idle() -> bool {
 fn take(recorder: &Recorder, thread: &mut Thread, signal: u32, count: u32, frame: Option<CallFrame>) {
     let mut room = [0u8; SIGNAL_NAME_BYTES];
     let name = signal_name(signal, &mut room);
+    crate::own_check::look_at_all(recorder, thread);
     recorder.capture_all(thread, CaptureReason::UserMark);
     for _ in 0..count {
         recorder.note(thread, frame, &Record::UserMark { name });

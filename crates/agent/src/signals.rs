@@ -261,6 +261,9 @@ extern "C" fn dies(signal: c_int, info: *const libc::siginfo_t, context: *mut c_
                 handled_fault::tell(&mut inside, &End::Signal(signal, info, context));
             }
             let thread = inside.thread();
+            if fault {
+                crate::own_check::touched(recorder, thread, address);
+            }
             let record = Record::Fault {
                 signal: signal as u32,
                 address: if fault { address } else { 0 },

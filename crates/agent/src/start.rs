@@ -4,9 +4,9 @@
 #![allow(unsafe_code, reason = "edits the environment vector and patches code")]
 
 use crate::ask::{self, Answer};
-use crate::{check, library, precise, process, signals, state, stubs, unwinding, valgrind};
+use crate::{check, library, own_check, precise, process, signals, state, stubs, unwinding, valgrind};
 use arenascope_plan::{Done, Failure, MESSAGE_LIMIT, Patch, Placed, PlanItem, Purpose};
-use arenascope_record::{CHECK_BYTES, Check, DEEP_BYTES, RESERVE_BYTES, Recorder, Reserve, Start};
+use arenascope_record::{APART_BYTES, Apart, CHECK_BYTES, Check, DEEP_BYTES, RESERVE_BYTES, Recorder, Reserve, Start};
 use core::ffi::{CStr, c_char};
 use rustix::mm::{MapFlags, MprotectFlags, ProtFlags, mmap_anonymous, mprotect};
 
@@ -44,6 +44,13 @@ pub fn start(environment: *mut *mut c_char) {
             && let Some(zones) = Check::new(&mut reserve)
         {
             check::set(zones);
+        }
+        // Huge pages are many small ones where some of them are guarded.
+        if plan.check
+            && let Some(mut reserve) = Reserve::new(APART_BYTES)
+            && let Some(apart) = Apart::begin(&mut reserve, !wants_guards(&answer))
+        {
+            own_check::set(apart);
         }
         if plan.precise {
             precise::begin();
@@ -213,6 +220,10 @@ fn place_all(answer: &Answer) -> Missing {
     missing
 }
 
+fn wants_guards(answer: &Answer) -> bool {
+    answer.plan().is_some_and(|reader| reader.into_iter().any(|item| matches!(item, PlanItem::Guards(_))))
+}
+
 /// Adds hooks, patches, and tells the launcher what failed.
 fn carry_out(answer: Answer, missing: &Missing, trace_errno: u32) {
     let mut failures = [(0u32, Failure::NoPage); 256];
@@ -224,6 +235,7 @@ fn carry_out(answer: Answer, missing: &Missing, trace_errno: u32) {
             match item {
                 PlanItem::BuildId(_) | PlanItem::Placed(_) | PlanItem::Unwinding(_) => {}
                 PlanItem::Only(pattern) => library::set_only(pattern),
+                PlanItem::Guards(pattern) => library::set_guards(pattern),
                 PlanItem::Library(copy) => library::watch(&copy),
                 PlanItem::Hook(hook) => table_full |= state::add_hook(hook).is_none(),
                 PlanItem::Patch(patch) => {

@@ -22,7 +22,8 @@ impl Arena {
     pub(crate) fn alloc_cold(&self, layout: Layout, caller: &'static Location<'static>) -> Result<NonNull<u8>, Error> {
         self.heed_limit();
         match self.take(layout) {
-            Ok(block) => {
+            Ok(place) => {
+                let block = self.checked_block(place, layout);
                 self.report(Happening {
                     kind: EventKind::ALLOC,
                     block: block.as_ptr(),
@@ -179,9 +180,17 @@ impl Arena {
         limit.compare_exchange(from, to, Ordering::Relaxed, Ordering::Relaxed).is_ok()
     }
 
+    /// A checked arena's calls have to go the checker's way, whoever asks to end watching.
+    fn stay_watched(&self) {
+        if self.exchange_limit(LIMIT_RELEASE, LIMIT_WATCH) {
+            self.stored_limit.set(LIMIT_WATCH);
+        }
+    }
+
     /// Takes note of what an outsider stored into `limit` since the last time.
     pub(crate) fn heed_limit(&self) {
         match self.limit_now() {
+            LIMIT_RELEASE if self.is_checked() => self.stay_watched(),
             LIMIT_RELEASE => {
                 self.flags.set(self.flags.get() & !flags::WATCHED);
                 if self.exchange_limit(LIMIT_RELEASE, self.true_limit.get()) {

@@ -45,6 +45,8 @@ pub struct Builder<'name> {
     pub(crate) on_reset: OnReset,
     pub(crate) source: Option<&'static dyn Source>,
     pub(crate) observer: Option<&'static Observer>,
+    /// Whether blocks may lie apart from the region, in check mode.
+    pub(crate) apart: bool,
 }
 
 impl Arena {
@@ -100,6 +102,7 @@ impl Arena {
             on_reset: OnReset::Keep,
             source: None,
             observer: None,
+            apart: true,
         }
     }
 
@@ -152,7 +155,7 @@ impl Arena {
         let arena = unsafe {
             let header = settle(seat);
             pool::identify(header.as_ref());
-            begin(header, builder, capacity, Location::caller())
+            begin(header, &Builder { apart: false, ..*builder }, capacity, Location::caller())
         };
         // SAFETY: fresh, and the buffer lives as long as the returned lifetime.
         Ok(unsafe { Owned::from_raw(arena.into_raw()) })
@@ -305,7 +308,7 @@ impl<'name> Builder<'name> {
     ) -> Result<OwnedArena, Error> {
         // Known before the fork, so that a child can tell that it is one.
         crate::process::generation();
-        let builder = Builder { keep: false, ..self };
+        let builder = Builder { keep: false, apart: false, ..self };
         let (arena, _) = builder.build_unlisted(caller)?;
         arena.flags.set(arena.flags.get() | flags::UNLISTED);
         let mapping = NonNull::new(arena.mapping.get()).ok_or(Error::Full)?;
@@ -587,7 +590,7 @@ unsafe fn begin(
     unsafe { arena.limit.get().write_volatile(limit) };
     arena.announce(MAGIC);
     if !observer.is_null() || !process_observer().is_null() {
-        begin_watched(arena, caller);
+        begin_watched(arena, builder, caller);
     }
     // SAFETY: written a moment ago, and nobody owns it yet.
     unsafe { OwnedArena::from_raw(header) }
@@ -625,7 +628,7 @@ fn populate_all(arena: &Arena) -> Result<(), Error> {
 
 #[cold]
 #[inline(never)]
-fn begin_watched(arena: &Arena, caller: &'static Location<'static>) {
+fn begin_watched(arena: &Arena, builder: &Builder<'_>, caller: &'static Location<'static>) {
     note::leave();
     arena.set_watched(true);
     debug_assert_eq!(arena.limit_now(), LIMIT_WATCH);
@@ -636,6 +639,8 @@ fn begin_watched(arena: &Arena, caller: &'static Location<'static>) {
         caller: Some(caller),
         ..Happening::default()
     });
+    // Memory of a source of the program's own may be wanted for what it is.
+    arena.begin_checked(arena.current_observer(), builder.apart && builder.source.is_none());
 }
 
 /// A name as headers keep it.
@@ -707,5 +712,7 @@ pub(crate) unsafe fn destroy(header: NonNull<Arena>, caller: Option<&'static Loc
 #[inline(never)]
 fn end_watched(arena: &Arena, caller: Option<&'static Location<'static>>) {
     arena.heed_limit();
+    arena.checked_before(EventKind::DESTROY);
     arena.report(Happening { kind: EventKind::DESTROY, block: arena.base(), caller, ..Happening::default() });
+    arena.checked_after(EventKind::DESTROY);
 }

@@ -66,7 +66,7 @@ impl<'a, T> Growing<'a, T> {
     #[inline(never)]
     fn grow(&mut self, more: usize) -> Result<(), Error> {
         let needed = self.len.checked_add(more).ok_or(Error::TooLarge)?;
-        let start = self.items.addr().get();
+        let start = self.arena.checked_place(self.items.addr().get());
         // I2: neither sum overflows, and no block starts past the bound.
         let here = (self.arena.base.get().addr() + self.arena.capacity.get()).saturating_sub(start);
         // A lease's end is not the end of what there is.
@@ -92,9 +92,11 @@ impl<'a, T> Growing<'a, T> {
             self.room = room;
             return Ok(());
         }
+        // A checker may move a block that would have stayed.
+        let place = self.arena.checked_place(start);
         // SAFETY: the block is ours and living, and `layout()` is what it was handed out for.
         let block = unsafe { self.arena.resize_slow(self.items.cast(), self.layout(), layout, self.caller)? }.cast();
-        if block != self.items {
+        if block != self.items && self.arena.checked_place(block.addr().get()) != place {
             self.before = before;
         }
         (self.items, self.room) = (block, room);

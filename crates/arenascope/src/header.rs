@@ -160,6 +160,8 @@ pub struct Arena {
     /// Generation and place, the newest first.
     pub(crate) rewinds: [Cell<(u64, usize)>; REWINDS],
     pub(crate) listed: crate::registry::Listed,
+    /// Who checks the arena; null unless `flags` say so.
+    pub(crate) checker: Cell<*mut crate::check::Checker>,
 }
 
 impl Arena {
@@ -231,6 +233,8 @@ pub mod flags {
     pub const LEASED: u32 = 256;
     /// In no list of the process: children do not have this memory, and lists lead through headers.
     pub const UNLISTED: u32 = 512;
+    /// Blocks lie where a checker has put them, not in the region; `limit` is 0 until the arena ends.
+    pub const CHECKED: u32 = 1024;
 
     /// What is true of the region, whichever arena is in it.
     pub(crate) const OF_REGION: u32 = ZEROED | GROWING | HUGE | HUGE_ADVISED;

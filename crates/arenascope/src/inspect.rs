@@ -96,7 +96,16 @@ impl Arena {
     #[inline]
     pub fn offset_of<T: ?Sized>(&self, address: *const T) -> Option<usize> {
         let offset = address.cast::<u8>().addr().wrapping_sub(self.base.get().addr());
-        (offset < self.offset()).then_some(offset)
+        if offset < self.offset() {
+            return Some(offset);
+        }
+        if self.is_checked() { self.checked_offset(address.cast()) } else { None }
+    }
+
+    #[cold]
+    fn checked_offset(&self, address: *const u8) -> Option<usize> {
+        let place = self.checked_inside(address)?;
+        Some(place.wrapping_sub(self.base.get().addr())).filter(|offset| *offset < self.offset())
     }
 
     /// The arena's number in the process, from 1, never used twice.
@@ -161,6 +170,7 @@ impl Arena {
     /// The bytes are read while it prints, as a debugger reads them, blocks that are borrowed mutably or were never written included:
     /// O(offset). Without that: [`Owned::bytes`].
     pub fn dump(&self) -> Dump<'_> {
+        self.show_checked();
         Dump { arena: self }
     }
 
@@ -187,6 +197,7 @@ impl Owned<'_> {
     /// # Ok::<(), arenascope::Error>(())
     /// ```
     pub fn bytes(&mut self) -> &[MaybeUninit<u8>] {
+        self.show_checked();
         // SAFETY: I2 — base..base + offset is readable; no block of it is borrowed, for blocks borrow the arena. Bytes that were never
         // written are valid MaybeUninits.
         unsafe { core::slice::from_raw_parts(self.base().cast(), self.offset()) }

@@ -54,6 +54,10 @@ impl Arena {
     ) -> Result<NonNull<u8>, Error> {
         if !self.unwatched() {
             self.heed_limit();
+            if self.is_checked() {
+                // SAFETY: the caller's condition is the same.
+                return unsafe { self.resize_checked(block, old, new, caller) };
+            }
         }
         let start = block.addr().get();
         let aligned = start & (new.align() - 1) == 0;
@@ -79,6 +83,61 @@ impl Arena {
         } else {
             // SAFETY: the caller's condition is the same.
             unsafe { self.move_block(block, old, new, caller)? }
+        };
+        self.report(Happening {
+            kind: EventKind::RESIZE,
+            block: moved.as_ptr(),
+            size: new.size(),
+            align: new.align(),
+            old_block: block.as_ptr(),
+            old_size: old.size(),
+            caller: Some(caller),
+        });
+        Ok(moved)
+    }
+
+    /// As `resize_slow`, by the place that the block would have, where nobody checked.
+    ///
+    /// # Safety
+    /// As `try_resize`.
+    #[cold]
+    unsafe fn resize_checked(
+        &self,
+        block: NonNull<u8>,
+        old: Layout,
+        new: Layout,
+        caller: &'static Location<'static>,
+    ) -> Result<NonNull<u8>, Error> {
+        let start = self.checked_place(block.addr().get());
+        let aligned = start & (new.align() - 1) == 0;
+        let last = geometry::is_last(start, old.size(), self.cursor.get().addr());
+        // SAFETY: I2 — not null: an address in the region, or the block's own.
+        let here = unsafe { NonNull::new_unchecked(self.cursor.get().with_addr(start)) };
+        let place = if aligned && last {
+            // I2 — base + capacity does not overflow.
+            let bound = self.base.get().addr() + self.capacity.get();
+            let end = geometry::fit_in_place_exact(start, bound, new.size()).ok_or(Error::Full);
+            let end = match end.and_then(|end| self.ensure_committed(end).map(|()| end)) {
+                Ok(end) => end,
+                Err(error) => return Err(self.refuse(new, error, caller)),
+            };
+            self.lower(self.cursor.get().with_addr(end));
+            here
+        } else if aligned && new.size() <= old.size() {
+            here
+        } else {
+            self.take(new).map_err(|error| self.refuse(new, error, caller))?
+        };
+        let moved = match self.checked_resize(place, block, old, new) {
+            Some(moved) => moved,
+            None if place == here => block,
+            None => {
+                // SAFETY: as in `move_block`: a block of the region that becomes another one of the region.
+                unsafe {
+                    core::ptr::copy_nonoverlapping(block.as_ptr(), place.as_ptr(), old.size().min(new.size()));
+                }
+                place
+            }
         };
         self.report(Happening {
             kind: EventKind::RESIZE,
@@ -149,6 +208,7 @@ impl Arena {
     /// anybody's.
     #[inline]
     pub(crate) fn take_padding_back(&self, block: usize, before: *mut u8) {
+        let block = self.checked_place(block);
         if self.cursor.get().addr() == block && before.addr() >= self.base.get().addr() {
             self.cursor.set(before);
         }
@@ -158,8 +218,9 @@ impl Arena {
     #[inline(never)]
     fn free_watched(&self, block: NonNull<u8>, layout: Layout, caller: &'static Location<'static>) {
         self.heed_limit();
-        if geometry::is_last(block.addr().get(), layout.size(), self.cursor.get().addr()) {
-            self.lower(block.as_ptr().with_addr_of(self.cursor.get()));
+        let place = self.checked_free(block, layout.size());
+        if geometry::is_last(place, layout.size(), self.cursor.get().addr()) {
+            self.lower(self.cursor.get().with_addr(place));
         }
         self.report(Happening {
             kind: EventKind::FREE,

@@ -10,13 +10,13 @@
 #![allow(unsafe_code)] // Calls the observer's function; reads the table that a program gave.
 
 use crate::header::{LIMIT_RELEASE, LIMIT_WATCH, flags};
-use crate::{Arena, pool, process, registry};
+use crate::{Arena, CheckRequest, pool, process, registry};
 use core::ffi::c_void;
 use core::panic::Location;
 use core::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
 
 /// Version of [`Observer`] and [`Event`]. Newer versions only add fields at the end.
-pub const OBSERVER_VERSION: u32 = 1;
+pub const OBSERVER_VERSION: u32 = 2;
 
 /// What an observer gives: a table that lives as long as anything is watched.
 #[repr(C)]
@@ -33,6 +33,11 @@ pub struct Observer {
     pub event: unsafe extern "C" fn(context: *mut c_void, event: *const Event),
     /// 0: every allocation is reported. Else one allocation in about so many bytes; other events all the same.
     pub sample_bytes: usize,
+    /// Null: whatever `sample_bytes` says. Else asked after each report how many bytes may be allocated before the next one.
+    pub next_sample: Option<unsafe extern "C" fn(context: *mut c_void, arena: *const Arena) -> usize>,
+    /// Null: arenas are not checked. Else asked at each creation of an arena who checks it: see [`CheckKind`](crate::CheckKind). As `event`,
+    /// it must not unwind.
+    pub check: Option<unsafe extern "C" fn(context: *mut c_void, request: *mut CheckRequest)>,
 }
 
 // SAFETY: the table is read only. `context` is the observer's own affair: who installs one for several threads promises in
@@ -193,7 +198,7 @@ impl Arena {
         self.flags.get() & flags::WATCHED != 0
     }
 
-    fn current_observer(&self) -> *const Observer {
+    pub(crate) fn current_observer(&self) -> *const Observer {
         let own = self.observer.get();
         if own.is_null() { process_observer() } else { own }
     }
@@ -201,7 +206,8 @@ impl Arena {
     pub(crate) fn set_watched(&self, watched: bool) {
         self.heed_limit();
         let flag = self.flags.get();
-        if watched {
+        // A checked arena's calls have to go the checker's way.
+        if watched || flag & flags::CHECKED != 0 {
             self.flags.set(flag | flags::WATCHED);
             self.store_limit(LIMIT_WATCH);
         } else {
@@ -269,7 +275,7 @@ impl Arena {
             (*observer).sample_bytes
         };
         self.flags.set(self.flags.get() & !flags::REPORTING);
-        if sample_bytes > 0 {
+        if sample_bytes > 0 && !self.is_checked() {
             self.sample_after(sample_bytes);
         }
     }

@@ -7,7 +7,7 @@ use crate::fork::{ShareArena, ShareError};
 use crate::header::flags;
 use crate::probe::{Observer, process_observer};
 use crate::shared_header::{Berth, SharedHeader};
-use crate::{Arena, ArenaPool, Builder, Error, Owned, OwnedArena, SharedArena, memory_file};
+use crate::{Arena, ArenaPool, Builder, CheckRequest, Error, Owned, OwnedArena, SharedArena, check, memory_file};
 use core::mem::{MaybeUninit, offset_of};
 use core::ptr::NonNull;
 use rustix::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
@@ -71,6 +71,25 @@ pub unsafe fn set_own_observer(arena: &Arena, observer: *const Observer) {
 /// The process's observer, or null.
 pub fn everyones_observer() -> *const Observer {
     process_observer()
+}
+
+/// Whether the address lies in a living block, for arenas whose blocks lie elsewhere.
+pub fn contains_checked(arena: &Arena, address: *const u8) -> bool {
+    arena.is_checked() && arena.offset_of(address).is_some()
+}
+
+/// Has the contents of living blocks copied to where they would lie, if they lie elsewhere.
+pub fn show_checked(arena: &Arena) {
+    arena.show_checked();
+}
+
+/// Passes the question of an arena's creation on to an observer that may have no ear for it.
+///
+/// # Safety
+/// The observer is null, or a table that lives and is as long as it says.
+pub unsafe fn pass_question_on(observer: *const Observer, request: &mut CheckRequest) {
+    // SAFETY: the caller's condition.
+    unsafe { check::ask_observer(observer, request) }
 }
 
 /// True for a thread's handle of a shared arena: what it hands out is not its own to take back.

@@ -203,7 +203,9 @@ impl Arena {
     #[inline(never)]
     fn report_place_from(&self, kind: EventKind, caller: Option<&'static Location<'static>>) {
         self.heed_limit();
+        self.checked_before(kind);
         self.report(Happening { kind, block: self.cursor.get(), caller, ..Happening::default() });
+        self.checked_after(kind);
     }
 
     /// Empties the arena. Memory stays, as `on_reset` says.

@@ -151,7 +151,15 @@ fn an_arena_comes_back_with_the_observer_that_the_pool_made_it_with() {
     }
     const fn observer(event: unsafe extern "C" fn(*mut c_void, *const Event)) -> Observer {
         let (version, table_bytes) = (arenascope::OBSERVER_VERSION, size_of::<Observer>() as u32);
-        Observer { version, table_bytes, context: std::ptr::null_mut(), event, sample_bytes: 0 }
+        Observer {
+            version,
+            table_bytes,
+            context: std::ptr::null_mut(),
+            event,
+            sample_bytes: 0,
+            next_sample: None,
+            check: None,
+        }
     }
     static POOLS: Observer = observer(pools);
     static TAKERS: Observer = observer(takers);

@@ -297,6 +297,8 @@ fn observer(sample_bytes: usize) -> &'static Observer {
         context: (Box::leak(Box::new(0u64)) as *mut u64).cast(),
         event: count,
         sample_bytes,
+        next_sample: None,
+        check: None,
     }))
 }
 

@@ -74,6 +74,8 @@ fn an_observer_in_a_child_hears_that_the_arena_is_inherited() {
         context: core::ptr::null_mut(),
         event: see,
         sample_bytes: 0,
+        next_sample: None,
+        check: None,
     };
     let mut arena = Arena::init(4096).unwrap();
     // SAFETY: the observer is some counters.

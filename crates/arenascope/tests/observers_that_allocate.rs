@@ -38,6 +38,8 @@ const fn observer(event: unsafe extern "C" fn(*mut c_void, *const Event)) -> Obs
         context: std::ptr::null_mut(),
         event,
         sample_bytes: 0,
+        next_sample: None,
+        check: None,
     }
 }
 

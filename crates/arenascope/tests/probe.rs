@@ -51,6 +51,8 @@ fn observer(sample_bytes: usize) -> (&'static Observer, &'static List) {
         context: (list as *const List).cast_mut().cast(),
         event: tell,
         sample_bytes,
+        next_sample: None,
+        check: None,
     };
     (Box::leak(Box::new(observer)), list)
 }
@@ -116,6 +118,8 @@ fn an_observer_may_use_the_arena_it_is_told_about_and_hears_nothing_of_that() {
         context: (count as *const AtomicU64).cast_mut().cast(),
         event: allocate,
         sample_bytes: 0,
+        next_sample: None,
+        check: None,
     }));
     let arena = Arena::init(4096).unwrap();
     // SAFETY: the observer allocates and counts.
@@ -235,6 +239,8 @@ fn no_switch_from_another_process_is_lost_and_no_event_while_it_is_on() {
         context: std::ptr::null_mut(),
         event: count,
         sample_bytes: 0,
+        next_sample: None,
+        check: None,
     };
     // The owner raises and lowers the limit all the time: small steps, given back at each reset.
     let builder =

@@ -22,6 +22,8 @@ static OBSERVER: Observer = Observer {
     context: std::ptr::null_mut(),
     event: tell,
     sample_bytes: 0,
+    next_sample: None,
+    check: None,
 };
 
 fn of(id: u64) -> Vec<EventKind> {

@@ -229,6 +229,8 @@ fn observed(log: &'static Log) -> OwnedArena {
         context: (log as *const Log).cast_mut().cast(),
         event: record,
         sample_bytes: 0,
+        next_sample: None,
+        check: None,
     }));
     // SAFETY: the log is behind a lock and lives forever.
     unsafe { Arena::builder().observer(observer) }.build().unwrap()
@@ -285,6 +287,8 @@ fn the_caller_reported_is_the_users_line() {
         context: std::ptr::null_mut(),
         event: file,
         sample_bytes: 0,
+        next_sample: None,
+        check: None,
     }));
     // SAFETY: the list is behind a lock.
     let mut arena = unsafe { Arena::builder().capacity(1 << 16).observer(observer) }.build().unwrap();

@@ -430,6 +430,8 @@ fn an_observer_sees_leases_and_blocks_of_all_threads() {
         context: core::ptr::null_mut(),
         event: see,
         sample_bytes: 0,
+        next_sample: None,
+        check: None,
     };
     let arena = SharedArena::growing().unwrap();
     let local = arena.local();

@@ -20,7 +20,7 @@ static void count(void *context, const ascope_event *event)
 int main(void)
 {
     static struct totals totals;
-    static const ascope_observer observer = {ASCOPE_OBSERVER_VERSION, sizeof(ascope_observer), &totals, count, 0};
+    static const ascope_observer observer = {ASCOPE_OBSERVER_VERSION, sizeof(ascope_observer), &totals, count, 0, NULL, NULL};
     ASCOPE_ARENA(arena, 256);
     if (arena == NULL) {
         perror("arena");

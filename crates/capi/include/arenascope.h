@@ -106,6 +106,7 @@ typedef struct ascope_arena {
 #define ASCOPE_FLAG_GROWING 2u       /* made by ascope_growing */
 #define ASCOPE_FLAG_WATCHED 4u       /* events are reported */
 #define ASCOPE_FLAG_LEASED 256u      /* a thread's handle of a shared arena: base to base + capacity is its lease now */
+#define ASCOPE_FLAG_CHECKED 1024u    /* blocks lie where a checker has put them: base[0..offset] holds none of them */
 
 #if UINTPTR_MAX == UINT64_MAX
 ASCOPE_STATIC_ASSERT(offsetof(ascope_arena, cursor) == 16);
@@ -236,10 +237,17 @@ ASCOPE_INLINE size_t ascope_remaining(const ascope_arena *arena)
     return arena->capacity - ascope_offset(arena);
 }
 
+/* The other half of the two that ask where blocks lie: in check mode it is the checker who knows. */
+int ascope_contains_checked(const ascope_arena *arena, const void *address);
+void ascope_show_checked(const ascope_arena *arena);
+
 /* 1 when the address lies in memory that is handed out now, else 0. */
 ASCOPE_INLINE int ascope_contains(const ascope_arena *arena, const void *address)
 {
-    return (uintptr_t)address - (uintptr_t)arena->base < ascope_offset(arena);
+    if ((uintptr_t)address - (uintptr_t)arena->base < ascope_offset(arena)) {
+        return 1;
+    }
+    return (arena->flags & ASCOPE_FLAG_CHECKED) != 0 ? ascope_contains_checked(arena, address) : 0;
 }
 
 /* ------------------------------------------------------------------------------------------------ blocks */
@@ -499,6 +507,9 @@ static inline void ascope_dump_bytes(const ascope_arena *arena, FILE *out)
 {
     char line[256];
     size_t offset = ascope_offset(arena);
+    if ((arena->flags & ASCOPE_FLAG_CHECKED) != 0) {
+        ascope_show_checked(arena);
+    }
     for (size_t at = 0; at < offset;) {
         size_t count = offset - at < sizeof line ? offset - at : sizeof line;
         for (size_t i = 0; i < count; i++) {
@@ -520,7 +531,7 @@ static inline void ascope_dump(const ascope_arena *arena, FILE *out)
 
 /* ------------------------------------------------------------------------------------------------ watching */
 
-#define ASCOPE_OBSERVER_VERSION 1u
+#define ASCOPE_OBSERVER_VERSION 2u
 
 /* What happened: ascope_event.kind. Numbers that a program does not know are to be passed over. */
 enum {
@@ -569,6 +580,10 @@ struct ascope_observer {
      * during the call. What it does to the same arena is not reported. It must neither throw nor longjmp out. */
     void (*event)(void *context, const ascope_event *event);
     size_t sample_bytes;        /* 0: every allocation; else one in about so many bytes */
+    /* NULL, or asked after each report how many bytes may be allocated before the next one. */
+    size_t (*next_sample)(void *context, const ascope_arena *arena);
+    /* NULL, or asked at each creation of an arena who checks it; see CheckRequest of the Rust library. */
+    void (*check)(void *context, void *request);
 };
 
 /* Watches one arena from its next event on, by its own observer; NULL ends that. O(1). */

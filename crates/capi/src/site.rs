@@ -5,7 +5,7 @@
 //! arena's header, puts the C site into each event, and passes it on.
 #![allow(unsafe_code)] // Passes events on; reads C strings.
 
-use arenascope::{Arena, Event, EventKind, OBSERVER_VERSION, Observer, SharedArena, raw};
+use arenascope::{Arena, CheckRequest, Event, EventKind, OBSERVER_VERSION, Observer, SharedArena, raw};
 use core::ffi::{CStr, c_char, c_void};
 use core::ptr::NonNull;
 
@@ -94,6 +94,8 @@ impl Relay {
                 event: pass_on,
                 // SAFETY: the caller's condition.
                 sample_bytes: unsafe { (*inner).sample_bytes },
+                next_sample: None,
+                check: Some(pass_question_on),
             },
             inner,
             site,
@@ -120,6 +122,11 @@ unsafe extern "C" fn pass_on(context: *mut c_void, event: *const Event) {
         ((*inner).event)((*inner).context, &event);
         (*relay).table.sample_bytes = (*inner).sample_bytes;
     }
+}
+
+unsafe extern "C" fn pass_question_on(context: *mut c_void, request: *mut CheckRequest) {
+    // SAFETY: as in `pass_on`; the request is valid during the call.
+    unsafe { raw::pass_question_on((*context.cast::<Relay>()).inner, &mut *request) };
 }
 
 /// The observer that an arena reports to: its own, or the process's; null when there is none.

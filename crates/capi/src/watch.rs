@@ -4,7 +4,7 @@
 //! anything that an observer does.
 #![allow(unsafe_code)] // Installs function pointers that C gives.
 
-use arenascope::{Arena, Observer, observe_all};
+use arenascope::{Arena, Observer, observe_all, raw};
 
 /// Watches one arena; null ends it.
 ///
@@ -34,4 +34,27 @@ pub unsafe extern "C" fn ascope_observe_all(observer: *const Observer) {
 pub unsafe extern "C" fn ascope_is_watched(arena: *const Arena) -> core::ffi::c_int {
     // SAFETY: the caller's condition.
     core::ffi::c_int::from(unsafe { (*arena).is_watched() })
+}
+
+/// Whether an address lies in a block of an arena whose blocks lie elsewhere: the cold half of `ascope_contains`.
+///
+/// # Safety
+/// The arena lives.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn ascope_contains_checked(
+    arena: *const Arena,
+    address: *const core::ffi::c_void,
+) -> core::ffi::c_int {
+    // SAFETY: the caller's condition.
+    core::ffi::c_int::from(raw::contains_checked(unsafe { &*arena }, address.cast()))
+}
+
+/// Has the blocks' contents copied to where they would lie, if they lie elsewhere: before the region's bytes are looked at.
+///
+/// # Safety
+/// The arena lives.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn ascope_show_checked(arena: *const Arena) {
+    // SAFETY: the caller's condition.
+    raw::show_checked(unsafe { &*arena });
 }

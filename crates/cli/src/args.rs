@@ -90,6 +90,11 @@ pub struct RunArgs {
     /// Short for --mode check
     #[arg(long, conflicts_with = "mode", help_heading = "What")]
     check: bool,
+    /// With --check: blocks of our library's arenas end at a page that cannot be touched, where the kernel can do that (Linux 6.13). For
+    /// all of them, or those whose name matches
+    #[arg(long, value_name = "PATTERN", num_args = 0..=1, require_equals = true, default_missing_value = "*",
+          conflicts_with = "precise", help_heading = "What")]
+    pub guard_pages: Option<String>,
     /// Short for --mode precise: under Valgrind
     #[arg(long, conflicts_with_all = ["mode", "check"], help_heading = "What")]
     precise: bool,

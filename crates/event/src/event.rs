@@ -176,12 +176,20 @@ pub enum BoundsKind {
     Apart = 3,
     /// The payload of an arena that a forked child inherited and uses from here on: a private copy, which its parent never sees.
     Copied = 4,
+    /// Memory of check mode's, in which blocks of the arena lie, and not in its payload.
+    Plot = 5,
 }
 
 impl BoundsKind {
     /// All kinds, in code order.
-    pub const ALL: [BoundsKind; 5] =
-        [BoundsKind::Bounded, BoundsKind::Growing, BoundsKind::Lease, BoundsKind::Apart, BoundsKind::Copied];
+    pub const ALL: [BoundsKind; 6] = [
+        BoundsKind::Bounded,
+        BoundsKind::Growing,
+        BoundsKind::Lease,
+        BoundsKind::Apart,
+        BoundsKind::Copied,
+        BoundsKind::Plot,
+    ];
 
     /// A plain word for texts and JSON.
     pub const fn word(self) -> &'static str {
@@ -191,6 +199,88 @@ impl BoundsKind {
             BoundsKind::Lease => "lease",
             BoundsKind::Apart => "apart",
             BoundsKind::Copied => "copied",
+            BoundsKind::Plot => "plot",
+        }
+    }
+}
+
+/// What check mode can do for an arena of our library.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+#[repr(u8)]
+pub enum Checking {
+    /// Blocks end at guard pages: touching what is behind one is a fault.
+    Guards = 0,
+    /// Known bytes around blocks and in dead ones, looked at from time to time.
+    Canaries = 1,
+    /// Canaries, though guard pages were asked for: the kernel has none (before Linux 6.13), or the memory is locked.
+    NoGuards = 2,
+    /// Nothing: blocks have to lie in memory of the program's choice (a buffer, a source of its own, memory shared with or kept from
+    /// children).
+    Bound = 3,
+    /// Nothing: there are no addresses for it.
+    NoRoom = 4,
+}
+
+impl Checking {
+    /// All, in code order.
+    pub const ALL: [Checking; 5] =
+        [Checking::Guards, Checking::Canaries, Checking::NoGuards, Checking::Bound, Checking::NoRoom];
+
+    /// True when blocks are looked after.
+    pub const fn works(self) -> bool {
+        matches!(self, Checking::Guards | Checking::Canaries | Checking::NoGuards)
+    }
+
+    /// A plain word for texts and JSON.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Checking::Guards => "guard-pages",
+            Checking::Canaries => "canaries",
+            Checking::NoGuards => "canaries-no-guards",
+            Checking::Bound => "none-bound",
+            Checking::NoRoom => "none-no-room",
+        }
+    }
+}
+
+/// What had become of a block of our library when it was touched.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+#[repr(u8)]
+pub enum BlockFate {
+    /// It lived.
+    Lives = 0,
+    /// It was freed.
+    Freed = 1,
+    /// A scope ended, or the arena was rewound.
+    Rewound = 2,
+    /// The arena was reset.
+    Reset = 3,
+    /// It was resized, and moved.
+    Moved = 4,
+    /// The arena was destroyed.
+    Destroyed = 5,
+}
+
+impl BlockFate {
+    /// All, in code order.
+    pub const ALL: [BlockFate; 6] = [
+        BlockFate::Lives,
+        BlockFate::Freed,
+        BlockFate::Rewound,
+        BlockFate::Reset,
+        BlockFate::Moved,
+        BlockFate::Destroyed,
+    ];
+
+    /// A plain word for texts and JSON.
+    pub const fn word(self) -> &'static str {
+        match self {
+            BlockFate::Lives => "lives",
+            BlockFate::Freed => "freed",
+            BlockFate::Rewound => "rewound",
+            BlockFate::Reset => "reset",
+            BlockFate::Moved => "moved",
+            BlockFate::Destroyed => "destroyed",
         }
     }
 }
@@ -489,6 +579,28 @@ pub enum EventKind {
         /// What kind of bounds.
         kind: BoundsKind,
     },
+    /// How an arena of our library is checked from here on (check mode). Belongs to its creation, which it follows.
+    Checked {
+        /// The arena.
+        arena: ArenaKey,
+        /// How.
+        how: Checking,
+    },
+    /// The fault that follows on this thread touched memory of check mode's, near this block (check mode).
+    Touched {
+        /// The arena's key. By now it may be another arena's, at the same place.
+        arena: ArenaKey,
+        /// The block's first byte.
+        block: Address,
+        /// Its bytes, as asked for.
+        size: u64,
+        /// Where it was touched, bytes from its first one on: negative before it, `size` or more behind it.
+        at: i64,
+        /// What had become of it.
+        fate: BlockFate,
+        /// Of a dead one: the order of the arena's event that ended it.
+        ended: Option<u64>,
+    },
 }
 
 impl EventKind {
@@ -543,6 +655,8 @@ impl EventKind {
             EventKind::ScopeEnter { .. } => "scope-enter",
             EventKind::ScopeExit { .. } => "scope-exit",
             EventKind::Bounds { .. } => "bounds",
+            EventKind::Checked { .. } => "checked",
+            EventKind::Touched { .. } => "touched",
         }
     }
 }

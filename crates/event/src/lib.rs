@@ -13,7 +13,9 @@ mod ids;
 mod role;
 mod scan;
 
-pub use event::{BoundsKind, CaptureReason, Event, EventKind, MallocKind, MarkValue, Registers, Zone};
+pub use event::{
+    BlockFate, BoundsKind, CaptureReason, Checking, Event, EventKind, MallocKind, MarkValue, Registers, Zone,
+};
 pub use facts::{
     Fate, FateKind, Frame, HookFact, HookStatus, Lost, Mode, Module, NullUse, Place, ProcessFacts, Report, SiteFacts,
     Synchronises, Used, Watched,

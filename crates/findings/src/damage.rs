@@ -15,6 +15,8 @@ use arenascope_replay::{ArenaId, Effect, State, What};
 const HISTORY: usize = 16;
 /// Frees, rewinds and resets of an arena that are remembered.
 const ENDS: usize = 64;
+/// The same, where dead blocks are looked at much later: 56 MiB of them at most.
+const ENDS_OWN: usize = 1 << 20;
 /// MAP_SHARED and MAP_SHARED_VALIDATE (include/uapi/linux/mman.h).
 const SHARED: u32 = 1;
 /// Shared mappings that are remembered.
@@ -42,6 +44,8 @@ pub(crate) enum Act {
     Free,
     Rewind,
     Reset,
+    /// Resized a block, which moved: its new address and bytes. Only where check mode looks after the arena's blocks itself.
+    Moved(Address, u64),
     Other,
 }
 
@@ -96,6 +100,8 @@ pub(crate) struct Told {
     pub others: bool,
     /// Zones found all zero by the same look.
     pub wiped_too: u64,
+    /// The bytes lay in memory of check mode's, which nobody else has ever been given: an arena of our library.
+    pub own: bool,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -105,6 +111,16 @@ struct OfArena {
     blocks: BTreeMap<u64, Known>,
     last_end: Option<u64>,
     loose: bool,
+    /// Check mode has its blocks in memory of its own.
+    own: bool,
+}
+
+impl OfArena {
+    /// The event of this order, if it ended blocks. They are in order, but for what was lost or came late.
+    fn end(&self, order: u64) -> Option<Own> {
+        let near = self.ends.binary_search_by_key(&order, |own| own.order).ok().and_then(|at| self.ends.get(at));
+        near.or_else(|| self.ends.iter().rev().find(|own| own.order == order)).copied()
+    }
 }
 
 /// Collects them.
@@ -132,11 +148,22 @@ impl Damages {
             }
             EventKind::Fork { .. } => self.forked = true,
             EventKind::Damage { .. } => self.damage(event, state),
+            EventKind::Checked { arena, how } => self.arenas.entry(arena).or_default().own = how.works(),
             _ => {}
         }
         if let Some((key, order)) = event.kind.arena_order() {
             self.own(key, order, event, effect);
         }
+    }
+
+    /// What is known of a block, as long as its arena lives.
+    pub fn block_at(&self, key: ArenaKey, block: Address, size: u64) -> Option<Known> {
+        self.arenas.get(&key)?.blocks.get(&block.0).copied().filter(|known| known.size == size)
+    }
+
+    /// The event of an arena that ended blocks, by its order.
+    pub fn end_of(&self, key: ArenaKey, order: u64) -> Option<Own> {
+        self.arenas.get(&key)?.end(order)
     }
 
     /// All damages, in order.
@@ -145,12 +172,16 @@ impl Damages {
     }
 
     fn own(&mut self, key: ArenaKey, order: u64, event: &Event, effect: &Effect) {
+        let checked = self.arenas.get(&key).is_some_and(|arena| arena.own);
         let what = match event.kind {
+            EventKind::Resize { old, new, size, .. } if checked && !new.is_null() && old != new => {
+                Act::Moved(new, size)
+            }
             EventKind::Alloc { block, size, .. } | EventKind::Resize { new: block, size, .. } if !block.is_null() => {
                 Act::Alloc(block, size)
             }
             EventKind::Free { .. } => Act::Free,
-            EventKind::Rewind { .. } => Act::Rewind,
+            EventKind::Rewind { .. } | EventKind::ScopeExit { .. } => Act::Rewind,
             EventKind::Reset { .. } => Act::Reset,
             _ => Act::Other,
         };
@@ -169,8 +200,8 @@ impl Damages {
             arena.history.pop_front();
         }
         arena.history.push_back(own);
-        if matches!(what, Act::Free | Act::Rewind | Act::Reset) {
-            if arena.ends.len() == ENDS {
+        if matches!(what, Act::Free | Act::Rewind | Act::Reset | Act::Moved(..)) {
+            if arena.ends.len() >= if arena.own { ENDS_OWN } else { ENDS } {
                 arena.ends.pop_front();
             }
             arena.ends.push_back(own);
@@ -220,13 +251,15 @@ impl Damages {
             return;
         }
         let of_arena = self.arenas.entry(key).or_default();
+        let own = of_arena.own;
         let known = of_arena.blocks.get(&block.0).copied().filter(|known| known.size == size);
-        let above = of_arena.blocks.range(end.0..=end.0.saturating_add(SLACK_BYTES)).next();
+        // Where check mode knows whose zone it is, it says so.
+        let above = if own { None } else { of_arena.blocks.range(end.0..=end.0.saturating_add(SLACK_BYTES)).next() };
         let above = above.map(|(at, known)| (Address(*at), *known)).filter(|(at, _)| arena.block_at(*at).is_some());
         let right = of_arena.history.iter().rev().find(|own| own.order < since).copied();
         // Too long ago: the history begins after it.
         let right = right.filter(|own| own.order.saturating_add(1) == since);
-        let ended = ended.and_then(|order| of_arena.ends.iter().rev().find(|own| own.order == order).copied());
+        let ended = ended.and_then(|order| of_arena.end(order));
         let shared = self.shared.iter().any(|(start, stop)| *start <= address.0 && address.0 < *stop);
         let covered = |other: &arenascope_replay::Arena| {
             other.id != arena.id
@@ -256,12 +289,14 @@ impl Damages {
             follow: None,
             never_freed: arena.counts.frees == 0,
             tight: !of_arena.loose,
-            others: (shared && (self.forked || state.arenas().any(|arena| arena.inherited)))
-                || state.arenas().any(covered),
-            wiped_too: u64::from(wiped),
+            others: !own
+                && ((shared && (self.forked || state.arenas().any(|arena| arena.inherited)))
+                    || state.arenas().any(covered)),
+            wiped_too: if own { 0 } else { u64::from(wiped) },
+            own,
         };
         let mut told = told;
-        if wiped {
+        if wiped && !own {
             let open = self.told.get_mut(self.open..).unwrap_or(&mut []).iter_mut();
             for other in open.filter(|other| other.key == key && other.follow.is_none() && other.wiped_too > 0) {
                 other.wiped_too = other.wiped_too.saturating_add(1);

@@ -42,7 +42,8 @@ pub(crate) fn judge(case: &Case<'_>, proof: Option<(EventNumber, Option<SiteId>)
         (Class::Note, Certainty::Possible)
     } else if proof.is_some() {
         (Class::Finding, Certainty::Certain)
-    } else if taken {
+    } else if taken || case.arena.bounds.is_some() {
+        // A free of our own library takes the block.
         (Class::Finding, Certainty::Likely)
     } else {
         (Class::Note, Certainty::Possible)
@@ -54,6 +55,8 @@ pub(crate) fn judge(case: &Case<'_>, proof: Option<(EventNumber, Option<SiteId>)
         because.push_str(&format!("; afterwards the same bytes had two owners at once, as of #{}", moment.0));
     } else if taken {
         because.push_str("; the first free changed the arena object, so it took the block");
+    } else if case.arena.bounds.is_some() {
+        because.push_str("; a free of this library gives the block back, whoever else has it");
     } else if !customary {
         because.push_str(
             "; nothing shows that the first free took the block: a function that counts references takes it at the last one",

@@ -63,10 +63,12 @@ impl Rule for Overflow {
         let doubt = doubt(state, facts);
         let mut found: BTreeMap<(bool, Option<SiteId>, Class), Finding> = BTreeMap::new();
         let all = self.damages.finish();
-        for told in all.iter().filter(|told| told.zone == Zone::After && !is_explained(told, facts)) {
-            let below = is_below(told);
+        let zones = |told: &&Told| told.zone == Zone::After || told.zone == Zone::Before;
+        for told in all.iter().filter(zones).filter(|told| told.own || !is_explained(told, facts)) {
+            let below = told.zone == Zone::Before || is_below(told);
+            let of_above = below && told.zone == Zone::After;
             let site =
-                if below { told.above.and_then(|(_, above)| above.site) } else { told.known.and_then(|b| b.site) };
+                if of_above { told.above.and_then(|(_, above)| above.site) } else { told.known.and_then(|b| b.site) };
             let wrong = told.wrong().last().map_or(0, |range| range.end as u64);
             let touched = told.address.plus(wrong).0.saturating_sub(told.block.0);
             let usable = told
@@ -74,7 +76,7 @@ impl Rule for Overflow {
                 .and_then(|known| self.roundings.get(&(told.arena, known.extent)))
                 .and_then(|rounding| rounding.usable(told.size));
             let slack = usable.filter(|usable| touched <= *usable);
-            let doubt = slack.map(|usable| in_slack(told.size, usable)).or_else(|| doubt.clone());
+            let doubt = slack.map(|usable| in_slack(told.size, usable)).or_else(|| doubt.clone()).filter(|_| !told.own);
             let one = accuse(told, below, doubt.as_deref(), state, facts);
             match found.entry((below, site, one.class)) {
                 Entry::Vacant(place) => drop(place.insert(one)),
@@ -130,10 +132,16 @@ fn accuse(told: &Told, below: bool, doubt: Option<&str>, state: &State, facts: &
         Some((start, above)) => (Some(above), start),
         None => (told.known, told.block),
     };
-    let what = match upper {
+    let before_it = told.zone == Zone::Before;
+    let what = match upper.map(|(start, above)| (start, Some(above))).or(before_it.then_some((told.block, None))) {
         Some((start, above)) => {
             let before = start.0.saturating_sub(told.address.0);
-            let block = format!("block {} ({} at +{})", above.number, wording::bytes(above.size), above.offset);
+            let block = match above {
+                Some(above) => {
+                    format!("block {} ({} at +{})", above.number, wording::bytes(above.size), above.offset)
+                }
+                None => told.place(),
+            };
             match bytes {
                 1 => format!("the byte {before} before {block} was changed {}", told.value()),
                 _ => format!("{} from {before} before {block} on were changed", wording::bytes(bytes)),
@@ -156,8 +164,9 @@ fn accuse(told: &Told, below: bool, doubt: Option<&str>, state: &State, facts: &
     let wiped = told.wiped_too > 1;
     let (class, certainty) =
         if doubt.is_some() || wiped { (Class::Note, Certainty::Possible) } else { (Class::Finding, Certainty::Likely) };
+    let whose = if told.own { "in memory that it gave to nobody" } else { "which nobody has a reason to change" };
     let mut because = format!(
-        "check mode had put 0x{:02x} there, which nobody has a reason to change; it was right at {}",
+        "check mode had put 0x{:02x} there, {whose}; it was right at {}",
         told.expected,
         match (told.right, told.known) {
             (Some(right), _) => format!("#{}", right.moment.0),
@@ -174,10 +183,10 @@ fn accuse(told: &Told, below: bool, doubt: Option<&str>, state: &State, facts: &
     }
     let mut sites: Vec<(SiteRole, SiteId)> = Vec::new();
     sites.extend(block.and_then(|block| block.site).map(|site| (SiteRole::Allocated, site)));
-    let side = if upper.is_some() { "before" } else { "behind" };
+    let side = if upper.is_some() || before_it { "before" } else { "behind" };
     let label = block.map_or_else(|| format!("{side} the block"), |block| format!("{side} block {}", block.number));
     Finding {
-        rule: if upper.is_some() { Overflow::UNDER } else { Overflow::NAME },
+        rule: if upper.is_some() || before_it { Overflow::UNDER } else { Overflow::NAME },
         class,
         certainty,
         message: format!("{what} {}", told.window()),
@@ -189,9 +198,14 @@ fn accuse(told: &Told, below: bool, doubt: Option<&str>, state: &State, facts: &
         calls: Vec::new(),
         because,
         evidence: told.evidence(label, start),
-        disproof: "code that knows the allocator to lay blocks side by side, or asks it how large a block is: without \
-                   check mode there is no gap"
-            .to_owned(),
+        disproof: match told.own {
+            true => "the kernel, or another process, was handed an address there".to_owned(),
+            false => {
+                "code that knows the allocator to lay blocks side by side, or asks it how large a block is: without \
+                      check mode there is no gap"
+                    .to_owned()
+            }
+        },
         next: next(below),
         count: 1,
         bytes: told.wrong_bytes(),

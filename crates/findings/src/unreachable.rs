@@ -116,7 +116,11 @@ impl Rule for Unreachable {
         }
         let mut lines: BTreeMap<CallingLine, Line<'_>> = BTreeMap::new();
         for scanned in &last.arenas {
-            let Some(arena) = state.arena_of_key(scanned.arena).filter(|arena| keeps(arena, scanned)) else { continue };
+            let Some(arena) =
+                state.arena_of_key(scanned.arena).filter(|arena| keeps(arena, scanned) && arena.checking.is_none())
+            else {
+                continue;
+            };
             let known: Vec<(u64, BTreeSet<u64>)> =
                 earlier.iter().filter_map(|scan| Some((scan.mark?, self.known(scan, arena)))).collect();
             for (number, (block, by_offset)) in self.still(scanned, arena) {

@@ -44,6 +44,8 @@ impl UseAfter {
     pub const REWIND: &'static str = "use-after-rewind";
     /// After a reset.
     pub const RESET: &'static str = "use-after-reset";
+    /// After a resize that moved the block: the name of another rule, whose claim this is.
+    pub const MOVED: &'static str = "stale-pointer-after-resize";
 
     /// At the start of a trace.
     pub fn new() -> UseAfter {
@@ -99,6 +101,7 @@ fn accuse(told: &Told, doubt: Option<&str>, state: &State, facts: &ProcessFacts)
         Act::Free => (UseAfter::FREE, "was freed", SiteRole::Freed),
         Act::Rewind => (UseAfter::REWIND, "was rewound", SiteRole::Rewound),
         Act::Reset => (UseAfter::RESET, "was reset", SiteRole::Reset),
+        Act::Moved(..) => (UseAfter::MOVED, "was resized, and moved", SiteRole::Freed),
         Act::Alloc(..) | Act::Other => return None,
     };
     let handed_out_again = match told.follow {
@@ -116,6 +119,7 @@ fn accuse(told: &Told, doubt: Option<&str>, state: &State, facts: &ProcessFacts)
         None => None,
     };
     let sure = match (handed_out_again, told.tight, rule) {
+        _ if told.own => "check mode gives no memory twice, and had given this to nobody else".to_owned(),
         (Some(own), ..) => {
             format!("nobody owned these bytes until #{}, which handed them out, or others below them", own.moment.0)
         }
@@ -125,12 +129,15 @@ fn accuse(told: &Told, doubt: Option<&str>, state: &State, facts: &ProcessFacts)
     };
     let threads = state.arena(told.arena).map_or(0, |arena| arena.threads.len());
     let busy = "several threads use this arena, and one may just have been given these bytes";
-    let doubt = doubt.or((threads > 1).then_some(busy));
+    let doubt = doubt.or((threads > 1).then_some(busy)).filter(|_| !told.own);
     let (class, certainty) = match (doubt, sure.as_str()) {
         (Some(_), _) | (None, "") => (Class::Note, Certainty::Possible),
         (None, _) => (Class::Finding, Certainty::Likely),
     };
     let mut because = match rule {
+        UseAfter::FREE | UseAfter::MOVED if told.own => {
+            format!("check mode had filled it with 0x{:02x} when it {verb} at #{}", told.expected, ended.moment.0)
+        }
         UseAfter::FREE => {
             format!("it {verb} at #{}, and its allocator had last left 0x{:02x} there", ended.moment.0, told.expected)
         }
@@ -151,7 +158,7 @@ fn accuse(told: &Told, doubt: Option<&str>, state: &State, facts: &ProcessFacts)
     let bytes = told.found.len() as u64;
     let (place, window) = (told.place(), told.window());
     let whose = match rule {
-        UseAfter::FREE => format!("after it {verb}"),
+        UseAfter::FREE | UseAfter::MOVED => format!("after it {verb}"),
         _ => format!("after its arena {verb}"),
     };
     let what = match bytes {

@@ -9,7 +9,7 @@ use crate::scopes::Scopes;
 use crate::{
     CursorCorrupted, DoubleFree, GrowthWaste, InvalidFree, NeverStored, NeverUnmapped, NullUsed, OffsetNotReset,
     OnlyGrows, OutOfOrderRewind, Overflow, OverlappingArenas, OverlappingBlocks, PaddingWaste, Precise, StaleBytes,
-    StalePointerAfterResize, UnbalancedScope, Unreachable, UnsynchronisedSharing, UseAfter, UseAfterUnmap,
+    StalePointerAfterResize, Touched, UnbalancedScope, Unreachable, UnsynchronisedSharing, UseAfter, UseAfterUnmap,
     WrongArenaFree, fork_private_write, fork_same_block, lifetime_inversion,
 };
 use alloc::boxed::Box;
@@ -228,6 +228,7 @@ impl Watch {
         if facts.mode == Mode::Check {
             watch.rules.push(Box::new(Overflow::new()));
             watch.rules.push(Box::new(UseAfter::new()));
+            watch.rules.push(Box::new(Touched::new()));
         }
         if !facts.scans.is_empty() {
             watch.rules.push(Box::new(Unreachable::new(facts)));

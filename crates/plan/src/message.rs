@@ -337,6 +337,7 @@ const ITEM_PATCH: u8 = 4;
 const ITEM_LIBRARY: u8 = 5;
 const ITEM_ONLY: u8 = 6;
 const ITEM_UNWINDING: u8 = 20;
+const ITEM_GUARDS: u8 = 7;
 
 /// Writes a plan: the head, then items in any order. Code must come before the patches that lead to it.
 pub struct PlanWriter<'a> {
@@ -412,6 +413,12 @@ impl<'a> PlanWriter<'a> {
         self.out.u32(unwinding.count);
     }
 
+    /// In check mode, blocks of the library's arenas whose names match end at guard pages. At most one.
+    pub fn guards(&mut self, pattern: &[u8]) {
+        self.out.u8(ITEM_GUARDS);
+        self.out.bytes(pattern);
+    }
+
     /// Bytes written, or `None` when the buffer was too small.
     pub fn finish(self) -> Option<usize> {
         self.out.finish()
@@ -435,6 +442,8 @@ pub enum PlanItem<'a> {
     Only(&'a [u8]),
     /// A module's rules.
     Unwinding(Unwinding),
+    /// In check mode, blocks of its arenas whose names match end at guard pages.
+    Guards(&'a [u8]),
 }
 
 /// A plan being read.
@@ -491,6 +500,7 @@ impl<'a> Iterator for PlanReader<'a> {
                 offset: self.rest.u64()?,
                 count: self.rest.u32()?,
             })),
+            ITEM_GUARDS => Some(PlanItem::Guards(self.rest.bytes()?)),
             _ => None,
         }
     }

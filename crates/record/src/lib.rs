@@ -11,9 +11,11 @@
 //!     sites    backtrace -> id            site cache          hash -> id
 //!     heap     malloc blocks of interest  calls               which hooked calls are on this stack
 //!   Check (one per process, in check mode): zones   bytes that nobody may change
+//!   Apart (one per process, in check mode): plots   memory for the blocks of our own arenas
 //! ```
 #![no_std]
 
+mod apart;
 mod arenas;
 mod capture;
 mod check;
@@ -41,6 +43,7 @@ mod zones;
 
 pub use arenascope_trace::{NO_SITE, Record};
 
+pub use apart::{APART_BYTES, Apart, Closing, Fate, Found, OfArena, Sink, Told, Touched};
 pub use arenas::{Entry, PageFilter};
 pub use arenascope_unwind::Table;
 pub use check::{CHECK_BYTES, Check, Dying, growth};
@@ -49,7 +52,9 @@ pub use deep::{DEEP_BYTES, only_this_thread, prepare as prepare_stacks, run as o
 pub use guards::{GUARDS, Guard, Span};
 pub use heap::{HeapSet, LARGE_BYTES, SLOTS as HEAP_SLOTS, SMALL_BYTES};
 pub use modules::{CodeModule, MODULES};
-pub use observed::{LibraryEvent, OBSERVER_VERSION, ObserverTable, kind as library_kind};
+pub use observed::{
+    CheckRequest, LibraryEvent, OBSERVER_VERSION, ObserverTable, check_kind, checked_header, kind as library_kind,
+};
 pub use recorder::{Entered, RESERVE_BYTES, Recorder, Start};
 pub use reserve::{Reserve, Zeroed};
 pub use sites::{CallFrame, StubFrame};

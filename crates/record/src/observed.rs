@@ -17,7 +17,7 @@ use arenascope_trace::Record;
 use core::sync::atomic::Ordering::Relaxed;
 
 /// Version of the library's observer table that is understood here.
-pub const OBSERVER_VERSION: u32 = 1;
+pub const OBSERVER_VERSION: u32 = 2;
 /// Layout of the library's headers that is understood here; of others only events are.
 const LAYOUT_VERSION: u32 = 2;
 /// Longest name read from a header, bytes.
@@ -36,6 +36,55 @@ pub struct ObserverTable {
     pub event: unsafe extern "C" fn(context: u64, event: *const LibraryEvent),
     /// 0: every allocation is reported.
     pub sample_bytes: usize,
+    /// Asked after each report for the distance to the next, if it is there.
+    pub next_sample: Option<unsafe extern "C" fn(context: u64, arena: u64) -> usize>,
+    /// Asked at each creation of an arena who checks it, if it is there.
+    pub check: Option<unsafe extern "C" fn(context: u64, request: *mut CheckRequest)>,
+}
+
+/// `arenascope::CheckRequest`. Pointers are addresses.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+#[allow(missing_docs, reason = "the fields are those of arenascope::CheckRequest")]
+pub struct CheckRequest {
+    pub kind: u32,
+    pub request_bytes: u32,
+    pub arena: u64,
+    pub place: u64,
+    pub block: u64,
+    pub size: u64,
+    pub align: u64,
+    pub old_block: u64,
+    pub old_size: u64,
+    pub checker: u64,
+}
+
+/// `arenascope::CheckKind`.
+#[allow(missing_docs, reason = "the numbers are those of arenascope::CheckKind")]
+pub mod check_kind {
+    pub const CREATE: u32 = 1;
+    pub const ALLOC: u32 = 2;
+    pub const PLACE: u32 = 3;
+    pub const RESIZE: u32 = 4;
+    pub const FREE: u32 = 5;
+    pub const BACK: u32 = 6;
+    pub const RESET: u32 = 7;
+    pub const DESTROY: u32 = 8;
+    pub const INSIDE: u32 = 9;
+    pub const SHOW: u32 = 10;
+    pub const LOOK: u32 = 11;
+}
+
+/// What a header says that checking needs: base, number in the process, name. `None`: its layout is another.
+///
+/// # Safety
+/// `arena` is a living header for as long as the result is used, and the calling thread its owner.
+pub unsafe fn checked_header<'a>(arena: u64) -> Option<(u64, u64, &'a [u8])> {
+    // SAFETY: the contract.
+    let header = unsafe { header_at::<'a>(arena) }?;
+    // SAFETY: as above: an aligned word of the header.
+    let id = unsafe { (arena.wrapping_add(field::ID) as *const u64).read() };
+    Some((header.base, id, header.name))
 }
 
 /// `arenascope::Event`. Pointers are addresses.
@@ -84,6 +133,7 @@ pub mod kind {
 mod flags {
     pub const GROWING: u32 = 2;
     pub const LEASED: u32 = 256;
+    pub const CHECKED: u32 = 1024;
 }
 
 /// Fields of `arenascope::Arena`, in bytes from the header; `arenascope::header` lists them all.
@@ -93,6 +143,7 @@ mod field {
     pub const LIMIT: u64 = 32;
     pub const CAPACITY: u64 = 64;
     pub const RESERVED: u64 = 80;
+    pub const ID: u64 = 88;
     pub const NAME: u64 = 144;
     pub const NAME_BYTES: u64 = 152;
     pub const FLAGS: u64 = 208;
@@ -114,12 +165,19 @@ struct Header<'a> {
 
 /// Reads the header of the event's arena; `None` when its layout is another.
 fn header(event: &LibraryEvent) -> Option<Header<'_>> {
+    // SAFETY: the event's arena is a living header for the length of the call (`arenascope::Observer::event`), and the calling thread the
+    // one that writes it.
+    unsafe { header_at(event.arena) }
+}
+
+/// # Safety
+/// `arena` is 0, or a living header as long as the result is used, and the calling thread the one that writes it.
+unsafe fn header_at<'a>(arena: u64) -> Option<Header<'a>> {
     let word = |at: u64| {
-        // SAFETY: the event's arena is a living header for the length of the call (`arenascope::Observer::event`), 384 bytes
-        // of which the fields above are aligned words; the calling thread is the one that writes them.
-        unsafe { (event.arena.wrapping_add(at) as *const u64).read() }
+        // SAFETY: the contract: a header of 384 bytes, of which the fields above are aligned words.
+        unsafe { (arena.wrapping_add(at) as *const u64).read() }
     };
-    if event.arena == 0 || word(field::LAYOUT_VERSION) as u32 != LAYOUT_VERSION {
+    if arena == 0 || word(field::LAYOUT_VERSION) as u32 != LAYOUT_VERSION {
         return None;
     }
     let (name, bytes) = (word(field::NAME), (word(field::NAME_BYTES) as u32 as usize).min(NAME_BYTES));
@@ -130,7 +188,7 @@ fn header(event: &LibraryEvent) -> Option<Header<'_>> {
         unsafe { core::slice::from_raw_parts(name as *const u8, bytes) }
     };
     Some(Header {
-        address: event.arena,
+        address: arena,
         base: word(field::BASE),
         capacity: word(field::CAPACITY),
         reserved: word(field::RESERVED),
@@ -225,6 +283,8 @@ impl Recorder {
             self.note_bounds(thread, arena, &header);
         }
         let order = || entry.order.fetch_add(1, Relaxed);
+        // Check mode looks after blocks by itself, and gives no memory twice.
+        let checked = header.is_some_and(|header| header.flags & flags::CHECKED != 0);
         match event.kind {
             kind::CREATE => {
                 let size = header.filter(|header| header.bounds() == BoundsKind::Bounded).map(|header| header.capacity);
@@ -240,7 +300,7 @@ impl Recorder {
                 self.alloc_here(thread, arena, order(), site, [0, event.size, event.align]);
             }
             kind::RESIZE => {
-                if event.old_block != event.block && event.old_block != 0 {
+                if event.old_block != event.block && event.old_block != 0 && !checked {
                     self.look_at_left(thread, entry, event.old_block, event.old_size);
                 }
                 self.note_block(entry, event.block, event.size);
@@ -249,27 +309,35 @@ impl Recorder {
             }
             kind::FREE => {
                 self.note_of(thread, site, &Record::Free { arena, order: order(), block: event.block });
-                entry.takes_one_back();
+                if !checked {
+                    entry.takes_one_back();
+                }
             }
             kind::SCOPE_ENTER => {
                 self.note_of(thread, site, &Record::ScopeEnter { arena, order: order(), cursor: event.block });
             }
             kind::SCOPE_EXIT => {
                 self.note_of(thread, site, &Record::ScopeExit { arena, order: order(), cursor: event.block });
-                entry.goes_back();
+                if !checked {
+                    entry.goes_back();
+                }
             }
             kind::CHECKPOINT => {
                 self.note_of(thread, site, &Record::Mark { arena, order: order(), mark: event.block });
             }
             kind::REWIND => {
                 self.note_of(thread, site, &Record::Rewind { arena, order: order(), mark: event.block });
-                entry.goes_back();
+                if !checked {
+                    entry.goes_back();
+                }
             }
             kind::RESET => {
                 self.capture(thread, entry, CaptureReason::Reset);
                 self.note_of(thread, site, &Record::Reset { arena, order: order() });
                 entry.clear_spans();
-                entry.goes_back();
+                if !checked {
+                    entry.goes_back();
+                }
             }
             kind::DESTROY => {
                 self.capture(thread, entry, CaptureReason::Destroy);

@@ -2,8 +2,8 @@
 
 #![allow(unsafe_code, reason = "reads words of a living header")]
 
-use arenascope::{Arena, Event, EventKind, OBSERVER_VERSION, Observer};
-use arenascope_record::{LibraryEvent, ObserverTable, library_kind};
+use arenascope::{Arena, CheckKind, Event, EventKind, OBSERVER_VERSION, Observer};
+use arenascope_record::{CheckRequest, LibraryEvent, ObserverTable, check_kind, library_kind};
 use std::mem::offset_of;
 
 macro_rules! same_places {
@@ -16,7 +16,7 @@ macro_rules! same_places {
 fn the_observer_s_table_is_the_library_s() {
     assert_eq!(arenascope_record::OBSERVER_VERSION, OBSERVER_VERSION);
     assert_eq!(size_of::<ObserverTable>(), size_of::<Observer>());
-    same_places!(ObserverTable, Observer: version table_bytes context event sample_bytes);
+    same_places!(ObserverTable, Observer: version table_bytes context event sample_bytes next_sample check);
 }
 
 #[test]
@@ -38,6 +38,28 @@ fn an_event_is_the_library_s() {
         (library_kind::REFUSED, EventKind::REFUSED),
         (library_kind::LEASE, EventKind::LEASE),
         (library_kind::INHERITED, EventKind::INHERITED),
+    ];
+    for (ours, theirs) in kinds {
+        assert_eq!(ours, theirs.0);
+    }
+}
+
+#[test]
+fn a_question_of_check_mode_is_the_library_s() {
+    assert_eq!(size_of::<CheckRequest>(), size_of::<arenascope::CheckRequest>());
+    same_places!(CheckRequest, arenascope::CheckRequest: kind request_bytes arena place block size align old_block old_size checker);
+    let kinds = [
+        (check_kind::CREATE, CheckKind::CREATE),
+        (check_kind::ALLOC, CheckKind::ALLOC),
+        (check_kind::PLACE, CheckKind::PLACE),
+        (check_kind::RESIZE, CheckKind::RESIZE),
+        (check_kind::FREE, CheckKind::FREE),
+        (check_kind::BACK, CheckKind::BACK),
+        (check_kind::RESET, CheckKind::RESET),
+        (check_kind::DESTROY, CheckKind::DESTROY),
+        (check_kind::INSIDE, CheckKind::INSIDE),
+        (check_kind::SHOW, CheckKind::SHOW),
+        (check_kind::LOOK, CheckKind::LOOK),
     ];
     for (ours, theirs) in kinds {
         assert_eq!(ours, theirs.0);

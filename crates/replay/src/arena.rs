@@ -9,7 +9,9 @@ use crate::regions::RegionId;
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::string::String;
 use alloc::vec::Vec;
-use arenascope_event::{Address, ArenaKey, BoundsKind, EventNumber, MallocKind, MarkValue, SiteId, ThreadNumber};
+use arenascope_event::{
+    Address, ArenaKey, BoundsKind, Checking, EventNumber, MallocKind, MarkValue, SiteId, ThreadNumber,
+};
 use core::fmt;
 
 /// What users see as "arena 1": dense from 1, in order of birth, never used twice.
@@ -104,6 +106,8 @@ pub enum ExtentKind {
     HeapSegment,
     /// Payload of an arena of our library, with the bounds that its header tells.
     Payload,
+    /// Memory of check mode's, in which blocks of an arena of our library lie.
+    Plot,
     /// Static memory of a module; bounds are those of the blocks seen.
     Static,
     /// Memory of unknown origin (a stack, an unrecorded malloc block); bounds are those of the blocks seen.
@@ -120,6 +124,7 @@ impl ExtentKind {
                 | ExtentKind::HeapBlock
                 | ExtentKind::HeapSegment
                 | ExtentKind::Payload
+                | ExtentKind::Plot
         )
     }
 
@@ -131,6 +136,7 @@ impl ExtentKind {
             ExtentKind::HeapBlock => "heap-block",
             ExtentKind::HeapSegment => "heap-segment",
             ExtentKind::Payload => "payload",
+            ExtentKind::Plot => "plot",
             ExtentKind::Static => "static",
             ExtentKind::Unknown => "unknown",
         }
@@ -298,6 +304,8 @@ pub struct Arena {
     pub bounds: Option<Bounds>,
     /// True when its own library says that this process, a forked child, uses a private copy of it.
     pub copied: bool,
+    /// How check mode looks after it, for an arena of our library.
+    pub checking: Option<Checking>,
     /// Which one of the C library's arenas it is, if it is one: its blocks are what malloc hands out.
     pub malloc: Option<MallocKind>,
     /// Its birth.
@@ -459,6 +467,8 @@ impl Arena {
                 ExtentKind::Mapping | ExtentKind::HeapBlock | ExtentKind::Payload => {
                     sum = sum.saturating_add(extent.len)
                 }
+                // What check mode has there is no bound of the arena's.
+                ExtentKind::Plot => {}
                 // What malloc has now is no bound: it gets more.
                 ExtentKind::HeapSegment | ExtentKind::Observed | ExtentKind::Static | ExtentKind::Unknown => {
                     return None;
@@ -475,7 +485,8 @@ impl Arena {
 
     /// Bytes of its mappings and malloc blocks (a shared one counts whole).
     pub fn memory_bytes(&self) -> u64 {
-        let bounded = self.extents.values().filter(|extent| extent.kind.is_bounded());
+        let own = |extent: &&Extent| extent.kind.is_bounded() && extent.kind != ExtentKind::Plot;
+        let bounded = self.extents.values().filter(own);
         bounded.fold(0, |sum, extent| sum.saturating_add(extent.len))
     }
 

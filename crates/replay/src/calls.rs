@@ -21,7 +21,7 @@ use crate::replay::{Call, Ground, Replay, bury, on};
 use crate::state::{LastRefusal, State};
 use alloc::borrow::ToOwned;
 use alloc::vec::Vec;
-use arenascope_event::{Address, ArenaKey, BoundsKind, EventNumber, MarkValue, Role};
+use arenascope_event::{Address, ArenaKey, BoundsKind, Checking, EventNumber, MarkValue, Role};
 use core::cmp::Reverse;
 
 /// A growing arena is drawn in whole pages.
@@ -417,15 +417,18 @@ impl Replay {
             arena.copied = true;
             return effect;
         }
-        if bounds.kind != BoundsKind::Apart || arena.bounds.is_none() {
+        if !matches!(bounds.kind, BoundsKind::Apart | BoundsKind::Plot) || arena.bounds.is_none() {
             arena.bounds = Some(bounds);
         }
         let len = if bounds.kind == BoundsKind::Growing { 0 } else { bounds.capacity };
-        match arena
-            .extents
-            .values_mut()
-            .find(|extent| extent.kind == ExtentKind::Payload && extent.start == bounds.base)
-        {
+        let kind = if bounds.kind == BoundsKind::Plot { ExtentKind::Plot } else { ExtentKind::Payload };
+        let found = arena.extents.values_mut().find(|extent| match kind {
+            // Plots that follow each other are one extent.
+            ExtentKind::Plot => extent.kind == kind && extent.end() == bounds.base,
+            _ => extent.kind == kind && extent.start == bounds.base,
+        });
+        match found {
+            Some(extent) if kind == ExtentKind::Plot => extent.len = extent.len.saturating_add(len),
             // A lease that became longer.
             Some(extent) => extent.len = extent.len.max(len),
             None => {
@@ -433,7 +436,7 @@ impl Replay {
                     number: 0,
                     start: bounds.base,
                     len,
-                    kind: ExtentKind::Payload,
+                    kind,
                     region: None,
                     site: call.site,
                     bottom: bounds.base,
@@ -445,6 +448,15 @@ impl Replay {
             }
         }
         effect
+    }
+
+    /// Check mode looks after the arena, or says why not.
+    pub(crate) fn checked(&mut self, call: Call, key: ArenaKey, how: Checking) -> Effect {
+        let Some((id, born)) = self.own(call, key, Births::At(Address::NULL)) else { return Effect::of(What::NoArena) };
+        if let Some(arena) = self.state.arena_mut(id) {
+            arena.checking = Some(how);
+        }
+        Effect { born, arena: Some(id), ..Effect::nothing() }
     }
 
     pub(crate) fn reset(&mut self, call: Call, key: ArenaKey) -> Effect {
@@ -669,13 +681,17 @@ impl State {
         let arena = self.arena_mut(id)?;
         let end = address.plus(size);
         let holds = |extent: &&mut Extent| {
-            let reach = if bounds.kind == BoundsKind::Growing { bounds.reserved } else { extent.len };
-            extent.kind == ExtentKind::Payload && extent.start <= address && end <= extent.start.plus(reach)
+            let reach = match (extent.kind, bounds.kind) {
+                (ExtentKind::Payload, BoundsKind::Growing) => bounds.reserved,
+                (ExtentKind::Payload | ExtentKind::Plot, _) => extent.len,
+                _ => return false,
+            };
+            extent.start <= address && end <= extent.start.plus(reach)
         };
-        let extent = arena.extents.values_mut().find(holds)?;
+        let extent = arena.extents.values_mut().rev().find(holds)?;
         let before = extent.high_water();
         extent.top = extent.top.max(end);
-        if bounds.kind == BoundsKind::Growing {
+        if bounds.kind == BoundsKind::Growing && extent.kind == ExtentKind::Payload {
             extent.len = extent.len.max(extent.high_water().next_multiple_of(PAGE_BYTES).min(bounds.reserved));
         }
         let (number, after) = (extent.number, extent.high_water());

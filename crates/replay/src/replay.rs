@@ -184,6 +184,11 @@ impl Replay {
             EventKind::Bounds { arena, base, capacity, reserved, kind } => {
                 self.bounds(call, arena, Bounds { kind, base, capacity, reserved })
             }
+            EventKind::Checked { arena, how } => self.checked(call, arena, how),
+            EventKind::Touched { arena, .. } => match self.state.arena_of_key(arena) {
+                Some(found) => on(found.id, What::Nothing),
+                None => Effect::nothing(),
+            },
             EventKind::HeapSegment { arena, start, len, top } => self.heap_segment(call, arena, start, len, top),
             EventKind::HeapAlloc { address, size } => self.heap_alloc(call, address, size),
             EventKind::HeapFree { address } => self.heap_free(call, address),
@@ -282,6 +287,7 @@ impl Replay {
             name: String::new(),
             bounds: None,
             copied: false,
+            checking: None,
             malloc: None,
             born: if explicit { Born::Explicit(call.moment) } else { Born::Implicit(call.moment) },
             born_site: call.site,
@@ -405,6 +411,8 @@ fn is_aside(kind: &EventKind) -> bool {
             | EventKind::ObjectChanged { .. }
             | EventKind::HeapSegment { .. }
             | EventKind::Bounds { .. }
+            | EventKind::Checked { .. }
+            | EventKind::Touched { .. }
     )
 }
 

@@ -428,6 +428,7 @@ impl Maker<'_> {
                         Some(BoundsKind::Lease | BoundsKind::Apart) => ExtentView::LEASE,
                         _ => ExtentView::PAYLOAD,
                     },
+                    ExtentKind::Plot => ExtentView::PLOT,
                     ExtentKind::Static => ExtentView::STATIC,
                     ExtentKind::Unknown => ExtentView::UNKNOWN,
                 },

@@ -234,6 +234,16 @@ impl<'a> JsonLog<'a> {
                 number(out, "reserved_bytes", *reserved);
                 text(out, "bounds", kind.word());
             }
+            EventKind::Checked { how, .. } => text(out, "checked", how.word()),
+            EventKind::Touched { block, size, at, fate, ended, .. } => {
+                address(out, "address", *block);
+                number(out, "size", *size);
+                text(out, "at", &at.to_string());
+                text(out, "fate", fate.word());
+                if let Some(order) = ended {
+                    number(out, "ended_order", *order);
+                }
+            }
             EventKind::ModuleLoaded { module } => {
                 let path = usize::try_from(*module).ok().and_then(|index| self.facts.modules.get(index));
                 number(out, "module", u64::from(*module));

@@ -129,6 +129,7 @@ impl<'a> Narrator<'a> {
             | EventKind::ArenaSeen { .. }
             | EventKind::HeapSegment { .. }
             | EventKind::Bounds { .. }
+            | EventKind::Checked { .. }
             | EventKind::Exit { .. } => true,
             _ => false,
         };
@@ -280,7 +281,18 @@ impl<'a> Narrator<'a> {
                     BoundsKind::Lease => write!(out, "lease of {} at {base}: {bytes}", title()),
                     BoundsKind::Copied => write!(out, "from here on a copy of {} of this process's own", title()),
                     BoundsKind::Apart => write!(out, "a place of its own for {} at {base}: {bytes}", title()),
+                    BoundsKind::Plot => write!(out, "check mode's memory for blocks of {} at {base}: {bytes}", title()),
                 }
+            }
+            EventKind::Checked { how, .. } => write!(out, "{} is checked: {}", title(), how.word()),
+            EventKind::Touched { block, size, at, fate, .. } => {
+                let bytes = quantity::bytes(*size);
+                write!(
+                    out,
+                    "touched: byte {at} of the block of {bytes} at {block} of {}, which {}",
+                    title(),
+                    fate.word()
+                )
             }
             EventKind::Reset { .. } => write!(out, "{}: {} emptied{died}", self.call(Role::Reset), title()),
             EventKind::Destroy { .. } => write!(out, "{}: {} destroyed{died}", self.call(Role::Destroy), title()),

@@ -412,6 +412,8 @@ impl ExtentView {
     pub const GROWING: &'static str = "growing payload";
     /// A lease of a shared arena.
     pub const LEASE: &'static str = "lease";
+    /// Memory of check mode's, where blocks of an arena of our library lie.
+    pub const PLOT: &'static str = "memory of check mode";
     /// Memory of a program or library; its bounds are those of the blocks seen.
     pub const STATIC: &'static str = "static range";
     /// Memory whose origin was not seen; its bounds are those of the blocks seen.

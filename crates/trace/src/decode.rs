@@ -10,7 +10,8 @@ use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::vec::Vec;
 use arenascope_event::{
-    Address, ArenaKey, BlobId, BoundsKind, CaptureReason, EventKind, MarkValue, Place, SiteId, ThreadNumber, Zone,
+    Address, ArenaKey, BlobId, BlockFate, BoundsKind, CaptureReason, Checking, EventKind, MarkValue, Place, SiteId,
+    ThreadNumber, Zone,
 };
 
 /// An event that has no number yet; time in units of 16 ticks.
@@ -331,6 +332,18 @@ fn fields(model: &mut Model, kind: u8, slot: u32, start: usize, bytes: &mut Curs
             capacity: bytes.number()?,
             reserved: bytes.number()?,
             kind: BoundsKind::ALL.get(usize::from(bytes.byte()?)).copied()?,
+        },
+        tag::CHECKED => EventKind::Checked {
+            arena: ArenaKey(bytes.number32()?),
+            how: Checking::ALL.get(usize::from(bytes.byte()?)).copied()?,
+        },
+        tag::TOUCHED => EventKind::Touched {
+            arena: ArenaKey(bytes.number32()?),
+            block: Address(bytes.number()?),
+            size: bytes.number()?,
+            at: unzigzag(bytes.number()?) as i64,
+            fate: BlockFate::ALL.get(usize::from(bytes.byte()?)).copied()?,
+            ended: bytes.number()?.checked_sub(1),
         },
         _ => return Some(None),
     };

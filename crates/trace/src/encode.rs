@@ -193,6 +193,8 @@ fn kind_of(record: &Record<'_>) -> (u8, bool) {
         Record::ScopeEnter { .. } => (tag::SCOPE_ENTER, false),
         Record::ScopeExit { .. } => (tag::SCOPE_EXIT, false),
         Record::Bounds { .. } => (tag::BOUNDS, false),
+        Record::Checked { .. } => (tag::CHECKED, false),
+        Record::Touched { .. } => (tag::TOUCHED, false),
     }
 }
 
@@ -352,6 +354,18 @@ fn fields(model: &mut Model, record: &Record<'_>, out: &mut Out<'_>) {
             out.number(capacity);
             out.number(reserved);
             out.byte(kind as u8);
+        }
+        Record::Checked { arena, how } => {
+            out.number(u64::from(arena));
+            out.byte(how as u8);
+        }
+        Record::Touched { arena, block, size, at, fate, ended } => {
+            out.number(u64::from(arena));
+            out.number(block);
+            out.number(size);
+            out.number(zigzag(at as u64));
+            out.byte(fate as u8);
+            out.number(ended.map_or(0, |order| order.saturating_add(1)));
         }
     }
 }

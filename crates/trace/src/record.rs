@@ -4,7 +4,7 @@
 //! and decode.rs, which mirror each other.
 
 use crate::varint::MAX_VARINT;
-use arenascope_event::{BoundsKind, CaptureReason, Zone};
+use arenascope_event::{BlockFate, BoundsKind, CaptureReason, Checking, Zone};
 
 /// Room that an alloc record, and every record without strings, bytes, frames or registers, never exceeds.
 pub const MAX_RECORD_BYTES: usize = 64;
@@ -224,6 +224,18 @@ pub enum Record<'a> {
         reserved: u64,
         kind: BoundsKind,
     },
+    Checked {
+        arena: u32,
+        how: Checking,
+    },
+    Touched {
+        arena: u32,
+        block: u64,
+        size: u64,
+        at: i64,
+        fate: BlockFate,
+        ended: Option<u64>,
+    },
 }
 
 impl Record<'_> {
@@ -308,4 +320,6 @@ pub(crate) mod tag {
     pub const SCOPE_ENTER: u8 = 45;
     pub const SCOPE_EXIT: u8 = 46;
     pub const BOUNDS: u8 = 47;
+    pub const CHECKED: u8 = 50;
+    pub const TOUCHED: u8 = 51;
 }

@@ -116,6 +116,8 @@ pub static OBSERVER: Observer = Observer {
     context: std::ptr::null_mut(),
     event: tell,
     sample_bytes: 0,
+    next_sample: None,
+    check: None,
 };
 
 /// Whether a source may refuse with an error of its own.

@@ -417,7 +417,7 @@ static void pass(void *context, const ascope_event *event)
 static void random_programs_agree_with_the_model(void)
 {
     size_t seen = 0;
-    const ascope_observer observer = {ASCOPE_OBSERVER_VERSION, sizeof(ascope_observer), &seen, pass, 0};
+    const ascope_observer observer = {ASCOPE_OBSERVER_VERSION, sizeof(ascope_observer), &seen, pass, 0, NULL, NULL};
     for (size_t program = 0; program < 400; program++) {
         size_t capacity = pick(3000);
         ascope_options options = {ASCOPE_OPTIONS_INIT};

@@ -29,8 +29,8 @@ static void tell(void *context, const ascope_event *event)
 }
 
 static char all_name[] = "all", own_name[] = "own";
-static const ascope_observer all = {ASCOPE_OBSERVER_VERSION, sizeof(ascope_observer), all_name, tell, 0};
-static const ascope_observer own = {ASCOPE_OBSERVER_VERSION, sizeof(ascope_observer), own_name, tell, 0};
+static const ascope_observer all = {ASCOPE_OBSERVER_VERSION, sizeof(ascope_observer), all_name, tell, 0, NULL, NULL};
+static const ascope_observer own = {ASCOPE_OBSERVER_VERSION, sizeof(ascope_observer), own_name, tell, 0, NULL, NULL};
 
 int main(void)
 {

@@ -59,7 +59,7 @@ static void use_the_copy(void *argument)
 
 static void a_copy_is_the_childs_own_and_an_observer_hears_of_it(void)
 {
-    static const ascope_observer observer = {ASCOPE_OBSERVER_VERSION, sizeof(ascope_observer), NULL, hear, 0};
+    static const ascope_observer observer = {ASCOPE_OBSERVER_VERSION, sizeof(ascope_observer), NULL, hear, 0, NULL, NULL};
     ascope_arena *arena = ascope_growing();
     char *text = ascope_strdup(arena, "parent");
     CHECK(text != NULL);
@@ -305,7 +305,7 @@ static void find_it_empty(void *argument)
 
 static void a_child_reads_nothing_of_a_wiped_arena(void)
 {
-    static const ascope_observer observer = {ASCOPE_OBSERVER_VERSION, sizeof(ascope_observer), NULL, count, 0};
+    static const ascope_observer observer = {ASCOPE_OBSERVER_VERSION, sizeof(ascope_observer), NULL, count, 0, NULL, NULL};
     ascope_options options = {ASCOPE_OPTIONS_INIT};
     options.capacity = 8192;
     options.name = "keys";

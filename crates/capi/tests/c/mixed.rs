@@ -46,6 +46,8 @@ static OBSERVER: Observer = Observer {
     context: std::ptr::null_mut(),
     event: see,
     sample_bytes: 0,
+    next_sample: None,
+    check: None,
 };
 
 fn main() {

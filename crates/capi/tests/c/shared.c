@@ -319,7 +319,7 @@ static void count(void *context, const ascope_event *event)
 
 static void an_observer_hears_of_leases_at_the_callers_line(void)
 {
-    static const ascope_observer observer = {ASCOPE_OBSERVER_VERSION, sizeof(ascope_observer), NULL, count, 0};
+    static const ascope_observer observer = {ASCOPE_OBSERVER_VERSION, sizeof(ascope_observer), NULL, count, 0, NULL, NULL};
     ascope_observe_all(&observer);
     shared = ascope_shared_growing();
     ascope_arena *local = ascope_local(shared);
@@ -353,7 +353,7 @@ static void ask_others(void *context, const ascope_event *event)
 
 static void an_observer_that_uses_many_shared_arenas_takes_none_away_from_a_call(void)
 {
-    static const ascope_observer observer = {ASCOPE_OBSERVER_VERSION, sizeof(ascope_observer), NULL, ask_others, 0};
+    static const ascope_observer observer = {ASCOPE_OBSERVER_VERSION, sizeof(ascope_observer), NULL, ask_others, 0, NULL, NULL};
     shared = ascope_shared_growing();
     for (size_t i = 0; i < 6; i++) {
         others[i] = ascope_shared_growing();
@@ -452,7 +452,7 @@ static void an_observer_of_a_handle_or_of_a_taken_arena_goes_with_it(void)
 {
     int heard = 0, pools = 0;
     ascope_observer *mine = (ascope_observer *)malloc(sizeof *mine);
-    ascope_observer whole = {ASCOPE_OBSERVER_VERSION, sizeof(ascope_observer), &heard, hear, 0};
+    ascope_observer whole = {ASCOPE_OBSERVER_VERSION, sizeof(ascope_observer), &heard, hear, 0, NULL, NULL};
     *mine = whole;
     ascope_shared *one = ascope_shared_growing();
     ascope_arena *local = ascope_local(one);
@@ -464,7 +464,7 @@ static void an_observer_of_a_handle_or_of_a_taken_arena_goes_with_it(void)
     CHECK(ascope_alloc(local, 8) != NULL && ascope_alloc(local, 8) != NULL && heard == so_far);
     ascope_shared_destroy(one);
 
-    static ascope_observer of_pool = {ASCOPE_OBSERVER_VERSION, sizeof(ascope_observer), NULL, hear, 0};
+    static ascope_observer of_pool = {ASCOPE_OBSERVER_VERSION, sizeof(ascope_observer), NULL, hear, 0, NULL, NULL};
     of_pool.context = &pools;
     for (int with = 0; with < 2; with++) {
         ascope_options options = {ASCOPE_OPTIONS_INIT};

@@ -280,7 +280,9 @@ fn watched(
     let scan = args.scan;
     // A number is known only once an arena is there: then all are watched, and the views choose.
     let only = args.only.clone().filter(|pattern| pattern.parse::<u64>().is_err());
-    let settings = Settings { main_pid, main_trace: Some(main_trace), naming, watching, mode, mark_on, only, scan };
+    let guards = args.guard_pages.clone();
+    let settings =
+        Settings { main_pid, main_trace: Some(main_trace), naming, watching, mode, mark_on, only, guards, scan };
     let server = std::thread::spawn(move || serve::serve(&listener, settings));
     let ended = Arc::new(AtomicBool::new(false));
     let narrator = args.narrate.then(|| {

@@ -97,6 +97,8 @@ pub struct Settings {
     pub mark_on: u64,
     /// Arenas of our library by name: others are not watched.
     pub only: Option<String>,
+    /// In check mode: arenas of our library by name whose blocks end at guard pages.
+    pub guards: Option<String>,
     /// Memory is scanned if it has no more than so many bytes; `None`: it is not.
     pub scan: Option<u64>,
 }
@@ -569,6 +571,9 @@ impl Server {
         if head.record {
             if let Some(pattern) = &self.settings.only {
                 writer.only(pattern.as_bytes());
+            }
+            if let (Some(pattern), Mode::Check) = (&self.settings.guards, seen.mode) {
+                writer.guards(pattern.as_bytes());
             }
             for (library, path) in &outcome.libraries {
                 writer.library(*library);

@@ -22,6 +22,7 @@ mod malloc;
 mod marks;
 mod outputs;
 mod own;
+mod own_check;
 mod own_handlers;
 mod permissions;
 mod planted;

@@ -36,7 +36,7 @@ fn example(name: &str) -> PathBuf {
 }
 
 /// Compiles a C program on the installed library: as one piece, or with the shared library.
-fn on_library(place: &Place, source: &str, flags: &[&str], shared: bool) -> PathBuf {
+pub fn on_library(place: &Place, source: &str, flags: &[&str], shared: bool) -> PathBuf {
     let lib = installed().join("lib");
     let include = format!("-I{}", installed().join("include").display());
     let library = lib.join(if shared { "libarenascope.so" } else { "libarenascope.a" }).display().to_string();

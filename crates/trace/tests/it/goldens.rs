@@ -58,6 +58,10 @@ fn line(trace: &Trace<'_>, event: &Event) -> String {
             format!(" a{} {address} {before:x?} {after:x?}", arena.0)
         }
         EventKind::ScopeEnter { cursor, .. } | EventKind::ScopeExit { cursor, .. } => format!(" {cursor}"),
+        EventKind::Checked { arena, how } => format!("checked {} {}", arena.0, how.word()),
+        EventKind::Touched { arena, block, size, at, fate, ended } => {
+            format!("touched {} {block} {size} {at} {} {ended:?}", arena.0, fate.word())
+        }
         EventKind::Bounds { arena, base, capacity, reserved, kind } => {
             format!(" a{} {base} {capacity} {reserved} {}", arena.0, kind.word())
         }

@@ -2,8 +2,8 @@
 
 use crate::build::{File, Writer};
 use arenascope_event::{
-    Address, ArenaKey, BlobId, BoundsKind, CaptureReason, Event, EventKind, EventNumber, MarkValue, SiteId,
-    ThreadNumber, Zone,
+    Address, ArenaKey, BlobId, BlockFate, BoundsKind, CaptureReason, Checking, Event, EventKind, EventNumber,
+    MarkValue, SiteId, ThreadNumber, Zone,
 };
 use arenascope_trace::{Record, Trace};
 use proptest::prelude::*;
@@ -95,6 +95,10 @@ pub fn write(file: &mut File, writer: &mut Writer, said: &Said) {
         }
         EventKind::Bounds { arena, base, capacity, reserved, kind } => {
             put(&Record::Bounds { arena: arena.0, base: base.0, capacity, reserved, kind });
+        }
+        EventKind::Checked { arena, how } => put(&Record::Checked { arena: arena.0, how }),
+        EventKind::Touched { arena, block, size, at, fate, ended } => {
+            put(&Record::Touched { arena: arena.0, block: block.0, size, at, fate, ended });
         }
         EventKind::HeapSegment { arena, start, len, top } => {
             put(&Record::HeapSegment { arena: arena.0, start: start.0, len, top: top.0 });
@@ -200,6 +204,12 @@ fn kind() -> impl Strategy<Value = EventKind> {
            1 => (arena(), address(), number(), number(), 0..BoundsKind::ALL.len()).prop_map(
                |(arena, base, capacity, reserved, kind)| EventKind::Bounds {
                    arena, base, capacity, reserved, kind: BoundsKind::ALL[kind],
+               }
+           ),
+           1 => (arena(), 0..Checking::ALL.len()).prop_map(|(arena, how)| EventKind::Checked { arena, how: Checking::ALL[how] }),
+           1 => (arena(), address(), number(), any::<i64>(), 0..BlockFate::ALL.len(), prop::option::of(0..u64::MAX)).prop_map(
+               |(arena, block, size, at, fate, ended)| EventKind::Touched {
+                   arena, block, size, at, fate: BlockFate::ALL[fate], ended,
                }
            ),
        ]

@@ -1,0 +1,189 @@
+//! Check mode of the arena library's own arenas: the library asks where blocks are to lie, and we answer.
+//!
+//! May be relied on: an allocation costs no system call and no look at the thread's state, but for a new plot; what is found becomes
+//! records of the thread that asked. Absent on purpose: where blocks are put, and what is looked at (`record::Apart`).
+#![allow(unsafe_code, reason = "answers the library's questions, whose memory it lends for a call")]
+
+use crate::library;
+use crate::state::Inside;
+use arenascope_event::{BlockFate, BoundsKind, Checking};
+use arenascope_record::check_kind as ask;
+use arenascope_record::{Apart, CheckRequest, Closing, Fate, OfArena, Record, Recorder, Thread, Told, checked_header};
+use core::sync::atomic::{AtomicPtr, Ordering::Acquire, Ordering::Relaxed, Ordering::Release};
+
+static APART: AtomicPtr<Apart> = AtomicPtr::new(core::ptr::null_mut());
+
+/// `arenascope::EventKind` of the end of an arena.
+const DESTROY: u64 = arenascope_record::library_kind::DESTROY as u64;
+
+/// Begins it. Once, at the start.
+pub fn set(apart: &'static Apart) {
+    APART.store(core::ptr::from_ref(apart).cast_mut(), Release);
+}
+
+/// The memory apart, in check mode.
+pub fn apart() -> Option<&'static Apart> {
+    // SAFETY: null, or the reference that `set` stored, which lives as long as the process.
+    unsafe { APART.load(Acquire).as_ref() }
+}
+
+/// Writes down what is told; nothing while this thread is inside the recorder already.
+fn tell(recorder: &Recorder, thread: &mut Thread, told: &Told) {
+    let key = |thread: &mut Thread, header| recorder.arena(thread, header).map(|entry| entry.key.load(Relaxed));
+    match *told {
+        Told::Found(ref found) => {
+            let Some(arena) = key(thread, found.header) else { return };
+            let record = Record::Damage {
+                arena,
+                block: found.block,
+                size: found.size,
+                zone: found.zone,
+                address: found.address,
+                expected: found.expected,
+                found: found.bytes.get(..found.len).unwrap_or(&[]),
+                end: found.end,
+                since: 0,
+                ended: found.ended,
+            };
+            recorder.note(thread, None, &record);
+        }
+        Told::Plot(header, base, bytes) => {
+            let Some(arena) = key(thread, header) else { return };
+            let record = Record::Bounds { arena, base, capacity: bytes, reserved: bytes, kind: BoundsKind::Plot };
+            recorder.note(thread, None, &record);
+        }
+    }
+}
+
+/// As [`tell`], from outside of the recorder.
+fn tell_from_outside(told: &Told) {
+    let here = 0u64;
+    if let Some(mut inside) = Inside::enter(core::ptr::from_ref(&here) as u64, true) {
+        let recorder = inside.recorder;
+        tell(recorder, inside.thread(), told);
+    }
+}
+
+/// The order of the arena's next event.
+fn next_order(header: u64) -> u64 {
+    let here = 0u64;
+    let Some(mut inside) = Inside::enter(core::ptr::from_ref(&here) as u64, false) else { return 0 };
+    let recorder = inside.recorder;
+    recorder.arena(inside.thread(), header).map_or(0, |entry| entry.order.load(Relaxed))
+}
+
+/// The library asks who checks an arena that is new. Its creation has been told.
+pub unsafe extern "C" fn on_create(_: u64, request: *mut CheckRequest) {
+    // SAFETY: the library lends a valid request for the length of the call, and versions only add fields at its end.
+    let Some(request) = (unsafe { request.as_mut() }) else { return };
+    let (Some(apart), true) = (apart(), request.kind == ask::CREATE) else { return };
+    // SAFETY: the arena of the request is a living header of the calling thread's (`arenascope::CheckRequest`).
+    let Some((base, id, name)) = (unsafe { checked_header(request.arena) }) else { return };
+    let here = 0u64;
+    let Some(mut inside) = Inside::enter(core::ptr::from_ref(&here) as u64, false) else { return };
+    if !library::is_wanted(name) {
+        return;
+    }
+    let recorder = inside.recorder;
+    let wants_guards = library::wants_guards(name);
+    let has_guards = apart.closing() == Some(Closing::Guards);
+    let how = if request.size != 0 {
+        Checking::Bound
+    } else {
+        let facts = [request.arena, base, id];
+        request.checker = apart.create(on_request as *const () as usize, facts, wants_guards && has_guards) as u64;
+        match (request.checker, wants_guards, has_guards) {
+            (0, ..) => Checking::NoRoom,
+            (_, true, true) => Checking::Guards,
+            (_, true, false) => Checking::NoGuards,
+            (_, false, _) => Checking::Canaries,
+        }
+    };
+    if !how.works() {
+        apart.leave_arena();
+    }
+    let Some(entry) = recorder.arena(inside.thread(), request.arena) else { return };
+    let arena = entry.key.load(Relaxed);
+    recorder.note(inside.thread(), None, &Record::Checked { arena, how });
+}
+
+/// A checked arena asks.
+pub unsafe extern "C" fn on_request(of: *mut OfArena, request: *mut CheckRequest) {
+    // SAFETY: as in `on_create`; `of` is what was answered there, and the calling thread holds the arena.
+    unsafe {
+        let (apart, request) = (Apart::of(of), &mut *request);
+        if request.kind == ask::ALLOC {
+            request.block = apart.alloc(of, request.place, request.size, request.align, &mut tell_from_outside);
+        } else {
+            answer(apart, of, request);
+        }
+    }
+}
+
+/// All but the most frequent question.
+///
+/// # Safety
+/// As `on_request`.
+#[cold]
+unsafe fn answer(apart: &Apart, of: *mut OfArena, request: &mut CheckRequest) {
+    let sink = &mut tell_from_outside;
+    // SAFETY: the contract.
+    unsafe {
+        match request.kind {
+            ask::PLACE => request.place = apart.place_of(request.block),
+            ask::INSIDE => request.place = apart.inside(of, request.block),
+            ask::FREE => request.place = apart.free(of, request.block, next_order(request.arena), sink),
+            ask::RESIZE => {
+                let order = next_order(request.arena);
+                let (old, place) = (request.old_block, request.place);
+                request.block = apart.resize(of, old, place, request.size, request.align, order, sink);
+            }
+            ask::BACK => apart.back(of, request.place, next_order(request.arena), sink),
+            ask::LOOK => apart.look(of, request.size == DESTROY, sink),
+            // Their events have been told.
+            ask::RESET => apart.reset(of, next_order(request.arena).saturating_sub(1)),
+            ask::DESTROY => apart.destroy(of, next_order(request.arena).saturating_sub(1)),
+            ask::SHOW => apart.show(of),
+            _ => {}
+        }
+    }
+}
+
+/// Looks at everything: at a mark, and when the process ends.
+pub fn look_at_all(recorder: &Recorder, thread: &mut Thread) {
+    if let Some(apart) = apart() {
+        apart.look_at_all(&mut |told| tell(recorder, thread, told));
+    }
+}
+
+/// A fault at `address` is about to be told: says what lies there, if it is memory of ours.
+pub fn touched(recorder: &Recorder, thread: &mut Thread, address: u64) {
+    let Some(touched) = apart().filter(|apart| apart.holds(address)).and_then(|apart| apart.touched(address)) else {
+        return;
+    };
+    let Some(entry) = recorder.arena(thread, touched.header) else { return };
+    let fate = match touched.fate {
+        Fate::Lives => BlockFate::Lives,
+        Fate::Freed => BlockFate::Freed,
+        Fate::Rewound => BlockFate::Rewound,
+        Fate::Reset => BlockFate::Reset,
+        Fate::Moved => BlockFate::Moved,
+        Fate::Destroyed => BlockFate::Destroyed,
+    };
+    let record = Record::Touched {
+        arena: entry.key.load(Relaxed),
+        block: touched.block,
+        size: touched.size,
+        at: touched.at,
+        fate,
+        ended: (fate != BlockFate::Lives).then_some(touched.ended),
+    };
+    recorder.note(thread, None, &record);
+}
+
+/// In a forked child.
+pub fn only_this_thread() {
+    if let Some(apart) = apart() {
+        apart.only_this_thread();
+    }
+}
