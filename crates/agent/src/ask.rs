@@ -161,6 +161,7 @@ fn ask_about(purpose: Purpose, fork_id: u64, mark: u64, program: &[u8]) -> Optio
         next_hook: crate::state::next_hook(),
         around: stubs::around(),
         before: stubs::before(),
+        marker: stubs::marker(),
         program,
         libc: if purpose == Purpose::Start { libc_addresses() } else { [0; LibcFunction::COUNT] },
     };

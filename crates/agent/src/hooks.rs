@@ -1,7 +1,7 @@
 //! Which handler serves which hook. Called by the stubs.
 
 use crate::stubs::Frame;
-use crate::{malloc, memory, own_handlers, process, roles, scan, seccomp, signals, state};
+use crate::{malloc, markers, memory, own_handlers, process, roles, scan, seccomp, signals, state};
 use arenascope_plan::HookKind;
 
 /// The function is called with a copy of its stack arguments, and its return is seen.
@@ -64,5 +64,12 @@ pub extern "C" fn on_before(frame: &mut Frame) {
         HookKind::Execve => process::exec(frame),
         HookKind::Fexecve => process::exec_descriptor(frame),
         _ => {}
+    }
+}
+
+/// A marker is passed; the program goes on behind its nop.
+pub extern "C" fn on_marker(frame: &mut Frame) {
+    if let Some(hook) = state::hook(frame.hook) {
+        markers::passed(frame, hook);
     }
 }

@@ -24,6 +24,7 @@ mod handled_fault;
 mod hooks;
 mod library;
 mod malloc;
+mod markers;
 mod memory;
 mod own_check;
 mod own_handlers;

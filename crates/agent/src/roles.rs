@@ -32,7 +32,7 @@ mod stash {
 }
 
 /// Longest arena name read from the host, bytes.
-const NAME_BYTES: usize = 128;
+pub const NAME_BYTES: usize = 128;
 
 /// The value of an argument at entry.
 #[inline]
@@ -42,6 +42,8 @@ pub fn value(frame: &Frame, source: Source) -> u64 {
         SourceKind::Register => source.narrow(frame.argument(source.index)),
         SourceKind::Stack => source.narrow(frame.stack_word(source.index)),
         SourceKind::Constant => source.value,
+        // Only markers have these: `markers::value`.
+        SourceKind::General | SourceKind::Memory | SourceKind::Variable => 0,
     }
 }
 
@@ -65,7 +67,7 @@ pub fn stands(call: &Call) -> bool {
 }
 
 /// True when this call only does the work of one that encloses it.
-fn is_part_of_another(thread: &Thread, kind: HookKind, object: u64) -> bool {
+pub fn is_part_of_another(thread: &Thread, kind: HookKind, object: u64) -> bool {
     use HookKind::*;
     thread.open_calls().iter().any(|open| {
         let enclosing = HookKind::from_code(open.role);
@@ -391,7 +393,7 @@ pub fn user_mark(frame: &Frame, hook: &Hook) {
 }
 
 /// Reads a C string as far as it is readable; its length without the NUL.
-fn read_name(recorder: &Recorder, address: u64, to: &mut [u8; NAME_BYTES]) -> usize {
+pub fn read_name(recorder: &Recorder, address: u64, to: &mut [u8; NAME_BYTES]) -> usize {
     let got = read_own_memory(recorder.pid(), address, to);
     let read = to.get(..got).unwrap_or(&[]);
     read.iter().position(|byte| *byte == 0).unwrap_or(read.len())

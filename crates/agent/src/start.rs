@@ -19,7 +19,7 @@ pub fn start(environment: *mut *mut c_char) {
     let Some((path, launcher)) = take_preload(environment) else { return };
     let Some(mut reserve) = Reserve::new(RESERVE_BYTES + DEEP_BYTES + MESSAGE_LIMIT + (4 << 20)) else { return };
     let (Some(buffer), Some(rows), Some(nodes)) =
-        (reserve.take(MESSAGE_LIMIT), reserve.take(state::HOOKS), reserve.take(process::NODES))
+        (reserve.take(MESSAGE_LIMIT), reserve.take(arenascope_plan::HOOKS), reserve.take(process::NODES))
     else {
         return;
     };

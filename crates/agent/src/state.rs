@@ -4,15 +4,12 @@
 #![allow(unsafe_code, reason = "process-wide pointers set once")]
 
 use crate::stubs::{set_thread_word, thread_word};
-use arenascope_plan::Hook;
+use arenascope_plan::{HOOKS, Hook};
 use arenascope_record::{Recorder, Thread, Zeroed};
 use core::mem::MaybeUninit;
 use core::sync::atomic::{
     AtomicPtr, AtomicU32, Ordering::Acquire, Ordering::Relaxed, Ordering::Release, Ordering::SeqCst, compiler_fence,
 };
-
-/// Hooks of a process; the launcher is told when one does not fit.
-pub const HOOKS: usize = 8192;
 
 /// A row of the hook table.
 pub struct HookRow(MaybeUninit<Hook>);
@@ -142,6 +139,17 @@ impl Inside {
     /// handler interrupted us); `counted` says whether that loses an event.
     #[inline]
     pub fn enter(stack_pointer: u64, counted: bool) -> Option<Inside> {
+        Inside::enter_from(stack_pointer, counted, false)
+    }
+
+    /// As [`Inside::enter`], for an event that nothing of the same frame can be inside of: whoever set `busy` there is gone.
+    #[inline]
+    pub fn enter_marker(stack_pointer: u64) -> Option<Inside> {
+        Inside::enter_from(stack_pointer, true, true)
+    }
+
+    #[inline]
+    fn enter_from(stack_pointer: u64, counted: bool, alone: bool) -> Option<Inside> {
         let recorder = recorder()?;
         if !recorder.enabled() {
             return None;
@@ -159,7 +167,7 @@ impl Inside {
         // SAFETY: null, or this thread's own state; only this thread uses it, and `busy` keeps its own signal handlers
         // out while a handler holds it.
         let thread = unsafe { pointer.as_mut() }?;
-        if thread.busy != 0 && !left_behind(thread, stack_pointer) {
+        if thread.busy != 0 && !left_behind(thread, stack_pointer, alone) {
             if counted {
                 recorder.lost_reentered();
             }
@@ -204,11 +212,11 @@ impl Drop for Inside {
 }
 
 /// True when the handler that set `busy` is gone: a signal handler interrupted it and left by longjmp to a frame further
-/// up the same stack. Its segment is abandoned, since a record may have been cut off.
+/// up the same stack, or (`alone`) to the very frame. Its segment is abandoned, since a record may have been cut off.
 #[cold]
-fn left_behind(thread: &mut Thread, stack_pointer: u64) -> bool {
+fn left_behind(thread: &mut Thread, stack_pointer: u64, alone: bool) -> bool {
     let distance = stack_pointer.wrapping_sub(thread.busy);
-    if distance == 0 || distance > 8 << 20 {
+    if distance == 0 && !alone || distance > 8 << 20 {
         return false;
     }
     thread.abandon_segment();

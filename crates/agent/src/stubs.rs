@@ -1,4 +1,4 @@
-//! The two stubs every hooked function passes through, in assembly, and the frame they build.
+//! The stubs every hooked function and every marker passes through, in assembly, and the frame they build.
 //!
 //! ```text
 //!   patched function ── jmp ──► thunk (near page)            Around                       Before
@@ -15,7 +15,19 @@
 //! information below lets unwinders pass. Tried and dropped: replacing the return address (exceptions end in
 //! std::terminate, longjmp leaves stale entries).
 //!
-//! Both stubs save *every* caller-saved general register and xmm0-15, on both sides: within one file gcc -O2 keeps
+//! A marker is no call: its compiler knows of none, so everything must be as it was, flags included, and the 128 bytes below the stack
+//! pointer are the function's (the red zone of the System V ABI, 3.2.2). Its thunk:
+//!
+//! ```text
+//!   nop, now jmp ──► thunk   lea rsp, [rsp-128]              P is rsp at the marker
+//!                            push the address behind the nop  P-136
+//!                            push hook number                 P-144
+//!                            call ascope_marker               P-152
+//!                            lea rsp, [rsp+144]
+//!                            jmp behind the nop
+//! ```
+//!
+//! The two stubs of functions save *every* caller-saved general register and xmm0-15, on both sides: within one file gcc -O2 keeps
 //! values in caller-saved registers across calls to functions it knows not to touch them (-fipa-ra). The upper halves of
 //! ymm and zmm are safe because nothing in this object is built with AVX. Flags are not saved: no compiler keeps them
 //! across a call. The stack may arrive misaligned: gcc -O2 does not align it for a function of the same file that needs
@@ -65,7 +77,8 @@ pub struct Frame {
     pub stash: [u64; 7],
     /// What check mode notes from entry to return.
     pub check: [u64; 5],
-    /// Argument registers at entry, for a function that is called again: rdi, rsi, rdx, rcx, r8, r9 and r10.
+    /// Argument registers at entry, for a function that is called again: rdi, rsi, rdx, rcx, r8, r9 and r10. At a marker: rbx, r12 to
+    /// r15, 0, and the stack pointer there.
     kept: [u64; 7],
 }
 
@@ -117,6 +130,30 @@ impl Frame {
         let address = self.entry.wrapping_add(8).wrapping_add(u64::from(index).wrapping_mul(8));
         // SAFETY: the word lies within the 512 bytes above the return address, which `ascope_around` itself reads.
         unsafe { (address as *const u64).read() }
+    }
+
+    /// At a marker, a general register by the processor's number.
+    pub fn general(&self, number: u8) -> u64 {
+        let [rbx, r12, r13, r14, r15, _, rsp] = self.kept;
+        match number {
+            0 => self.rax,
+            1 => self.rcx,
+            2 => self.rdx,
+            3 => rbx,
+            4 => rsp,
+            5 => self.rbp,
+            6 => self.rsi,
+            7 => self.rdi,
+            8 => self.r8,
+            9 => self.r9,
+            10 => self.r10,
+            11 => self.r11,
+            12 => r12,
+            13 => r13,
+            14 => r14,
+            15 => r15,
+            _ => 0,
+        }
     }
 
     /// Where the call came from.
@@ -299,6 +336,52 @@ ascope_before:
     .size ascope_before, . - ascope_before
 
     .balign 64
+    .globl ascope_marker
+    .hidden ascope_marker
+    .type ascope_marker, @function
+ascope_marker:
+    .cfi_startproc
+    .cfi_def_cfa_offset 152
+    .cfi_offset rip, -136
+    pushfq
+    .cfi_adjust_cfa_offset 8
+    cld
+    lea rsp, [rsp - {frame}]
+    .cfi_adjust_cfa_offset {frame}
+    ascope_save
+    mov [rsp + 328], rbp
+    mov [rsp + 456], rbx
+    mov [rsp + 464], r12
+    mov [rsp + 472], r13
+    mov [rsp + 480], r14
+    mov [rsp + 488], r15
+    mov qword ptr [rsp + 496], 0
+    lea rax, [rsp + {frame} + 160]
+    mov [rsp + 504], rax
+    sub rax, 8
+    mov [rsp + 352], rax
+    mov rax, [rsp + {frame} + 16]
+    mov [rsp + 344], rax
+    mov rbp, rsp
+    .cfi_remember_state
+    .cfi_def_cfa rbp, {cfa_marker}
+    .cfi_offset rbp, -({cfa_marker} - 328)
+    mov rdi, rsp
+    and rsp, -16
+    call {on_marker}
+    mov rsp, rbp
+    mov rbp, [rsp + 328]
+    .cfi_restore_state
+    ascope_restore 0
+    lea rsp, [rsp + {frame}]
+    .cfi_adjust_cfa_offset -{frame}
+    popfq
+    .cfi_adjust_cfa_offset -8
+    ret
+    .cfi_endproc
+    .size ascope_marker, . - ascope_marker
+
+    .balign 64
     .globl ascope_thread_entry
     .hidden ascope_thread_entry
     .type ascope_thread_entry, @function
@@ -364,6 +447,7 @@ ascope_main_entry:
     on_exit = sym crate::hooks::on_exit,
     on_before = sym crate::hooks::on_before,
     on_library_event = sym crate::library::on_event,
+    on_marker = sym crate::hooks::on_marker,
     thread_begin = sym crate::process::thread_begin,
     real_main = sym crate::scan::real_main,
     main_returned = sym crate::scan::main_returned,
@@ -371,6 +455,7 @@ ascope_main_entry:
     frame = const FRAME,
     cfa_around = const FRAME + 16,
     cfa_before = const FRAME + 32,
+    cfa_marker = const FRAME + 160,
 );
 
 unsafe extern "C" {
@@ -378,6 +463,7 @@ unsafe extern "C" {
     fn ascope_around_return();
     fn ascope_around_return_with_arguments();
     fn ascope_before();
+    fn ascope_marker();
     fn ascope_thread_entry();
     fn ascope_main_entry();
     /// What the arena library calls: passes on where the call came from.
@@ -392,6 +478,11 @@ pub fn around() -> u64 {
 /// Address of the stub for hooks seen at entry.
 pub fn before() -> u64 {
     ascope_before as *const () as u64
+}
+
+/// Address of the stub for markers.
+pub fn marker() -> u64 {
+    ascope_marker as *const () as u64
 }
 
 /// The first code of every thread the host creates: `ascope_thread_entry(node)`.

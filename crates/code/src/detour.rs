@@ -130,6 +130,27 @@ pub fn plan_with(
     })
 }
 
+/// The nop of a marker (`nopl 0(%rax,%rax,1)`), which a jump replaces.
+pub const MARKER_NOP: [u8; PATCH_LEN] = [0x0f, 0x1f, 0x44, 0x00, 0x00];
+
+/// Plans the jump in the place of the nop at `address`, as it stands in the process. `elsewhere`: the code around it, which may not jump
+/// into its middle.
+///
+/// # Errors
+/// A [`Refusal`] when it could.
+pub fn plan_marker(address: u64, elsewhere: &[Elsewhere<'_>], thunk: u64) -> Result<[u8; PATCH_LEN], Refusal> {
+    let taken = address..address.saturating_add(PATCH_LEN as u64);
+    for part in elsewhere {
+        branches::refuse_from_elsewhere(address, &[], part, &taken)?;
+    }
+    jump(address, thunk).ok_or(Refusal::OutOfReach)
+}
+
+/// `jmp rel32` at `from`, for a thunk that goes on at `to`.
+pub fn jump_back(from: u64, to: u64) -> Option<[u8; PATCH_LEN]> {
+    jump(from, to)
+}
+
 /// The function's bytes with its borders made plain. All offsets count from the function's start.
 struct Extent<'a> {
     address: u64,

@@ -43,6 +43,17 @@ pub struct HookFact {
     pub status: HookStatus,
     /// Whether it keeps threads apart by itself.
     pub synchronises: Synchronises,
+    /// For markers (`arenascope-mark.h`), which stand in the place of a function: how many there are. `None`: it is a function.
+    pub markers: Option<MarkerCount>,
+}
+
+/// How many markers of one role a module has.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct MarkerCount {
+    /// Those that are watched.
+    pub seen: u32,
+    /// All.
+    pub all: u32,
 }
 
 /// Whether a function keeps threads apart by itself, as decoded from its code.

@@ -3,7 +3,8 @@
 //! - **Claims**: the free function was called twice with the same block, and no call that was seen handed it out between.
 //! - **Needs**: events; every call of the functions that hand out blocks.
 //! - **Evidence**: both frees and the allocation. Certain when the same bytes were then handed out twice: the allocator had
-//!   the block in its list two times. Likely when the first free changed the arena object's first 64 bytes: it took the block.
+//!   the block in its list two times. Likely when the first free changed the arena object's first 64 bytes: it took the block,
+//!   or when a marker of the program's own says so (`arenascope-mark.h`).
 //! - **Disproof**: a function that no role names handed the block out between the two frees.
 //! - **Silent**: for NULL; when an inner free function does the work of an outer one on the same block; when the block was
 //!   handed out again; for blocks that a rewind, a reset or a moving resize took; when blocks of this arena come from
@@ -15,10 +16,10 @@
 
 use crate::finding::{Certainty, Class, Finding, SiteRole};
 use crate::frees::{Case, Words};
-use crate::wording;
+use crate::{trust, wording};
 use alloc::format;
 use alloc::vec::Vec;
-use arenascope_event::{EventNumber, SiteId};
+use arenascope_event::{EventNumber, Role, SiteId};
 
 /// The rule. It observes with the other rules of frees; this is its name.
 #[derive(Clone, Copy, Debug)]
@@ -38,11 +39,13 @@ pub(crate) fn judge(case: &Case<'_>, proof: Option<(EventNumber, Option<SiteId>)
         return None;
     }
     let customary = case.tally.double >= 3 && case.tally.double >= case.arena.counts.frees;
+    // Who wrote the marker said that the block goes back there.
+    let marked = trust::by_markers(case.facts, Role::Free);
     let (class, certainty) = if case.lost > 0 || customary {
         (Class::Note, Certainty::Possible)
     } else if proof.is_some() {
         (Class::Finding, Certainty::Certain)
-    } else if taken || case.arena.bounds.is_some() {
+    } else if taken || marked || case.arena.bounds.is_some() {
         // A free of our own library takes the block.
         (Class::Finding, Certainty::Likely)
     } else {
@@ -57,6 +60,8 @@ pub(crate) fn judge(case: &Case<'_>, proof: Option<(EventNumber, Option<SiteId>)
         because.push_str("; the first free changed the arena object, so it took the block");
     } else if case.arena.bounds.is_some() {
         because.push_str("; a free of this library gives the block back, whoever else has it");
+    } else if marked {
+        because.push_str("; the program's own marker says that the first free took it");
     } else if !customary {
         because.push_str(
             "; nothing shows that the first free took the block: a function that counts references takes it at the last one",

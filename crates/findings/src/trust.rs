@@ -61,6 +61,12 @@ pub(crate) fn unseen(facts: &ProcessFacts, roles: &[Role]) -> Option<String> {
     })
 }
 
+/// True when every event of this role comes from a marker that the program's author wrote.
+pub(crate) fn by_markers(facts: &ProcessFacts, role: Role) -> bool {
+    let mut hooks = facts.hooks.iter().filter(|hook| hook.decl.role == role).peekable();
+    hooks.peek().is_some() && hooks.all(|hook| hook.markers.is_some())
+}
+
 /// Functions that hand out blocks or move them.
 pub(crate) const HANDS_OUT: [Role; 2] = [Role::Alloc, Role::Resize];
 
@@ -82,6 +88,7 @@ mod tests {
             address: arenascope_event::Address(1),
             status,
             synchronises: Default::default(),
+            markers: None,
         }
     }
 

@@ -32,7 +32,27 @@ pub enum SourceKind {
     Stack = 2,
     /// The compiler removed the argument and its value is known.
     Constant = 3,
+    /// Of a marker: any general register, `index` by the processor's number; `value` bits of it are shifted out.
+    General = 4,
+    /// Of a marker: memory at registers and a distance, packed into `value` ([`Source::memory`]).
+    Memory = 5,
+    /// Of a marker: memory at the address `value`, a variable of its module.
+    Variable = 6,
 }
+
+/// Memory that an operand of a marker names: the sum of these.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct MemoryPlace {
+    /// A general register, by the processor's number.
+    pub base: Option<u8>,
+    /// A general register and 1, 2, 4 or 8.
+    pub index: Option<(u8, u8)>,
+    /// Bytes.
+    pub displacement: i32,
+}
+
+/// No register, in a packed place.
+const NO_REGISTER: u8 = 0xff;
 
 impl Source {
     /// No such argument.
@@ -41,6 +61,27 @@ impl Source {
     /// The `index`-th integer register, all eight bytes.
     pub const fn register(index: u8) -> Source {
         Source { kind: SourceKind::Register, index, bytes: 8, signed: false, value: 0 }
+    }
+
+    /// A place in memory, packed: displacement in bits 0 to 31, base in 32 to 39, index in 40 to 47, scale in 48 to 55.
+    pub fn memory(place: MemoryPlace, bytes: u8, signed: bool) -> Source {
+        let base = place.base.unwrap_or(NO_REGISTER);
+        let (index, scale) = place.index.unwrap_or((NO_REGISTER, 1));
+        let value = u64::from(place.displacement as u32)
+            | u64::from(base) << 32
+            | u64::from(index) << 40
+            | u64::from(scale) << 48;
+        Source { kind: SourceKind::Memory, index: 0, bytes, signed, value }
+    }
+
+    /// What [`Source::memory`] packed.
+    pub const fn place(self) -> MemoryPlace {
+        let [_, _, _, _, base, index, scale, _] = self.value.to_le_bytes();
+        MemoryPlace {
+            base: if base == NO_REGISTER { None } else { Some(base) },
+            index: if index == NO_REGISTER { None } else { Some((index, scale)) },
+            displacement: self.value as u32 as i32,
+        }
     }
 
     /// True unless absent.
@@ -122,6 +163,8 @@ pub enum Shape {
     Before = 0,
     /// Called from a frame of ours, seen at entry and at return.
     Around = 1,
+    /// No function: a nop in the middle of one, whose compiler knows of no call.
+    Marker = 2,
 }
 
 /// What a hook is for.
@@ -240,7 +283,7 @@ pub struct Hook {
     pub leaf: bool,
     /// True when it may copy as many bytes as are asked for out of memory of the caller's (a `memdup`).
     pub copies: bool,
-    /// Address of the relocated start of the function.
+    /// Address of the relocated start of the function; of a marker, of what follows its nop.
     pub trampoline: u64,
     /// Where its arguments are.
     pub sources: Sources,
@@ -296,6 +339,7 @@ impl Hook {
         let shape = match from.u8()? {
             0 => Shape::Before,
             1 => Shape::Around,
+            2 => Shape::Marker,
             _ => return None,
         };
         let takes_result = from.u8()? != 0;
@@ -310,6 +354,9 @@ impl Hook {
                 1 => SourceKind::Register,
                 2 => SourceKind::Stack,
                 3 => SourceKind::Constant,
+                4 => SourceKind::General,
+                5 => SourceKind::Memory,
+                6 => SourceKind::Variable,
                 _ => return None,
             };
             *source =

@@ -12,7 +12,7 @@ mod message;
 mod signal;
 mod wire;
 
-pub use hook::{Hook, HookKind, Shape, Source, SourceKind, Sources};
+pub use hook::{Hook, HookKind, MemoryPlace, Shape, Source, SourceKind, Sources};
 pub use message::{
     Done, Failure, Hello, HelloReader, LibcFunction, Library, MESSAGE_LIMIT, ModuleEntry, Patch, Placed, Plan,
     PlanItem, PlanReader, PlanWriter, Preload, Purpose, Unwinding, WatchMalloc, write_done, write_hello_head,
@@ -22,4 +22,7 @@ pub use signal::{SIGNAL_NAME_BYTES, signal_bit, signal_name, signal_number};
 pub use wire::{Reader, Writer};
 
 /// Both ends must agree on this number. Changed whenever a message changes.
-pub const PROTOCOL: u32 = 10;
+pub const PROTOCOL: u32 = 11;
+
+/// Hooks of a process.
+pub const HOOKS: usize = 16_384;

@@ -2,7 +2,7 @@
 
 use crate::{Hook, PROTOCOL, Reader, Writer};
 
-/// No message is longer, bytes. A plan for 8,000 hooks fits.
+/// No message is longer, bytes. A plan for [`HOOKS`](crate::HOOKS) markers fits: 220 bytes each.
 pub const MESSAGE_LIMIT: usize = 4 << 20;
 
 /// Functions of the C library whose run-time addresses the agent looks up with the dynamic linker, in message order.
@@ -110,6 +110,8 @@ pub struct Hello<'a> {
     pub around: u64,
     /// Entry of the stub for `Shape::Before`.
     pub before: u64,
+    /// Entry of the stub for `Shape::Marker`.
+    pub marker: u64,
     /// Path of the executable; before an exec, of the one that is to be.
     pub program: &'a [u8],
     /// Run-time addresses of [`LibcFunction::ALL`]; 0 when not found.
@@ -140,6 +142,7 @@ pub fn write_hello_head(hello: &Hello<'_>, out: &mut Writer<'_>) {
     out.u32(hello.next_hook);
     out.u64(hello.around);
     out.u64(hello.before);
+    out.u64(hello.marker);
     out.bytes(hello.program);
     for address in hello.libc {
         out.u64(address);
@@ -185,6 +188,7 @@ impl<'a> HelloReader<'a> {
             next_hook: from.u32()?,
             around: from.u64()?,
             before: from.u64()?,
+            marker: from.u64()?,
             program: from.bytes()?,
             libc: [0; LibcFunction::COUNT],
         };

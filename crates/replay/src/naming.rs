@@ -49,7 +49,7 @@ const FALLBACK: &str = "arena";
 /// the front.
 pub fn default_name(hooks: &[HookFact]) -> String {
     let watched = |hook: &&HookFact| !matches!(hook.status, HookStatus::NotWatched(_));
-    let allocs = || hooks.iter().filter(|hook| hook.decl.role == Role::Alloc);
+    let allocs = || hooks.iter().filter(|hook| hook.decl.role == Role::Alloc && hook.markers.is_none());
     let mut names: Vec<String> = allocs().filter(watched).map(|hook| owner(&hook.decl.function)).collect();
     if names.is_empty() {
         names = allocs().map(|hook| owner(&hook.decl.function)).collect();
@@ -139,7 +139,7 @@ mod tests {
 
     fn hook(role: Role, function: &str, status: HookStatus) -> HookFact {
         let decl = RoleDecl { role, function: function.to_string(), arguments: vec![], result: Result_::Block };
-        HookFact { decl, module: String::new(), address: Default::default(), status, synchronises: Default::default() }
+        HookFact { decl, module: String::new(), address: Default::default(), status, synchronises: Default::default(), markers: None }
     }
 
     #[test]

@@ -231,6 +231,10 @@ impl Gatherer {
                     function: hook.decl.function.clone(),
                     role: hook.decl.role.word(),
                     declaration: declaration(&hook.decl),
+                    markers: hook.markers.map(|count| {
+                        let file = hook.module.rsplit('/').next().unwrap_or(&hook.module);
+                        (file.to_owned(), count.seen)
+                    }),
                     sight: match &hook.status {
                         HookStatus::Watched => Sight::Full,
                         HookStatus::Partly(why) => Sight::Partly(why.clone()),
@@ -251,6 +255,7 @@ impl Gatherer {
                     role: role.word(),
                     declaration: format!("{}:{declaration}", role.word()),
                     sight: Sight::Full,
+                    markers: None,
                 }))
                 .collect(),
             chosen_by: match facts.watched {

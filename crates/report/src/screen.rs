@@ -63,7 +63,9 @@ fn watched(out: &mut dyn Write, run: &RunView, style: &Style) -> fmt::Result {
         .watched
         .iter()
         .filter(|function| !matches!(function.sight, Sight::None(_)))
+        .filter(|function| function.markers.is_none())
         .map(|function| escape::text(&function.function, style.plain).into_owned())
+        .chain(markers(run, style))
         .collect();
     let how = match run.chosen_by {
         ChosenBy::Shape => " (found by shape)",
@@ -88,6 +90,27 @@ fn watched(out: &mut dyn Write, run: &RunView, style: &Style) -> fmt::Result {
         }
     }
     Ok(())
+}
+
+/// `14 markers in app: alloc 9, reset 5`, for each module that has some which are seen.
+fn markers(run: &RunView, style: &Style) -> Vec<String> {
+    let mut modules: Vec<(&str, u32, Vec<String>)> = Vec::new();
+    for function in &run.watched {
+        let Some((module, seen)) = function.markers.as_ref().filter(|(_, seen)| *seen > 0) else { continue };
+        let part = format!("{} {seen}", function.role);
+        match modules.iter_mut().find(|(known, ..)| *known == module.as_str()) {
+            Some((_, all, parts)) => {
+                *all = all.saturating_add(*seen);
+                parts.push(part);
+            }
+            None => modules.push((module, *seen, vec![part])),
+        }
+    }
+    let line = |(module, all, parts): (&str, u32, Vec<String>)| {
+        let count = quantity::counted(u64::from(all), "marker");
+        format!("{count} in {}: {}", escape::text(module, style.plain), parts.join(", "))
+    };
+    modules.into_iter().map(line).collect()
 }
 
 pub(crate) fn groups(out: &mut dyn Write, run: &RunView, names: &FileNames, style: &Style) -> fmt::Result {

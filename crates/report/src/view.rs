@@ -49,6 +49,8 @@ pub struct WatchedFunction {
     pub declaration: String,
     /// How well it was seen.
     pub sight: Sight,
+    /// For markers: the module's file name, and how many of them are seen. `None`: it is a function.
+    pub markers: Option<(String, u32)>,
 }
 
 /// How the functions were chosen.

@@ -116,6 +116,7 @@ fn seed_09b() -> RunView {
         role: "alloc",
         declaration: String::new(),
         sight: Sight::Full,
+        markers: None,
     });
     RunView {
         trace: "09b_arena_scope_leak_tracer.4711.ascope".into(),
@@ -228,6 +229,7 @@ fn nothing_found_says_how_to_name_an_allocator() {
         role: "alloc",
         declaration: String::new(),
         sight: Sight::None("every call was inlined by the compiler; compile with -fno-inline to see it".into()),
+        markers: None,
     }];
     run.chosen_by = ChosenBy::User;
     check(

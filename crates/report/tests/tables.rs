@@ -25,6 +25,7 @@ fn decl(role: Role, function: &str, arguments: &[Argument], result: Result_) -> 
         address: Address(0x40_1000),
         status: HookStatus::Watched,
         synchronises: Default::default(),
+        markers: None,
     }
 }
 

@@ -57,6 +57,7 @@ impl Facts {
             address: Address(0x40_0000),
             status: HookStatus::Watched,
             synchronises: Default::default(),
+            markers: None,
         });
         self
     }

@@ -189,6 +189,7 @@ fn sealed() -> File {
         address: Address(0x5555_5555_5200),
         status: HookStatus::Partly("1 inlined copy is not seen".into()),
         synchronises: Default::default(),
+        markers: None,
     });
     facts.sites[1].frames = vec![
         Frame {

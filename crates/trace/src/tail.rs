@@ -11,7 +11,7 @@ use alloc::collections::BTreeMap;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use arenascope_event::{
-    Address, ArenaKey, Argument, Fate, FateKind, Frame, HookFact, HookStatus, Lost, Mode, Module, NullUse,
+    Address, ArenaKey, Argument, Fate, FateKind, Frame, HookFact, HookStatus, Lost, MarkerCount, Mode, Module, NullUse,
     ProcessFacts, Report, Result_, Role, RoleDecl, Scan, ScannedArena, SiteFacts, SiteId, Synchronises, Unreached,
     Used, Watched,
 };
@@ -32,6 +32,7 @@ const LOST: u16 = 6;
 const MODE: u16 = 7;
 const REPORTS: u16 = 8;
 const SCANS: u16 = 9;
+const MARKERS: u16 = 12;
 
 /// What a tail gave.
 #[derive(Clone, Debug, Default)]
@@ -63,6 +64,7 @@ pub fn tail(facts: &ProcessFacts, end: ClockPair) -> Vec<u8> {
         (MODE, mode(facts)),
         (REPORTS, reports(facts)),
         (SCANS, scans(facts)),
+        (MARKERS, markers(facts)),
     ];
     let mut body = Vec::new();
     for (tag, section) in sections {
@@ -131,6 +133,7 @@ pub(crate) fn read_tail(file: &[u8], walked: Option<u32>, damage: &mut Vec<Damag
             MODE => read_mode(&mut tail, &mut bytes),
             REPORTS => read_reports(&mut tail, &mut bytes),
             SCANS => read_scans(&mut tail, &mut bytes),
+            MARKERS => read_markers(&mut tail, &mut bytes),
             _ => Some(Sound::Whole),
         };
         tail.present |= read.is_some();
@@ -282,7 +285,8 @@ fn read_hooks(tail: &mut Tail, bytes: &mut Cursor<'_>) -> Option<Sound> {
         };
         // The mode section, which comes later, may know better.
         let synchronises = Synchronises::Unknown;
-        Some(HookFact { decl: RoleDecl { role, function, arguments, result }, module, address, status, synchronises })
+        let decl = RoleDecl { role, function, arguments, result };
+        Some(HookFact { decl, module, address, status, synchronises, markers: None })
     })?;
     tail.facts.watched = watched;
     Some(Sound::Whole)
@@ -542,6 +546,32 @@ fn read_scans(tail: &mut Tail, bytes: &mut Cursor<'_>) -> Option<Sound> {
             })?,
         })
     })?;
+    Some(Sound::Whole)
+}
+
+/// Which of the hooks are markers: index, how many are seen, how many there are.
+fn markers(facts: &ProcessFacts) -> Writer {
+    let with_index = facts.hooks.iter().enumerate().filter_map(|(index, hook)| Some((index, hook.markers?)));
+    let markers: Vec<(usize, MarkerCount)> = with_index.collect();
+    let mut out = Writer::default();
+    out.list(&markers, |out, (index, count)| {
+        out.number(*index as u64);
+        out.number(u64::from(count.seen));
+        out.number(u64::from(count.all));
+    });
+    out
+}
+
+fn read_markers(tail: &mut Tail, bytes: &mut Cursor<'_>) -> Option<Sound> {
+    let markers = list(bytes, |bytes| {
+        let index = usize::try_from(bytes.number()?).ok()?;
+        Some((index, MarkerCount { seen: bytes.number32()?, all: bytes.number32()? }))
+    })?;
+    for (index, count) in markers {
+        if let Some(hook) = tail.facts.hooks.get_mut(index) {
+            hook.markers = Some(count);
+        }
+    }
     Some(Sound::Whole)
 }
 

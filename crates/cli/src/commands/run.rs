@@ -625,6 +625,7 @@ fn nothing_watched(seen: &[Seen], job: &Job, notes: &[String], remarks: &[String
         let which = if stripped.is_some() { "or name functions that it exports" } else { "name its functions" };
         say(&format!("{which}: arenascope run {late}{role} {}", job.command));
     }
+    say("an allocator that is inlined away can tell by itself what it does: arenascope-mark.h, docs/markers.md");
     text
 }
 

@@ -10,7 +10,7 @@ use crate::run::serve::Seen;
 use crate::run::trace_file;
 use arenascope_code::{CodeSource, NullFault, NullUse as Use, fate_along, null_use, synchronises};
 use arenascope_event::{
-    Address, ArenaKey, EventKind, Mode, NullUse, ProcessFacts, Registers, SiteFacts, SiteId, ThreadNumber,
+    Address, ArenaKey, EventKind, Frame, Mode, NullUse, ProcessFacts, Registers, SiteFacts, SiteId, ThreadNumber,
 };
 use arenascope_plan::WatchMalloc;
 use arenascope_symbols::Symbolizer;
@@ -84,7 +84,9 @@ fn complete(seen: &Seen, trace: &Trace<'_>, arguments: &[String], wait_status: O
     facts.scans.clone_from(&seen.scans);
     let symbols = Symbolizer::new(&seen.modules);
     let code = ModulesCode { symbols: &symbols };
-    let asked = Asked::of(trace, &facts);
+    let markers: BTreeSet<u64> = seen.marker_places.iter().copied().collect();
+    let asked = Asked::of(trace, &facts, &markers);
+    let allocators = InlinedAllocators::of(&seen.marker_places, &symbols);
     for (id, site) in facts.sites.iter_mut().enumerate() {
         if asked.faults.contains(&(id as u32))
             && site.addresses.get(1).is_some_and(|word| is_return(*word, None, &code) == Some(false))
@@ -97,6 +99,9 @@ fn complete(seen: &Seen, trace: &Trace<'_>, arguments: &[String], wait_status: O
         site.addresses.truncate(kept + 1);
         for address in &site.addresses {
             site.frames.extend(symbols.frames(*address));
+        }
+        if site.addresses.first().is_some_and(|first| markers.contains(&first.0)) {
+            allocators.leave_out(site);
         }
         place::begin_at_place(site);
         // The Rust call is inlined everywhere: the place that matters is its caller's.
@@ -121,6 +126,58 @@ fn complete(seen: &Seen, trace: &Trace<'_>, arguments: &[String], wait_status: O
         facts.null_use_because = because;
     }
     facts
+}
+
+/// A frame's function, file and line.
+type Line = (String, String, u32);
+
+/// Functions that markers are written in and that are the allocator's: of a site there, the place that matters is the caller's, as with a
+/// hooked function.
+///
+/// A function is taken for one when it was inlined in different places, or out of another file, or stands in a header. A macro's marker is
+/// in the function that used the macro, which stays.
+struct InlinedAllocators(BTreeSet<Line>);
+
+impl InlinedAllocators {
+    /// `places`: behind each marker's nop. O(markers).
+    fn of(places: &[u64], symbols: &Symbolizer) -> InlinedAllocators {
+        let mut callers: BTreeMap<Line, BTreeSet<Line>> = BTreeMap::new();
+        for place in places {
+            let mut frames = symbols.frames(Address(*place));
+            frames.retain(|frame| !is_marker_itself(frame));
+            if let [inner, outer, ..] = frames.as_slice() {
+                callers.entry(line_of(inner)).or_default().insert(line_of(outer));
+            }
+        }
+        InlinedAllocators(callers.into_iter().filter(|(_, callers)| callers.len() > 1).map(|(line, _)| line).collect())
+    }
+
+    fn leave_out(&self, site: &mut SiteFacts) {
+        let first = site.frames.iter().take_while(|frame| is_marker_itself(frame)).count();
+        site.frames.drain(..first);
+        let [inner, outer, ..] = site.frames.as_slice() else { return };
+        let is_header = [".h", ".hh", ".hpp", ".hxx", ".h++", ".inl", ".ipp", ".tcc", ".inc"]
+            .iter()
+            .any(|ending| inner.file.ends_with(ending));
+        // What calls a Drop is the standard library.
+        let elsewhere = !outer.file.is_empty() && inner.file != outer.file && !outer.file.starts_with("/rustc/");
+        let inlined_often = inner.inlined && self.0.contains(&line_of(inner));
+        if inlined_often || elsewhere && (inner.inlined || is_header) {
+            site.frames.remove(0);
+        }
+    }
+}
+
+/// A function of the Rust crate `arenascope-mark`, which is inlined everywhere.
+fn is_marker_itself(frame: &Frame) -> bool {
+    // Line tables alone name functions without their crate.
+    let in_its_file = frame.file.ends_with("crates/mark/src/lib.rs")
+        || frame.file.contains("/arenascope-mark-") && frame.file.ends_with("/src/lib.rs");
+    frame.inlined && (in_its_file || frame.function.starts_with("arenascope_mark::"))
+}
+
+fn line_of(frame: &Frame) -> Line {
+    (frame.function.clone(), frame.file.clone(), frame.line)
 }
 
 /// Whether a call or a signal leads to `address`: what a walk took for a caller and is not ends a backtrace. `inner` is the address of the
@@ -167,7 +224,8 @@ struct Fault {
 }
 
 impl Asked {
-    fn of(trace: &Trace<'_>, facts: &ProcessFacts) -> Asked {
+    /// `markers`: places where no call returns, so no result is in a register there.
+    fn of(trace: &Trace<'_>, facts: &ProcessFacts, markers: &BTreeSet<u64>) -> Asked {
         let mut asked = Asked::default();
         // By thread, where the last refused call came from; gone when a later call from there was served, for then
         // another value stood where the NULL had been.
@@ -187,6 +245,9 @@ impl Asked {
                     // As in realloc, a size of 0 gives the block back.
                     let gave_back = matches!(event.kind, EventKind::Resize { size: 0, .. });
                     let Some(site) = event.site else { continue };
+                    if caller(site).is_some_and(|place| markers.contains(&place.0)) {
+                        continue;
+                    }
                     if result.is_null() && !gave_back {
                         refused.insert(event.thread, site);
                         continue;

@@ -7,6 +7,7 @@
 //!   given     roles that the user wrote    fits     roles against signatures   remarks     what those roles left out
 //!   memcheck  the program under Valgrind, and its reports
 //!   mark_on   signals that set a mark          scan    all memory of a process that waits    reach   what words lead to
+//!   markers   places where an inlined allocator tells what it does
 //!   outlive   processes that run on        neighbours   code that may jump behind a function's first instruction
 //!   unwinding   tables by which frames are followed
 //! ```
@@ -18,6 +19,7 @@ pub mod fits;
 pub mod given;
 pub mod launch;
 pub mod mark_on;
+pub mod markers;
 pub mod memcheck;
 pub mod narrate;
 pub mod near;

@@ -73,5 +73,6 @@ fn as_hook(decl: &RoleDecl) -> HookFact {
         address: Address::NULL,
         status: HookStatus::Watched,
         synchronises: Synchronises::default(),
+        markers: None,
     }
 }

@@ -48,6 +48,44 @@ pub fn of(image: &Image, bias: u64, start: u64, size: u64) -> Vec<Elsewhere<'_>>
     parts
 }
 
+/// The code around the marker at `start` (address in the file) that short jumps reach it from, and the places of longer ones that may
+/// lead into its middle (`far`, from [`far_jumps`]).
+pub fn of_marker<'a>(image: &'a Image, bias: u64, start: u64, far: &[u64]) -> Vec<Elsewhere<'a>> {
+    let Some((text_start, text)) = image.code_section(start) else { return Vec::new() };
+    let symbols = image.symbols();
+    let part = |center: u64| {
+        let wanted = center.saturating_sub(NEAR);
+        let after = symbols.partition_point(|symbol| symbol.address <= wanted);
+        let before = after.checked_sub(1).and_then(|at| symbols.get(at)).map(|symbol| symbol.address);
+        let close = before.filter(|before| wanted.saturating_sub(*before) < BACK);
+        let from = close.unwrap_or(wanted).max(text_start);
+        let rest = text.get(usize::try_from(from.saturating_sub(text_start)).ok()?..)?;
+        let length = usize::try_from(center.saturating_add(NEAR).saturating_sub(from)).ok()?;
+        Some(Elsewhere { address: from.wrapping_add(bias), code: rest.get(..length.min(rest.len()))? })
+    };
+    std::iter::once(start).chain(far.iter().copied()).filter_map(part).collect()
+}
+
+/// What may be branches with a 32-bit displacement into the middle of a marker's nop, in the sections of code that hold `markers`
+/// (addresses in the file, ascending): where it ends, and which marker. One pass over each section.
+pub fn far_jumps(image: &Image, markers: &[u64]) -> Vec<(u64, u64)> {
+    let mut found = Vec::new();
+    let mut done = 0u64;
+    for &marker in markers {
+        if marker < done {
+            continue;
+        }
+        let Some((start, text)) = image.code_section(marker) else { continue };
+        done = start.saturating_add(text.len() as u64);
+        found.extend(branches(start, text).filter_map(|(end, target)| {
+            let at = markers.partition_point(|marker| *marker < target).checked_sub(1)?;
+            let nop = *markers.get(at)?;
+            (target > nop && target < nop.saturating_add(5)).then_some((end, nop))
+        }));
+    }
+    found
+}
+
 /// Start and size of the `.cold` parts of the function at `start`.
 fn cold_parts(image: &Image, start: u64) -> impl Iterator<Item = (u64, u64)> {
     let symbols = image.symbols();

@@ -4,17 +4,20 @@
 //!  near region of one module                slot, 96 bytes
 //!  +0   pointer to the Around stub          +0   push hook number
 //!  +8   pointer to the Before stub          +5   jmp [Around]   |  call [Before]; lea rsp, [rsp+8]
-//!  +32  slots                               +16  the function's first instructions, relocated; jump back
+//!  +16  pointer to the Marker stub
+//!  +32  slots; then markers' thunks         +16  the function's first instructions, relocated; jump back
 //! ```
 //!
 //! Nothing here touches the target: the agent carries the plan out and says what failed.
 
+use crate::run::markers::{self, MARKER_SLOT};
 use crate::run::{near, neighbours, sources};
 use arenascope_code::detour::{self, MAX_RELOCATED, Target};
 use arenascope_event::{Address, HookFact, HookStatus, Mode, Role, RoleDecl};
 use arenascope_plan::{Hook, HookKind, LibcFunction, Library, Patch, Shape, Source, Sources};
 use arenascope_shapes::INLINED_EVERYWHERE;
 use arenascope_symbols::{CloneKind, Image, LibraryNote, Match};
+use std::ops::Range;
 use std::rc::Rc;
 
 /// Bytes of a slot.
@@ -74,6 +77,10 @@ pub struct Outcome {
     pub blind: Vec<String>,
     /// Copies of the arena library, whose events need no hook, each with the module's path.
     pub libraries: Vec<(Library, String)>,
+    /// Behind each marker's nop: what a backtrace from there begins with.
+    pub marker_places: Vec<u64>,
+    /// Bytes of functions that patches and moved instructions take.
+    pub taken: Vec<Range<u64>>,
 }
 
 impl Outcome {
@@ -82,6 +89,7 @@ impl Outcome {
         let sentence = |(hook, fact): (&Hook, &Option<usize>)| {
             let function = &self.facts.get((*fact)?)?.decl.function;
             match hook.kind {
+                _ if hook.shape == Shape::Marker => None,
                 HookKind::Alloc | HookKind::Resize => {
                     let why = hook.grows().err()?;
                     Some(format!("blocks of {function} have no redzone: it {why}"))
@@ -93,7 +101,13 @@ impl Outcome {
                 _ => None,
             }
         };
-        self.hooks.iter().zip(&self.fact_of_hook).filter_map(sentence).collect()
+        let told = |hook: &&Hook| matches!(hook.kind, HookKind::Alloc | HookKind::Resize) && hook.shape == Shape::Marker;
+        let markers = self.hooks.iter().any(|hook| told(&hook)).then(|| {
+            "blocks told by markers have no redzone and are not watched when they are dead (on the ladder of guard pages, canaries, none: \
+             none): a marker comes when the block is cut already"
+                .to_owned()
+        });
+        self.hooks.iter().zip(&self.fact_of_hook).filter_map(sentence).chain(markers).collect()
     }
 }
 
@@ -107,6 +121,8 @@ pub struct Request<'a> {
     pub decls: &'a [RoleDecl],
     /// Addresses of functions of the C library; empty when they are hooked already.
     pub libc: &'a [u64],
+    /// Watch markers, too.
+    pub markers: bool,
     /// Hook those that only recording needs, too.
     pub record: bool,
     /// Record malloc blocks.
@@ -119,6 +135,8 @@ pub struct Request<'a> {
     pub around: u64,
     /// The agent's stubs.
     pub before: u64,
+    /// The agent's stubs.
+    pub marker: u64,
     /// The target's `/proc/PID/maps`.
     pub maps: &'a str,
 }
@@ -181,6 +199,7 @@ fn role_wishes(request: &Request<'_>, facts: &mut Vec<HookFact>) -> Vec<Wish> {
                     address: Address(if hooked { address } else { 0 }),
                     status,
                     synchronises: Default::default(),
+                    markers: None,
                 });
             }
         }
@@ -213,6 +232,7 @@ fn without_a_body(request: &Request<'_>, decl: &RoleDecl, library: Option<&str>,
         address: Address::NULL,
         status: HookStatus::NotWatched(why),
         synchronises: Default::default(),
+        markers: None,
     })
 }
 
@@ -371,11 +391,16 @@ pub fn make(request: &Request<'_>) -> Outcome {
     let mut outcome = Outcome::default();
     let roles = role_wishes(request, &mut outcome.facts);
     outcome.libraries = libraries(request);
-    let record = request.record || !roles.is_empty() || !outcome.libraries.is_empty();
+    let mut markers = markers::of(request, &mut outcome.facts);
+    let record = request.record || !roles.is_empty() || !outcome.libraries.is_empty() || markers.see_arenas();
+    if !record {
+        markers.forget();
+    }
     let libc = libc_wishes(&Request { record, ..*request }, &mut outcome.blind);
     // A role on a function of the C library wins over our own interest in it.
     let mut wishes = roles;
     let marks = if record { mark_wishes(request) } else { Vec::new() };
+    outcome.blind.append(&mut markers.unreadable);
     let others: Vec<Wish> =
         libc.into_iter().chain(marks).filter(|wish| wishes.iter().all(|role| role.address != wish.address)).collect();
     wishes.extend(others);
@@ -383,15 +408,17 @@ pub fn make(request: &Request<'_>) -> Outcome {
     let mut taken = taken;
     for (index, module) in request.modules.iter().enumerate() {
         let of_module: Vec<&Wish> = wishes.iter().filter(|wish| wish.module == index).collect();
-        if of_module.is_empty() {
+        let of_markers = markers.of_module(index);
+        if of_module.is_empty() && of_markers == 0 {
             continue;
         }
-        let bytes = FIRST_SLOT + SLOT * of_module.len() as u64;
+        let bytes = FIRST_SLOT + SLOT * of_module.len() as u64 + MARKER_SLOT * of_markers as u64;
         let region = near::gap(&taken, (module.start, module.end), bytes, module.is_program);
         let Some(region) = region else {
             for wish in &of_module {
                 refuse(&mut outcome, wish, "no free memory within 2 GiB of it".into());
             }
+            markers.refuse_all(index, "no free memory within 2 GiB of them");
             continue;
         };
         taken.push((region, region + bytes.next_multiple_of(4096)));
@@ -399,12 +426,15 @@ pub fn make(request: &Request<'_>) -> Outcome {
         let mut code = Vec::with_capacity(bytes as usize);
         code.extend(request.around.to_le_bytes());
         code.extend(request.before.to_le_bytes());
+        code.extend(request.marker.to_le_bytes());
         code.resize(FIRST_SLOT as usize, 0xcc);
         for wish in of_module {
             lay(request, module, wish, region, &mut code, &mut outcome);
         }
+        markers.lay(request, index, region, &mut code, &mut outcome);
         outcome.placed.push((region, code));
     }
+    markers.settle(&mut outcome.facts);
     // Which blocks a rewind ends is known only where every mark is.
     let marks = |fact: &HookFact| fact.decl.role == Role::Mark && fact.status != HookStatus::Watched;
     if outcome.facts.iter().any(marks) {
@@ -460,6 +490,8 @@ fn lay(request: &Request<'_>, module: &Loaded, wish: &Wish, region: u64, code: &
             code.extend(to(8).to_le_bytes());
             code.extend([0x48, 0x8d, 0x64, 0x24, 0x08]);
         }
+        // No function is wished for so.
+        Shape::Marker => {}
     }
     code.resize(before_slot + TRAMPOLINE as usize, 0xcc);
     code.extend(&detour.relocated);
@@ -478,6 +510,7 @@ fn lay(request: &Request<'_>, module: &Loaded, wish: &Wish, region: u64, code: &
         sources: wish.sources,
     });
     outcome.fact_of_hook.push(wish.fact);
+    outcome.taken.push(detour.patch_at..detour.patch_at + (detour.moved as u64).max(detour::PATCH_LEN as u64));
     outcome.patches.push(Patch {
         address: detour.patch_at,
         original: detour.original,

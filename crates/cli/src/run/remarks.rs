@@ -51,21 +51,22 @@ pub fn of_check(seen: &[Seen]) -> Vec<String> {
     let watched = |hook: &HookFact| {
         matches!(hook.decl.role, Role::Alloc | Role::Resize) && !matches!(hook.status, HookStatus::NotWatched(_))
     };
-    let mut checked =
-        seen.iter().filter(|process| process.mode == Mode::Check && process.hooks.iter().any(watched)).peekable();
+    let checked = || seen.iter().filter(|process| process.mode == Mode::Check && process.hooks.iter().any(watched));
+    // Markers tell of blocks that are cut already.
+    let grown = |process: &Seen| process.hooks.iter().any(|hook| watched(hook) && hook.markers.is_none());
     let own = seen.iter().any(|process| process.mode == Mode::Check && !process.libraries.is_empty());
     let of_own = "checked: blocks of the arenascope library's arenas lay in memory apart, between canaries, and dead ones kept their addresses; sizes, \
                   offsets and refusals are those of the unchecked program";
-    if checked.peek().is_none() {
-        return if own { vec![of_own.to_owned()] } else { Vec::new() };
+    let mut sentences = Vec::new();
+    if checked().any(grown) {
+        sentences.push(
+            "checked: blocks were asked larger than the program asked for, and lay further apart. A program with a bug may \
+             do something else than without; so may one that counts on blocks to touch, prints where they lie, or fills its arenas: redzones take room"
+                .to_owned(),
+        );
     }
-    let mut sentences = vec![
-        "checked: blocks were asked larger than the program asked for, and lay further apart. A program with a bug may \
-         do something else than without; so may one that counts on blocks to touch, prints where they lie, or fills its arenas: redzones take room"
-            .to_owned(),
-    ];
     sentences.extend(own.then(|| of_own.to_owned()));
-    for limit in checked.flat_map(|process| &process.mode_limits) {
+    for limit in checked().flat_map(|process| &process.mode_limits) {
         if !sentences.contains(limit) {
             sentences.push(limit.clone());
         }
@@ -146,6 +147,7 @@ mod tests {
             address: Address::NULL,
             status: status.clone(),
             synchronises: Default::default(),
+            markers: None,
         };
         vec![Seen { hooks: hooks.iter().map(fact).collect(), ..Seen::default() }]
     }

@@ -3,6 +3,7 @@
 //! Runs in a thread of its own for as long as `run` lasts. Everything that must be parsed is parsed here, so that
 //! nothing of the kind happens inside the target.
 
+use crate::run::markers;
 use crate::run::plan::{self, Loaded, Outcome, Request};
 use crate::run::sanitizer::{self, Way};
 use crate::run::scan;
@@ -11,7 +12,7 @@ use crate::run::unwinding::Tables;
 use crate::run::watch::Watching;
 use arenascope_event::{HookFact, HookStatus, Mode, Module, RoleDecl, Scan, Watched};
 use arenascope_plan::{
-    Done, Failure, HelloReader, LibcFunction, MESSAGE_LIMIT, Placed, Plan, PlanWriter, Purpose, WatchMalloc,
+    Done, Failure, HelloReader, LibcFunction, MESSAGE_LIMIT, Patch, Placed, Plan, PlanWriter, Purpose, WatchMalloc,
 };
 use arenascope_symbols::Image;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -75,6 +76,10 @@ pub struct Seen {
     pub mode_limits: Vec<String>,
     /// Paths of the modules with a copy of our arena library.
     pub libraries: Vec<String>,
+    /// Behind the nops of its markers: what a backtrace from one begins with.
+    pub marker_places: Vec<u64>,
+    /// A patched place in each module that has one: its address, and what was written there.
+    pub patched: Vec<(u64, [u8; 5])>,
     /// Scans of its memory.
     pub scans: Vec<Scan>,
     /// Things to tell the user about this process.
@@ -323,12 +328,14 @@ impl Server {
             fresh: &fresh,
             decls: &roles.decls,
             libc: &hello.libc,
+            markers: self.watches_markers(),
             record: self.settings.watching.late || malloc != WatchMalloc::No,
             heap: !sanitized,
             scan: self.settings.scan.is_some(),
             next_hook: hello.next_hook,
             around: hello.around,
             before: hello.before,
+            marker: hello.marker,
             maps: &maps,
         });
         let program_path = modules.first().map_or("", |module| module.path.as_str());
@@ -338,6 +345,7 @@ impl Server {
             address: arenascope_event::Address::NULL,
             status: HookStatus::NotWatched(why),
             synchronises: Default::default(),
+            markers: None,
         }));
         let record = self.settings.watching.late
             || malloc != WatchMalloc::No
@@ -366,6 +374,11 @@ impl Server {
         }
         let ids: Vec<Vec<u8>> = seen.modules.iter().map(|module| module.build_id.clone()).collect();
         self.tell(stream, outcome, record, trace, &ids, modules, seen)
+    }
+
+    /// Under memcheck functions are watched where they are named: it is told of blocks there, and a marker would contradict it.
+    fn watches_markers(&self) -> bool {
+        self.settings.mode != Mode::Precise || self.settings.watching.given.is_empty()
     }
 
     /// Decides how a new image is run, and what cannot be done about some of its functions.
@@ -432,8 +445,14 @@ impl Server {
         else {
             return Ok(());
         };
+        // A library that was closed and opened again lies where it lay, without our patches.
+        let still_patched = |module: &Loaded| {
+            let inside = seen.patched.iter().filter(|(at, _)| module.start <= *at && *at < module.end);
+            inside.into_iter().all(|(at, patch)| bytes_at(hello.pid, *at).is_none_or(|bytes| bytes == *patch))
+        };
         let known = |module: &Loaded| {
             seen.modules.iter().any(|known| known.start.0 == module.start && known.path == module.path)
+                && still_patched(module)
         };
         let fresh: Vec<usize> =
             modules.iter().enumerate().filter(|(_, module)| !known(module)).map(|(index, _)| index).collect();
@@ -444,14 +463,24 @@ impl Server {
             fresh: &fresh,
             decls: &decls,
             libc: &[],
+            markers: self.watches_markers() && seen.trace.is_some(),
             record: false,
             heap: false,
             scan: false,
             next_hook: hello.next_hook,
             around: hello.around,
             before: hello.before,
+            marker: hello.marker,
             maps: &maps,
         });
+        if seen.trace.is_none() {
+            let with_markers = fresh.iter().filter_map(|&index| modules.get(index)).filter(|module| {
+                module.image.as_deref().is_some_and(|image| markers::counts(image).is_some())
+            });
+            seen.remarks.extend(with_markers.map(|module| {
+                format!("{} was loaded later and has markers, which were not watched: --late watches from the start", module.path)
+            }));
+        }
         // 0 says "known": an id of one zero byte, which no linker makes.
         let ids: Vec<Vec<u8>> = modules
             .iter()
@@ -496,6 +525,8 @@ impl Server {
             mode: parent.as_ref().map_or(Mode::Record, |parent| parent.mode),
             mode_limits: parent.as_ref().map_or_else(Vec::new, |parent| parent.mode_limits.clone()),
             libraries: parent.as_ref().map_or_else(Vec::new, |parent| parent.libraries.clone()),
+            marker_places: parent.as_ref().map_or_else(Vec::new, |parent| parent.marker_places.clone()),
+            patched: parent.as_ref().map_or_else(Vec::new, |parent| parent.patched.clone()),
             scans: Vec::new(),
             remarks: Vec::new(),
         };
@@ -611,6 +642,7 @@ impl Server {
             seen.hooks = outcome.facts;
         }
         seen.remarks.extend(outcome.blind.iter().map(|reason| format!("not hooked: {reason}")));
+        seen.marker_places.extend(&outcome.marker_places);
         let done = sent.and_then(|()| read_message(stream));
         if let Some(trace) = trace {
             seen.trace = Some(trace.path);
@@ -624,9 +656,15 @@ impl Server {
                     .push(format!("process {} could not map its trace ({error}): nothing was recorded", seen.pid));
             }
             let first = outcome.patches.first().map_or(0, |patch| patch.hook);
+            let failures: Vec<(u32, Failure)> = failures.collect();
+            seen.patched.extend(one_a_module(&seen.modules, &outcome.patches, &failures));
             for (hook, failure) in failures {
                 let fact = outcome.fact_of_hook.get(hook.wrapping_sub(first) as usize).copied().flatten();
                 match fact.and_then(|index| seen.hooks.get_mut(index)) {
+                    Some(HookFact { markers: Some(count), status, .. }) => {
+                        count.seen = count.seen.saturating_sub(1);
+                        *status = markers::status(*count, &[(sentence(failure).into(), count.all.saturating_sub(count.seen))]);
+                    }
                     Some(fact) => fact.status = HookStatus::NotWatched(sentence(failure).into()),
                     None => {
                         seen.remarks.push(format!("a function of the C library was not hooked: {}", sentence(failure)))
@@ -637,6 +675,25 @@ impl Server {
         self.seen.push(seen);
         done.map(|_| ())
     }
+}
+
+/// Five bytes of a process; `None` when they cannot be read.
+fn bytes_at(pid: u32, address: u64) -> Option<[u8; 5]> {
+    let mut bytes = [0; 5];
+    let memory = std::fs::File::open(format!("/proc/{pid}/mem")).ok()?;
+    std::os::unix::fs::FileExt::read_exact_at(&memory, &mut bytes, address).ok()?;
+    Some(bytes)
+}
+
+/// For each module that was patched, one patch.
+fn one_a_module(modules: &[Module], patches: &[Patch], failures: &[(u32, Failure)]) -> Vec<(u64, [u8; 5])> {
+    let done = || patches.iter().filter(|patch| failures.iter().all(|(hook, _)| *hook != patch.hook));
+    let inside = |module: &Module| {
+        done()
+            .find(|patch| module.start.0 <= patch.address && patch.address < module.end.0)
+            .map(|patch| (patch.address, patch.patch))
+    };
+    modules.iter().filter_map(inside).collect()
 }
 
 /// Whose malloc a process has, and what is to be said about it.

@@ -5,7 +5,7 @@
 
 use crate::args::{RunArgs, Watch};
 use crate::error::CliError;
-use crate::run::given;
+use crate::run::{given, markers};
 use arenascope_event::{RoleDecl, Watched};
 use arenascope_shapes::{Candidates, Reading, Unwatched};
 use arenascope_symbols::Image;
@@ -51,6 +51,15 @@ impl Watching {
 
 /// Candidates in one image; none chosen where two readings fit.
 fn by_shape(image: &Image) -> (Roles, Candidates) {
+    // Who wrote markers has said what the allocator does; its functions, found as well, would tell everything twice.
+    if let Some(counts) = markers::counts(image) {
+        let name = image.path().file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
+        let notes = vec![
+            format!("{} (arenascope-mark.h)", markers::summary(&name, &counts)),
+            "so no function is looked for by shape; --alloc and its like watch functions besides".to_owned(),
+        ];
+        return (Roles::default(), Candidates { notes, ..Candidates::default() });
+    }
     let candidates = arenascope_shapes::find(image.bytes(), image.debug_bytes())
         .unwrap_or_else(|error| Candidates { notes: vec![error.to_string()], ..Candidates::default() });
     let roles = match candidates.readings.as_slice() {
@@ -100,7 +109,7 @@ fn decide_roles(args: &RunArgs, image: Option<&Image>, command: &str) -> Result<
         let watching = Watching { given, late, ..Watching::default() };
         return Ok(Decision { watching, explanation, notes: Vec::new() });
     }
-    let mut watching = Watching { by_shape: true, late: false, ..Watching::default() };
+    let mut watching = Watching { by_shape: true, late: args.late, ..Watching::default() };
     let Some(image) = image else {
         return Ok(Decision { watching, explanation: String::new(), notes: Vec::new() });
     };
@@ -160,7 +169,7 @@ pub fn explain(candidates: &Candidates) -> String {
             }
         }
     }
-    if candidates.readings.is_empty() {
+    if candidates.readings.is_empty() && !candidates.considered.is_empty() {
         text.push_str("  none chosen; considered:\n");
         for scored in &candidates.considered {
             let _ = writeln!(text, "   {:3}  {}", scored.score, arenascope_roles::to_text(&scored.decl));

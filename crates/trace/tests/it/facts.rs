@@ -300,6 +300,7 @@ fn one_damaged_section_of_the_tail_leaves_the_others() {
             address: Address(1),
             status: HookStatus::Watched,
             synchronises: Default::default(),
+            markers: None,
         }],
         arguments: vec!["haystack".into()],
         wait_status: Some(256),
