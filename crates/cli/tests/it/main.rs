@@ -19,6 +19,7 @@ mod harness;
 mod hooks;
 mod labs;
 mod malloc;
+mod markers;
 mod marks;
 mod outputs;
 mod own;
