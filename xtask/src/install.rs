@@ -1,7 +1,7 @@
 //! `cargo xtask install --prefix DIR`: the C library as other programs want to find it.
 //!
 //! ```text
-//! DIR/include/arenascope.h, arenascope_shared.h, arenascope_seed.h
+//! DIR/include/arenascope.h, arenascope_shared.h, arenascope_seed.h, arenascope-mark.h (also by its older name)
 //! DIR/lib/libarenascope.a          one object, whose only names begin with ascope_
 //! DIR/lib/libarenascope.so → .so.0 → .so.0.1.0
 //! DIR/lib/pkgconfig/arenascope.pc  finds itself: the tree may be moved
@@ -25,7 +25,7 @@ pub fn run(prefix: &str) -> Result<(), String> {
     let source = steps::root().join("crates/capi");
 
     let include = folder(&prefix.join("include"))?;
-    for header in ["arenascope.h", "arenascope_shared.h", "arenascope_seed.h"] {
+    for header in ["arenascope.h", "arenascope_shared.h", "arenascope_seed.h", "arenascope-mark.h", "arenascope_mark.h"] {
         copy(&source.join("include").join(header), &include.join(header))?;
     }
     let lib = folder(&prefix.join("lib"))?;
