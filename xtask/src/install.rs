@@ -25,7 +25,8 @@ pub fn run(prefix: &str) -> Result<(), String> {
     let source = steps::root().join("crates/capi");
 
     let include = folder(&prefix.join("include"))?;
-    for header in ["arenascope.h", "arenascope_shared.h", "arenascope_seed.h", "arenascope-mark.h", "arenascope_mark.h"] {
+    for header in ["arenascope.h", "arenascope_shared.h", "arenascope_seed.h", "arenascope-mark.h", "arenascope_mark.h"]
+    {
         copy(&source.join("include").join(header), &include.join(header))?;
     }
     let lib = folder(&prefix.join("lib"))?;

@@ -37,8 +37,7 @@ fn value(recorder: &Recorder, frame: &Frame, source: Source) -> u64 {
             let place = source.place();
             let register = |number: Option<u8>| number.map_or(0, |number| frame.general(number));
             let scaled = place.index.map_or(0, |(index, scale)| frame.general(index).wrapping_mul(u64::from(scale)));
-            let address =
-                register(place.base).wrapping_add(scaled).wrapping_add_signed(i64::from(place.displacement));
+            let address = register(place.base).wrapping_add(scaled).wrapping_add_signed(i64::from(place.displacement));
             memory(recorder, frame, source, address)
         }
         SourceKind::Variable => memory(recorder, frame, source, source.value),

@@ -17,8 +17,8 @@ pub use event::{
     BlockFate, BoundsKind, CaptureReason, Checking, Event, EventKind, MallocKind, MarkValue, Registers, Zone,
 };
 pub use facts::{
-    Fate, FateKind, Frame, HookFact, HookStatus, Lost, MarkerCount, Mode, Module, NullUse, Place, ProcessFacts, Report, SiteFacts,
-    Synchronises, Used, Watched,
+    Fate, FateKind, Frame, HookFact, HookStatus, Lost, MarkerCount, Mode, Module, NullUse, Place, ProcessFacts, Report,
+    SiteFacts, Synchronises, Used, Watched,
 };
 pub use ids::{Address, ArenaKey, BlobId, EventNumber, SiteId, ThreadNumber};
 pub use role::{Argument, Result_, Role, RoleDecl};

@@ -139,7 +139,14 @@ mod tests {
 
     fn hook(role: Role, function: &str, status: HookStatus) -> HookFact {
         let decl = RoleDecl { role, function: function.to_string(), arguments: vec![], result: Result_::Block };
-        HookFact { decl, module: String::new(), address: Default::default(), status, synchronises: Default::default(), markers: None }
+        HookFact {
+            decl,
+            module: String::new(),
+            address: Default::default(),
+            status,
+            synchronises: Default::default(),
+            markers: None,
+        }
     }
 
     #[test]

@@ -248,6 +248,7 @@ impl Gatherer {
                         role: "library",
                         declaration: path.clone(),
                         sight: Sight::Full,
+                        markers: None,
                     }
                 }))
                 .chain(MALLOC.into_iter().filter(|_| facts.watches_malloc).map(|(role, declaration)| WatchedFunction {

@@ -68,7 +68,9 @@ impl<'a> Narrator<'a> {
             let watched = |hook: &&HookFact| !matches!(hook.status, HookStatus::NotWatched(_));
             let mut names = facts.hooks.iter().filter(|hook| hook.decl.role == role).filter(watched);
             match (names.next(), names.next()) {
-                (Some(hook), None) if hook.markers.is_none() => escape::text(&hook.decl.function, style.plain).into_owned(),
+                (Some(hook), None) if hook.markers.is_none() => {
+                    escape::text(&hook.decl.function, style.plain).into_owned()
+                }
                 _ => role.word().to_owned(),
             }
         });

@@ -167,7 +167,9 @@ impl Image {
             }
             let kind = MarkerKind::from_word(&String::from_utf8_lossy(note.name));
             let read = match kind {
-                Some(kind) => arguments(kind, note.arguments).and_then(|arguments| self.resolved(kind, address, arguments)),
+                Some(kind) => {
+                    arguments(kind, note.arguments).and_then(|arguments| self.resolved(kind, address, arguments))
+                }
                 None => Err("has a name that is no role: was it made for a newer arenascope?".to_owned()),
             };
             match read {

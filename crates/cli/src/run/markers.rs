@@ -332,9 +332,7 @@ pub fn summary(name: &str, counts: &[(&str, u32)]) -> String {
 /// The markers of a program, if some of them hand out blocks or make arenas.
 pub fn counts(image: &Image) -> Option<Vec<(&'static str, u32)>> {
     let found = image.markers().found;
-    let makes = |marker: &Marker| {
-        matches!(marker.kind, MarkerKind::Role(Role::Create | Role::Alloc | Role::Resize))
-    };
+    let makes = |marker: &Marker| matches!(marker.kind, MarkerKind::Role(Role::Create | Role::Alloc | Role::Resize));
     if !found.iter().any(makes) {
         return None;
     }

@@ -101,7 +101,8 @@ impl Outcome {
                 _ => None,
             }
         };
-        let told = |hook: &&Hook| matches!(hook.kind, HookKind::Alloc | HookKind::Resize) && hook.shape == Shape::Marker;
+        let told =
+            |hook: &&Hook| matches!(hook.kind, HookKind::Alloc | HookKind::Resize) && hook.shape == Shape::Marker;
         let markers = self.hooks.iter().any(|hook| told(&hook)).then(|| {
             "blocks told by markers have no redzone and are not watched when they are dead (on the ladder of guard pages, canaries, none: \
              none): a marker comes when the block is cut already"

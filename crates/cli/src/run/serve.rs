@@ -474,11 +474,15 @@ impl Server {
             maps: &maps,
         });
         if seen.trace.is_none() {
-            let with_markers = fresh.iter().filter_map(|&index| modules.get(index)).filter(|module| {
-                module.image.as_deref().is_some_and(|image| markers::counts(image).is_some())
-            });
+            let with_markers = fresh
+                .iter()
+                .filter_map(|&index| modules.get(index))
+                .filter(|module| module.image.as_deref().is_some_and(|image| markers::counts(image).is_some()));
             seen.remarks.extend(with_markers.map(|module| {
-                format!("{} was loaded later and has markers, which were not watched: --late watches from the start", module.path)
+                format!(
+                    "{} was loaded later and has markers, which were not watched: --late watches from the start",
+                    module.path
+                )
             }));
         }
         // 0 says "known": an id of one zero byte, which no linker makes.
@@ -663,7 +667,10 @@ impl Server {
                 match fact.and_then(|index| seen.hooks.get_mut(index)) {
                     Some(HookFact { markers: Some(count), status, .. }) => {
                         count.seen = count.seen.saturating_sub(1);
-                        *status = markers::status(*count, &[(sentence(failure).into(), count.all.saturating_sub(count.seen))]);
+                        *status = markers::status(
+                            *count,
+                            &[(sentence(failure).into(), count.all.saturating_sub(count.seen))],
+                        );
                     }
                     Some(fact) => fact.status = HookStatus::NotWatched(sentence(failure).into()),
                     None => {

@@ -19,7 +19,10 @@ fn told(outcome: &Outcome) -> Vec<(String, u64)> {
 fn number(outcome: &Outcome, word: &str) -> u64 {
     let mut words = outcome.stdout.split_whitespace();
     words.find(|other| *other == word).unwrap_or_else(|| panic!("no {word} in {outcome:?}"));
-    words.next().and_then(|number| number.parse().ok()).unwrap_or_else(|| panic!("no number behind {word}: {outcome:?}"))
+    words
+        .next()
+        .and_then(|number| number.parse().ok())
+        .unwrap_or_else(|| panic!("no number behind {word}: {outcome:?}"))
 }
 
 /// Events of this kind, of the whole trace.
@@ -76,8 +79,11 @@ fn every_role_is_seen_from_every_compiler() {
         let (outcome, trace, screen) = watch_as_plain(&place, &program, &["roles"]);
         assert_all_seen(&place, &outcome, &trace, &what);
         let log = place.log(&trace);
-        let moments: Vec<&str> =
-            log.iter().filter(|event| event["kind"] == "user-mark").filter_map(|event| event["name"].as_str()).collect();
+        let moments: Vec<&str> = log
+            .iter()
+            .filter(|event| event["kind"] == "user-mark")
+            .filter_map(|event| event["name"].as_str())
+            .collect();
         assert_eq!(moments, ["before the reset"], "{what}");
         assert!(screen.contains(" in marked: ") && screen.contains("arena 1 \"marked\"   4 KiB"), "{what}: {screen}");
         assert!(accused(&place.findings(&trace)).is_empty(), "{what}: {screen}");
@@ -139,7 +145,10 @@ fn signals_inside_markers_lose_nothing_unsaid() {
         let trace = place.file("t.ascope");
         let known = events(&place, &trace, "alloc") + lost(&place, &trace);
         // A jump may come between a marker and the program's own count, or between entering one and its event.
-        assert!(known + jumps >= allocs && known <= allocs + jumps, "{what}: {known} of {allocs}, {jumps} jumps\n{screen}");
+        assert!(
+            known + jumps >= allocs && known <= allocs + jumps,
+            "{what}: {known} of {allocs}, {jumps} jumps\n{screen}"
+        );
     }
 }
 
@@ -150,11 +159,8 @@ fn a_forked_child_goes_on_telling() {
     let plain = place.plain(&program, &["fork"]);
     let (watched, screen) = place.watch(&[], &program, &["fork"]);
     assert!(plain == watched, "{plain:?}\n{watched:?}");
-    let mut counts: Vec<(u64, u64)> = place
-        .traces()
-        .iter()
-        .map(|trace| (events(&place, trace, "alloc"), events(&place, trace, "reset")))
-        .collect();
+    let mut counts: Vec<(u64, u64)> =
+        place.traces().iter().map(|trace| (events(&place, trace, "alloc"), events(&place, trace, "reset"))).collect();
     counts.sort_unstable();
     assert_eq!(counts, [(4, 0), (7, 1)], "{screen}");
 }
@@ -174,8 +180,13 @@ fn templates_of_two_files_and_exceptions() {
         let program = place.compile(compiler, "marked.cpp", &flags);
         let (outcome, trace, screen) = watch_as_plain(&place, &program, &[]);
         let log = place.log(&trace);
-        let seen = (count(&log, "alloc") as u64, count(&log, "reset") as u64, count(&log, "create"), count(&log, "destroy"));
-        assert_eq!(seen, (number(&outcome, "allocs"), number(&outcome, "resets"), 3, 3), "{compiler} {flags:?}: {screen}");
+        let seen =
+            (count(&log, "alloc") as u64, count(&log, "reset") as u64, count(&log, "create"), count(&log, "destroy"));
+        assert_eq!(
+            seen,
+            (number(&outcome, "allocs"), number(&outcome, "resets"), 3, 3),
+            "{compiler} {flags:?}: {screen}"
+        );
         for name in ["static", "local", "other"] {
             assert!(screen.contains(&format!("\"{name}\"")), "{compiler} {flags:?}: {screen}");
         }
@@ -213,7 +224,11 @@ fn a_planted_double_free_is_found_and_its_mended_twin_is_silent() {
                 continue;
             }
             let [one] = found.as_slice() else { panic!("{compiler} {flags:?}: {screen}") };
-            assert_eq!((one["rule"].as_str(), one["certainty"].as_str()), (Some("double-free"), Some("likely")), "{screen}");
+            assert_eq!(
+                (one["rule"].as_str(), one["certainty"].as_str()),
+                (Some("double-free"), Some("likely")),
+                "{screen}"
+            );
             let source = programs().join("marked.c");
             let sites: Vec<&Value> = one["sites"].as_array().expect("sites").iter().collect();
             let lines: Vec<u64> = sites.iter().filter_map(|site| site["line"].as_u64()).collect();
@@ -302,7 +317,8 @@ fn a_function_given_besides_tells_nothing_twice() {
         let place = Place::new();
         let program = place.cc("marked.c", &flags);
         let roles = ["-o", "t.ascope", "--alloc", "arena_alloc(arena, size) -> block", "--reset", "arena_reset(arena)"];
-        let (outcome, screen) = place.watch(if flags == ["-O0"] { &roles } else { &["-o", "t.ascope"] }, &program, &["roles"]);
+        let (outcome, screen) =
+            place.watch(if flags == ["-O0"] { &roles } else { &["-o", "t.ascope"] }, &program, &["roles"]);
         assert_all_seen(&place, &outcome, &place.file("t.ascope"), &format!("{flags:?}: {screen}"));
         assert!(accused(&place.findings(&place.file("t.ascope"))).is_empty(), "{screen}");
     }
