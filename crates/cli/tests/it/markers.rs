@@ -305,7 +305,7 @@ fn probes_of_others_are_left_alone() {
     let python = Path::new("/usr/bin/python3");
     let (outcome, screen) = place.watch(&[], python, &["-c", "print(6 * 7)"]);
     assert_eq!((outcome.status, outcome.stdout.as_str()), (0, "42\n"), "{screen}");
-    assert!(!screen.contains("marker"), "{screen}");
+    assert!(!screen.contains("markers in") && !screen.contains("a marker in"), "{screen}");
     let notes = Command::new("readelf").arg("-n").arg(python).output().expect("readelf runs");
     assert!(String::from_utf8_lossy(&notes.stdout).contains("Provider: python"), "else this test shows nothing");
 }
