@@ -2,8 +2,8 @@
 
 use crate::build::{File, START, Writer};
 use arenascope_event::{
-    Address, ArenaKey, Argument, BlobId, CaptureReason, Fate, FateKind, Frame, HookFact, HookStatus, Lost, Mode,
-    Module, NullUse, ProcessFacts, Report, Result_, Role, RoleDecl, Scan, ScannedArena, SiteFacts, SiteId,
+    Address, ArenaKey, Argument, BlobId, CaptureReason, Fate, FateKind, Frame, HookFact, HookStatus, Lost, MarkerCount,
+    Mode, Module, NullUse, ProcessFacts, Report, Result_, Role, RoleDecl, Scan, ScannedArena, SiteFacts, SiteId,
     Synchronises, Unreached, Used, Watched,
 };
 use arenascope_trace::layout::{self, SEGMENT_PAYLOAD};
@@ -58,6 +58,9 @@ fn hook() -> impl Strategy<Value = HookFact> {
             address: Address(address),
             status,
             synchronises,
+            // Some hooks are markers.
+            markers: (address % 3 == 0)
+                .then_some(MarkerCount { seen: (address >> 8) as u32, all: (address >> 32) as u32 }),
         },
     )
 }
