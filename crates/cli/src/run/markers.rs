@@ -251,7 +251,7 @@ impl Markers {
     }
 
     /// Writes into the facts what became of them.
-    pub fn settle(self, facts: &mut Vec<HookFact>) {
+    pub fn settle(self, facts: &mut [HookFact]) {
         for group in &self.groups {
             let Some(fact) = facts.get_mut(group.fact) else { continue };
             fact.markers = Some(group.count);
