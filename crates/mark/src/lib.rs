@@ -32,6 +32,7 @@
 //! systems than Linux on x86-64, and under Miri, they are nothing at all. Deliberately absent: any knowledge of who watches.
 #![no_std]
 #![allow(unsafe_code)] // One instruction of assembly, and the note that it leaves.
+#![allow(clippy::pointers_in_nomem_asm_block, reason = "addresses are told here, and followed by nobody")]
 
 /// One marker: a nop, and a note with the operands' registers. `$memory` says whether the compiler must have stored what is pending.
 #[cfg(all(target_arch = "x86_64", target_pointer_width = "64", target_os = "linux", not(miri)))]
