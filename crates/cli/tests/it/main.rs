@@ -21,6 +21,7 @@ mod labs;
 mod malloc;
 mod marks;
 mod outputs;
+mod outside;
 mod own;
 mod own_check;
 mod own_handlers;
