@@ -131,6 +131,7 @@ impl Core {
             (Some(b"\x7fELF"), Some(2), Some(1)) => {}
             (Some(b"\x7fELF"), Some(1), _) => return Err("a 32-bit ELF file; cores of x86-64 are read".into()),
             (Some(b"\x7fELF"), ..) => return Err("an ELF file of another byte order; cores of x86-64 are read".into()),
+            (Some(b"\x28\xb5\x2f\xfd"), ..) => return Err("compressed: unpack it first (zstd -d)".into()),
             _ => return Err("no core dump: not an ELF file".into()),
         }
         let header =

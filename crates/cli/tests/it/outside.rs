@@ -399,6 +399,7 @@ fn files_that_are_no_cores() {
     let hello = place.cc("hello.c", &[]).display().to_string();
     std::fs::write(place.file("empty"), "").expect("a file");
     std::fs::write(place.file("text"), "a letter\n".repeat(100)).expect("a file");
+    std::fs::write(place.file("packed"), b"\x28\xb5\x2f\xfd and more").expect("a file");
     std::fs::create_dir(place.file("folder")).expect("a folder");
     let mut bytes = std::fs::read(&hello).expect("a program");
     bytes[16] = 4;
@@ -412,6 +413,7 @@ fn files_that_are_no_cores() {
     for (file, told) in [
         ("empty", "is empty"),
         ("text", "no core dump: not an ELF file"),
+        ("packed", "unpack it first"),
         ("folder", "is a directory"),
         (hello.as_str(), "a program or library, and no core dump"),
         ("no_segments", "cut off or damaged"),
