@@ -64,6 +64,8 @@ pub struct Arena {
     pub growing: bool,
     /// Events are reported, or will be from its next allocation on.
     pub watched: bool,
+    /// A checker has put its blocks elsewhere: what is used is not in its region.
+    pub checked: bool,
     /// False: its owner changed it so often that its numbers may be of different moments.
     pub settled: bool,
 }
@@ -148,7 +150,11 @@ pub(crate) fn judge(at: u64, header: &[u8; READ], mappings: &Mappings) -> Verdic
     }
 }
 
-fn check(at: u64, header: &[u8; READ], mappings: &Mappings) -> Result<Bounds, String> {
+/// The bounds of the header at `at`, living or kept.
+///
+/// # Errors
+/// What does not fit.
+pub(crate) fn check(at: u64, header: &[u8; READ], mappings: &Mappings) -> Result<Bounds, String> {
     let version = u32_at(header, 8);
     if version != layout::LAYOUT_VERSION {
         return Err(format!("layout version {version}, and this program knows {}", layout::LAYOUT_VERSION));
@@ -211,6 +217,7 @@ pub(crate) fn describe(
         growing: set & flags::GROWING != 0,
         // 0: watched from its next allocation on. Sampling stores a limit of its own, and sets the flag.
         watched: set & flags::WATCHED != 0 || u64_at(header, 32) == 0,
+        checked: set & flags::CHECKED != 0,
         settled,
     }
 }

@@ -60,6 +60,8 @@ pub mod flags {
     pub const LEASED: u32 = 256;
     /// In no list: a forked child does not have this memory.
     pub const UNLISTED: u32 = 512;
+    /// Its blocks lie where a checker has put them, not in its region.
+    pub const CHECKED: u32 = 1024;
 }
 
 /// A number of 8 bytes at `at`; 0 past the end.

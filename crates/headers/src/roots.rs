@@ -55,7 +55,8 @@ pub(crate) fn search(memory: &dyn Memory, mappings: &Mappings, candidates: &mut 
         memory.each_present(start, end, &mut |from, to| {
             let until = to.min(from.saturating_add(MOST_BYTES - roots.bytes.min(MOST_BYTES)));
             each_piece(memory, (from, until), &mut buffer, &mut |at, piece| {
-                candidates.note_all(at.next_multiple_of(STEP), from_step(at, piece), Place::Buffer);
+                let (first, rest) = from_step(at, piece);
+                candidates.note_all(first, rest, Place::Buffer);
                 words(memory, mappings, at, piece, &mut tried, &mut roots.heads);
             });
             roots.bytes += until - from;
@@ -66,9 +67,13 @@ pub(crate) fn search(memory: &dyn Memory, mappings: &Mappings, candidates: &mut 
     roots
 }
 
-/// The bytes from the first multiple of [`STEP`] on.
-fn from_step(at: u64, piece: &[u8]) -> &[u8] {
-    piece.get((at.next_multiple_of(STEP) - at) as usize..).unwrap_or_default()
+/// The first multiple of [`STEP`] in a piece, and the bytes from there on.
+fn from_step(at: u64, piece: &[u8]) -> (u64, &[u8]) {
+    let skip = at.wrapping_neg() % STEP;
+    match piece.get(skip as usize..) {
+        Some(rest) => (at + skip, rest),
+        None => (at, &[]),
+    }
 }
 
 fn words(
@@ -88,7 +93,7 @@ fn words(
                 continue;
             }
             if tried.insert(entry) && word(memory, header).is_ok_and(|magic| list.begins(magic)) {
-                heads.push((start + 8 * index as u64, list));
+                heads.push((start.saturating_add(8 * index as u64), list));
             }
         }
     }

@@ -1,10 +1,10 @@
 //! The whole search: where headers may be, what each says, and what was looked at on the way.
 
-use crate::arena::{self, Arena, Bounds, Place};
+use crate::arena::{self, Arena, Place};
 use crate::candidates::Candidates;
 use crate::layout::{self, u64_at};
 use crate::lists;
-use crate::memory::{Backing, Mappings, Memory, PAGE, each_piece, word};
+use crate::memory::{Backing, Mappings, Memory, PAGE, each_piece, page_up, word};
 use crate::scan::{self, Scanned};
 use crate::settle::{Settled, settle};
 use crate::share::{self, Between};
@@ -184,10 +184,11 @@ impl Search<'_> {
         let mut unused = roots::static_parts(&self.mappings);
         for &at in candidates.arenas.keys().chain(&candidates.kept) {
             let mut header = [0; arena::READ];
+            // A header that lies must not hide what is in the memory of others.
             if self.memory.read(at, &mut header).is_ok()
-                && let Ok(bounds) = Bounds::of(&header)
+                && let Ok(bounds) = arena::check(at, &header, &self.mappings)
             {
-                let from = bounds.base.saturating_add(bounds.committed).next_multiple_of(PAGE);
+                let from = page_up(bounds.base.saturating_add(bounds.committed));
                 let to = (bounds.base.saturating_add(bounds.reserved)) & !(PAGE - 1);
                 if from < to {
                     unused.push((from, to));
@@ -202,7 +203,7 @@ impl Search<'_> {
                 let base = u64_at(&header, 24);
                 let touched = u64_at(&header, 16).max(u64_at(&header, 80));
                 // Leases may be taken meanwhile.
-                let from = base.saturating_add(touched).saturating_add(64 << 20).next_multiple_of(PAGE);
+                let from = page_up(base.saturating_add(touched).saturating_add(64 << 20));
                 let to = base.saturating_add(u64_at(&header, 32)) & !(PAGE - 1);
                 if from < to {
                     unused.push((from, to));

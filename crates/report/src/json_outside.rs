@@ -85,7 +85,9 @@ fn arena(arena: &Arena, view: &View<'_>) -> Value {
     ] {
         put(&mut told, key, value);
     }
-    for (key, value) in [("growing", arena.growing), ("watched", arena.watched), ("settled", arena.settled)] {
+    for (key, value) in
+        [("growing", arena.growing), ("watched", arena.watched), ("checked", arena.checked), ("settled", arena.settled)]
+    {
         put(&mut told, key, value);
     }
     bytes_of(&mut told, &view.bytes, arena.base);

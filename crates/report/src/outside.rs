@@ -280,7 +280,9 @@ fn one(out: &mut dyn Write, view: &View<'_>, arena: &Arena, names: &FileNames, s
             life.push(quantity::counted(value, noun));
         }
     }
-    if arena.watched {
+    if arena.checked {
+        life.push("checked: its blocks lie elsewhere".to_owned());
+    } else if arena.watched {
         life.push("watched".to_owned());
     }
     told(out, "life", &life.join("   "), style)?;

@@ -282,18 +282,19 @@ impl Core {
             }
         }
         self.mappings = Rc::new(Mappings::new(mappings));
-        let missing: u64 = self.segments.iter().map(|segment| segment.in_core - self.there(segment)).sum();
+        let add = |sum: u64, bytes: u64| sum.saturating_add(bytes);
+        let missing = self.segments.iter().map(|segment| segment.in_core - self.there(segment)).fold(0, add);
         if missing > 0 {
             let (missing, bytes) =
                 (arenascope_report::quantity::bytes(missing), arenascope_report::quantity::bytes(self.bytes));
             self.remarks.push(format!("the core is cut off after {bytes}: {missing} of memory are missing"));
         }
-        let left_out: u64 = self
+        let left_out = self
             .segments
             .iter()
             .filter(|segment| segment.in_core == 0 && segment.writable && segment.readable)
             .map(|segment| segment.end - segment.start)
-            .sum();
+            .fold(0, add);
         if left_out > 0 {
             let bytes = arenascope_report::quantity::bytes(left_out);
             self.remarks
@@ -400,8 +401,8 @@ impl Memory for Core {
     fn each_present(&self, start: u64, end: u64, visit: &mut dyn FnMut(u64, u64) -> bool) {
         use rustix::fs::{SeekFrom, seek};
         for segment in self.segments.iter().filter(|segment| segment.start < end && segment.end > start) {
-            let from = segment.offset + (start.max(segment.start) - segment.start);
-            let to = segment.offset + self.there(segment).min(end - segment.start);
+            let from = segment.offset.saturating_add(start.max(segment.start) - segment.start);
+            let to = segment.offset.saturating_add(self.there(segment).min(end - segment.start));
             let mut at = from;
             while at < to {
                 // Holes of the file were pages that were not there.

@@ -23,11 +23,15 @@ pub fn first_bytes(memory: &dyn Memory, chosen: impl Iterator<Item = (u64, u64)>
             let mut present = 0;
             if wanted > 0 {
                 let page = base & !0xfff;
-                memory.each_present(page, (base + wanted).next_multiple_of(0x1000), &mut |from, to| {
-                    let whole = from <= base.max(page + present);
-                    present = if whole { to - page } else { present };
-                    whole
-                });
+                memory.each_present(
+                    page,
+                    base.saturating_add(wanted).saturating_add(0xfff) & !0xfff,
+                    &mut |from, to| {
+                        let whole = from <= base.max(page + present);
+                        present = if whole { to - page } else { present };
+                        whole
+                    },
+                );
             }
             let there = (page_end(base, present)).saturating_sub(base).min(wanted);
             bytes.truncate(usize::try_from(there).unwrap_or(0));
