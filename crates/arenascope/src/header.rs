@@ -4,7 +4,8 @@
 //! header's address. Deliberately absent: behaviour; each question has its own file.
 //!
 //! # Finding an arena from outside
-//! A debugger, another process or a core dump finds an arena by [`MAGIC`] at a multiple of [`HEADER_STEP`] (128) bytes. The
+//! A debugger, another process or a core dump finds an arena through the process's lists (`registry.rs`: the word at +360 names the next entry's, and
+//! is where a list's entry points), or by [`MAGIC`] at a multiple of [`HEADER_STEP`] (128) bytes. The
 //! header of an arena with a mapping of its own lies in the mapping's first page; small arenas stand in a row inside one
 //! mapping, [`Arena`] after [`Arena`], at equal distances. All numbers are in the byte order of the machine. Fields called `…_bytes`
 //! count from `base`; pointers are addresses in the process. `cursor` may lag behind while blocks are placed in a row with no call
@@ -276,6 +277,9 @@ const _: () = {
     assert!(offset_of!(Arena, reset_generation) == 216);
     assert!(offset_of!(Arena, commits) == 224);
     assert!(offset_of!(Arena, refusals) == 228);
+    // Outsiders follow the process's lists through headers, and tell leases from arenas by their link.
+    assert!(offset_of!(Arena, link) == 272);
+    assert!(offset_of!(Arena, listed) == 360);
     assert!(HEADER_BYTES == 384);
     // 16 bytes apart at least: see the first line.
     assert!(offset_of!(Arena, limit) - offset_of!(Arena, cursor) >= 16);

@@ -18,6 +18,7 @@ use core::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
 /// A place in a list, inside a header.
 #[repr(C)]
 pub(crate) struct Listed {
+    /// First, for outsiders: an entry's word is where the next one's lies.
     next: Cell<*mut Listed>,
     previous: Cell<*mut Listed>,
 }

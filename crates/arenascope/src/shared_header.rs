@@ -158,6 +158,8 @@ const _: () = {
     assert!(offset_of!(SharedHeader, site_column) == 116);
     assert!(offset_of!(SharedHeader, name_inline) == 120);
     assert!(offset_of!(SharedHeader, flags) == 152);
+    // Outsiders follow the process's list of shared arenas through it.
+    assert!(offset_of!(SharedHeader, listed) == 344);
 };
 
 impl Berth {

@@ -44,6 +44,10 @@ pub struct Slab {
 
 const _: () = assert!(size_of::<Slab>() == 128);
 
+// Outsiders follow the process's list of slabs through it.
+#[cfg(target_pointer_width = "64")]
+const _: () = assert!(core::mem::offset_of!(Slab, listed) == 80);
+
 /// About this much is mapped at once, in bytes.
 const SLAB_BYTES: usize = 2 << 20;
 

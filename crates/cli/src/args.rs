@@ -23,8 +23,10 @@ struct Cli {
 pub enum Verb {
     /// Runs a program (or compiles and runs C files), watches its arenas, leaves a trace
     Run(RunArgs),
-    /// Shows arenas, map and bytes of a trace, at its end or at a moment
+    /// Shows arenas, map and bytes: of a trace, at its end or at a moment; of a living process; of a core dump
     Show(ShowArgs),
+    /// Lists the processes that have arenas of the library, how many and how big
+    Ps(PsArgs),
     /// Lists the events of a trace, one per line
     Log(LogArgs),
     /// Lists the findings and notes of a trace
@@ -201,12 +203,63 @@ pub struct ViewArgs {
 
 /// Flags of `show`.
 #[derive(Args, Debug, Clone)]
+#[command(
+    after_help = "docs/outside.md tells how arenas are found in a process or a core, and what cannot be seen.",
+    override_usage = "arenascope show TRACE [--at MOMENT]\n       arenascope show --pid PID\n       arenascope show --core FILE \
+                      [--exe PROGRAM]\n       arenascope show --gdb-script"
+)]
 pub struct ShowArgs {
-    #[command(flatten)]
-    pub view: ViewArgs,
+    /// The trace
+    #[arg(required_unless_present_any = ["pid", "core", "gdb_script"], conflicts_with_all = ["pid", "core", "gdb_script"])]
+    pub trace: Option<PathBuf>,
+    /// The living arenas of this process, which is only read, and not stopped
+    #[arg(long, value_name = "PID", value_parser = clap::value_parser!(u32).range(1..), conflicts_with_all = ["core", "at"])]
+    pub pid: Option<u32>,
+    /// The living arenas of a core dump
+    #[arg(long, value_name = "FILE", conflicts_with = "at")]
+    pub core: Option<PathBuf>,
+    /// With --core: the program, for what the core leaves out, if it is not where it was
+    #[arg(long, value_name = "PROGRAM", requires = "core", conflicts_with_all = ["pid", "trace"])]
+    pub exe: Option<PathBuf>,
+    /// With --pid and --core: also read up to BYTES (K, M, G) of memory for arenas that no list of the program leads to; 0: none
+    /// [default: 1G; of a core 16G]
+    #[arg(long, value_name = "BYTES", num_args = 0..=1, require_equals = true, default_missing_value = "1T",
+          value_parser = bytes, conflicts_with = "trace")]
+    pub scan: Option<u64>,
+    /// Prints the script that does the same inside gdb: gdb -x FILE
+    #[arg(long, conflicts_with_all = ["pid", "core", "at", "json", "plain", "arena", "scan"])]
+    pub gdb_script: bool,
+    /// JSON, as docs/json.md describes it
+    #[arg(long)]
+    pub json: bool,
+    /// ASCII only, no colour
+    #[arg(long)]
+    pub plain: bool,
+    /// Only arenas whose name matches (`*` and `?` as in file names), or the arena of this number
+    #[arg(long, value_name = "PATTERN")]
+    pub arena: Option<String>,
     /// The moment: #1204, 12.5ms, 40%, start, end, parse.c:84@3 [default: the end, each dead arena just before its own]
     #[arg(long, value_name = "MOMENT", allow_hyphen_values = true)]
     pub at: Option<String>,
+}
+
+/// Flags of `ps`.
+#[derive(Args, Debug, Clone)]
+#[command(after_help = "docs/outside.md tells how arenas are found, and what cannot be seen.")]
+pub struct PsArgs {
+    /// Also read up to BYTES (K, M, G) of each process's memory, for arenas that no list of the program leads to [default: 1G]
+    #[arg(long, value_name = "BYTES", num_args = 0..=1, require_equals = true, default_missing_value = "1G",
+          value_parser = bytes)]
+    pub scan: Option<u64>,
+    /// JSON, as docs/json.md describes it
+    #[arg(long)]
+    pub json: bool,
+    /// ASCII only, no colour
+    #[arg(long)]
+    pub plain: bool,
+    /// Only arenas whose name matches (`*` and `?` as in file names), or of this number
+    #[arg(long, value_name = "PATTERN")]
+    pub arena: Option<String>,
 }
 
 /// Flags of `log`.
@@ -301,6 +354,7 @@ fn bytes(text: &str) -> Result<u64, String> {
         Some((at, 'K' | 'k')) => (text.get(..at), 1 << 10),
         Some((at, 'M' | 'm')) => (text.get(..at), 1 << 20),
         Some((at, 'G' | 'g')) => (text.get(..at), 1 << 30),
+        Some((at, 'T' | 't')) => (text.get(..at), 1 << 40),
         _ => (Some(text), 1_u64),
     };
     let number = digits.and_then(|digits| digits.parse::<u64>().ok()).and_then(|number| number.checked_mul(unit));
@@ -324,9 +378,7 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Verb, clap
 }
 
 /// Verbs that the interface names for a later version.
-const LATER_VERBS: [&str; 8] = ["ps", "attach", "view", "report", "live", "export", "summary", "query"];
-/// Flags likewise.
-const LATER_FLAGS: [&str; 3] = ["--pid", "--core", "--exe"];
+const LATER_VERBS: [&str; 7] = ["attach", "view", "report", "live", "export", "summary", "query"];
 /// Values likewise; `sample:BYTES` begins with the last one.
 const LATER_VALUES: [&str; 1] = ["sample"];
 
@@ -343,14 +395,12 @@ pub fn complaint(error: &clap::Error, arguments: &[OsString]) -> Option<CliError
             let instead = match verb {
                 "summary" | "report" | "view" => "arenascope show TRACE",
                 "export" | "query" => "arenascope log TRACE --json",
-                _ => "arenascope run -- PROGRAM: programs are watched from their start",
+                "attach" | "live" => {
+                    "arenascope show --pid PID, which reads; arenascope run -- PROGRAM watches from the start"
+                }
+                _ => "arenascope run -- PROGRAM",
             };
             later(verb, instead)
-        }
-        ErrorKind::UnknownArgument => {
-            let flag = word(ContextKind::InvalidArg)?;
-            let flag = flag.split('=').next().filter(|flag| LATER_FLAGS.contains(flag))?;
-            later(flag, "the flags that --help lists")
         }
         ErrorKind::InvalidValue => {
             let value = word(ContextKind::InvalidValue)?;
@@ -461,7 +511,7 @@ mod tests {
         for (text, bytes) in [("4096", 4096), ("64K", 64 << 10), ("512m", 512 << 20), ("2G", 2 << 30)] {
             assert_eq!(run(&[&format!("--scan={text}"), "a.c"]).scan, Some(bytes));
         }
-        for text in ["", "M", "-1", "1T", "99999999999999999999", "18446744073709551615G", "1 G"] {
+        for text in ["", "M", "-1", "1X", "99999999999999999999", "18446744073709551615G", "1 G"] {
             let line = ["arenascope", "run", &format!("--scan={text}"), "a.c"].map(OsString::from);
             assert!(parse(line).is_err(), "{text:?}");
         }
@@ -485,9 +535,8 @@ mod tests {
             complaint(&parse(line.clone()).expect_err("no such word"), &line).map(|error| error.to_string())
         };
         for (words, said) in [
-            (&["ps", "x"][..], "ps: not in this version"),
+            (&["attach", "x"][..], "attach: not in this version"),
             (&["run", "--mode", "sample:512", "a.c"], "--mode sample:512: not in this version"),
-            (&["show", "--pid=7"], "--pid: not in this version"),
         ] {
             let complaint = complaint_of(words).expect("a complaint of ours");
             assert!(complaint.starts_with(said), "{words:?}: {complaint}");

@@ -10,6 +10,7 @@ mod family;
 mod lab;
 mod mapped;
 mod output;
+mod outside;
 mod reading;
 mod run;
 mod suppressions;
@@ -38,6 +39,7 @@ fn main() -> ExitCode {
         Verb::Log(args) => commands::log::log(args),
         Verb::Findings(args) => commands::findings::findings(args),
         Verb::Lab(args) => commands::lab::lab(args),
+        Verb::Ps(args) => commands::ps::ps(args),
         Verb::Diff(args) => commands::diff::diff(args),
     };
     match outcome {

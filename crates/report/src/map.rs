@@ -15,7 +15,7 @@ use crate::style::{Style, columns};
 /// One block as the map needs it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Piece {
-    /// The block's number within its arena.
+    /// The block's number within its arena; 0: a stretch of blocks that nobody knows.
     pub number: u64,
     /// Offset in the extent, bytes.
     pub start: u64,
@@ -153,6 +153,7 @@ impl Cell {
     fn name(&self) -> String {
         match (self.blocks, self.consecutive) {
             (0, _) => String::new(),
+            (1, _) if self.first == 0 => String::new(),
             (1, _) => self.first.to_string(),
             (_, true) => format!("{}-{}", self.first, self.last),
             (blocks, false) => format!("{blocks} blocks"),

@@ -47,8 +47,9 @@ const NEVER: &[Never] = &[
 
 /// Crates whose root must say `#![no_std]` (all in the target, and these) and those that must forbid unsafe code.
 const NO_STD: &[&str] = &["arenascope", "replay", "findings"];
-const FORBID_UNSAFE: &[&str] =
-    &["event", "plan", "roles", "trace", "code", "shapes", "replay", "findings", "report", "testkit", "unwind"];
+const FORBID_UNSAFE: &[&str] = &[
+    "event", "plan", "roles", "trace", "code", "shapes", "replay", "findings", "headers", "report", "testkit", "unwind",
+];
 
 /// Every breach.
 pub fn complaints(table: &[Row], rust: &[Source]) -> Vec<String> {

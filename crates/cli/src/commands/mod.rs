@@ -4,5 +4,7 @@ pub mod diff;
 pub mod findings;
 pub mod lab;
 pub mod log;
+pub mod ps;
 pub mod run;
 pub mod show;
+mod show_outside;

@@ -22,6 +22,7 @@ mod malloc;
 mod markers;
 mod marks;
 mod outputs;
+mod outside;
 mod own;
 mod own_check;
 mod own_handlers;
