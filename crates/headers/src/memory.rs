@@ -151,7 +151,7 @@ pub trait Memory {
 
 /// The first page's begin at or after `at`; the last page's when there is none.
 pub(crate) fn page_up(at: u64) -> u64 {
-    at.checked_next_multiple_of(PAGE).unwrap_or(u64::MAX & !(PAGE - 1))
+    at.checked_next_multiple_of(PAGE).unwrap_or(!(PAGE - 1))
 }
 
 /// Bytes read at once by [`each_piece`].

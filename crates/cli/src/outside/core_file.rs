@@ -338,10 +338,10 @@ impl Core {
         };
         let bytes = (mapped.end - at).min(into.len() as u64) as usize;
         let part = into.get_mut(..bytes).ok_or(Unread::LeftOut)?;
-        self.from_file(mapped, at, part).then_some(bytes).ok_or(Unread::LeftOut)
+        self.read_original(mapped, at, part).then_some(bytes).ok_or(Unread::LeftOut)
     }
 
-    fn from_file(&self, mapped: &Mapped, at: u64, into: &mut [u8]) -> bool {
+    fn read_original(&self, mapped: &Mapped, at: u64, into: &mut [u8]) -> bool {
         let mut originals = self.originals.borrow_mut();
         let original = originals.entry(mapped.path.clone()).or_insert_with(|| self.original(&mapped.path));
         match original {
