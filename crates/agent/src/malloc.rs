@@ -14,7 +14,7 @@ use crate::state::Inside;
 use crate::stubs::{self, Frame};
 use crate::{ask, glibc};
 use arenascope_event::MallocKind;
-use arenascope_plan::{HookKind, LibcFunction, WatchMalloc};
+use arenascope_plan::{HookKind, WatchMalloc};
 use arenascope_record::{Call, Entry, Record, Recorder, Thread, on_own_stack, quiet};
 use core::sync::atomic::{AtomicU8, Ordering::Relaxed};
 
@@ -23,12 +23,11 @@ static WATCHED: AtomicU8 = AtomicU8::new(0);
 /// A size that is none: the header of the chunk is damaged.
 const ABSURD: u64 = 1 << 40;
 
-/// How malloc is to be watched. Once, at the start.
-pub fn watch(how: WatchMalloc) {
+/// How malloc is to be watched, and where it is. Once, at the start.
+pub fn watch(how: WatchMalloc, malloc: u64) {
     if how == WatchMalloc::No {
         return;
     }
-    let malloc = ask::libc_address(LibcFunction::Malloc);
     ask::for_each_module(&mut |module| {
         if module.start <= malloc && malloc < module.end {
             glibc::set_module(module.start, module.end);

@@ -5,7 +5,7 @@
 
 use crate::ask::{self, Answer};
 use crate::{check, library, own_check, precise, process, signals, state, stubs, unwinding, valgrind};
-use arenascope_plan::{Done, Failure, MESSAGE_LIMIT, Patch, Placed, PlanItem, Purpose};
+use arenascope_plan::{Done, Failure, HookKind, MESSAGE_LIMIT, Patch, Placed, PlanItem, Purpose};
 use arenascope_record::{APART_BYTES, Apart, CHECK_BYTES, Check, DEEP_BYTES, RESERVE_BYTES, Recorder, Reserve, Start};
 use core::ffi::{CStr, c_char};
 use rustix::mm::{MapFlags, MprotectFlags, ProtFlags, mmap_anonymous, mprotect};
@@ -57,7 +57,7 @@ pub fn start(environment: *mut *mut c_char) {
         }
         if space.is_some() {
             crate::scan::set_wanted(plan.scan);
-            crate::malloc::watch(plan.malloc);
+            crate::malloc::watch(plan.malloc, patched(&answer, HookKind::Malloc));
             crate::signal_marks::set(plan.mark_on);
             signals::install();
             state::make_thread_key();
@@ -81,6 +81,23 @@ fn first_facts(recorder: &'static Recorder, answer: &Answer) {
         recorder.module(thread, module.bias, module.start, module.end, module.path, id);
     });
     process::observe_mappings(recorder, thread);
+}
+
+/// Where the plan patches the first function of this kind; 0: nowhere. The program's own idea of the function's address may
+/// be its PLT stub.
+fn patched(answer: &Answer, kind: HookKind) -> u64 {
+    let items = || answer.plan().into_iter().flatten();
+    let mut hooks = items().filter_map(|item| match item {
+        PlanItem::Hook(hook) => Some(hook.kind),
+        _ => None,
+    });
+    let Some(number) = hooks.position(|hook| hook == kind) else { return 0 };
+    let number = u64::from(state::next_hook()).wrapping_add(number as u64);
+    let mut patches = items().filter_map(|item| match item {
+        PlanItem::Patch(patch) if u64::from(patch.hook) == number => Some(patch.address),
+        _ => None,
+    });
+    patches.next().unwrap_or(0)
 }
 
 /// After dlopen: asks about the modules that are mapped now. `stack_pointer` is the hook's.

@@ -7,6 +7,7 @@
 //!   given     roles that the user wrote    fits     roles against signatures   remarks     what those roles left out
 //!   memcheck  the program under Valgrind, and its reports
 //!   mark_on   signals that set a mark          scan    all memory of a process that waits    reach   what words lead to
+//!   libc      where the C library's functions are
 //!   outlive   processes that run on        neighbours   code that may jump behind a function's first instruction
 //!   unwinding   tables by which frames are followed
 //! ```
@@ -17,6 +18,7 @@ pub mod finish;
 pub mod fits;
 pub mod given;
 pub mod launch;
+pub mod libc;
 pub mod mark_on;
 pub mod memcheck;
 pub mod narrate;

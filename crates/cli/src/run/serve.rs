@@ -3,6 +3,7 @@
 //! Runs in a thread of its own for as long as `run` lasts. Everything that must be parsed is parsed here, so that
 //! nothing of the kind happens inside the target.
 
+use crate::run::libc;
 use crate::run::plan::{self, Loaded, Outcome, Request};
 use crate::run::sanitizer::{self, Way};
 use crate::run::scan;
@@ -316,13 +317,14 @@ impl Server {
         let fresh: Vec<usize> = (0..modules.len()).collect();
         let sanitized = modules.iter().filter_map(|module| module.image.as_deref()).any(sanitizer::replaces_malloc);
         let wanted = self.settings.watching.malloc && !sanitized;
+        let libc = libc::functions(modules, &hello.libc);
         let (malloc, about_malloc) =
-            if wanted { malloc_here(modules, hello, &roles.decls) } else { Default::default() };
+            if wanted { malloc_here(modules, &libc, &roles.decls) } else { Default::default() };
         let mut outcome = plan::make(&Request {
             modules,
             fresh: &fresh,
             decls: &roles.decls,
-            libc: &hello.libc,
+            libc: &libc,
             record: self.settings.watching.late || malloc != WatchMalloc::No,
             heap: !sanitized,
             scan: self.settings.scan.is_some(),
@@ -642,7 +644,7 @@ impl Server {
 /// Whose malloc a process has, and what is to be said about it.
 fn malloc_here(
     modules: &[Loaded],
-    hello: &arenascope_plan::Hello<'_>,
+    libc: &[u64; LibcFunction::COUNT],
     decls: &[RoleDecl],
 ) -> (WatchMalloc, Option<String>) {
     let own = |decl: &&RoleDecl| {
@@ -653,7 +655,7 @@ fn malloc_here(
         let function = &decl.function;
         return (WatchMalloc::No, Some(format!("--watch malloc is left out: {function} has a role of its own")));
     }
-    let address = hello.libc.get(LibcFunction::Malloc as usize).copied().unwrap_or(0);
+    let address = libc.get(LibcFunction::Malloc as usize).copied().unwrap_or(0);
     let Some(module) = modules.iter().find(|module| module.start <= address && address < module.end) else {
         return (WatchMalloc::No, Some("malloc is not watched: it lies in no module that is known".into()));
     };
