@@ -56,6 +56,7 @@ pub fn start(environment: *mut *mut c_char) {
             precise::begin();
         }
         if space.is_some() {
+            arenascope_record::sample(plan.sample_bytes, plan.sample_seed);
             crate::scan::set_wanted(plan.scan);
             crate::malloc::watch(plan.malloc, patched(&answer, HookKind::Malloc));
             crate::signal_marks::set(plan.mark_on);
@@ -72,6 +73,7 @@ pub fn start(environment: *mut *mut c_char) {
 fn first_facts(recorder: &'static Recorder, answer: &Answer) {
     let Some(mut inside) = state::Inside::enter(1, false) else { return };
     let thread = inside.thread();
+    crate::sampling::tell(recorder, thread);
     let mut ids = answer.plan().into_iter().flatten().filter_map(|item| match item {
         PlanItem::BuildId(id) => Some(id),
         _ => None,

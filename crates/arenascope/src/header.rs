@@ -156,12 +156,14 @@ pub struct Arena {
     pub(crate) ahead_pages: Cell<u32>,
     /// The slab that a slot lies in.
     pub(crate) link: Cell<*mut u8>,
-    pub(crate) on_reset: Cell<crate::policy::OnReset>,
+    pub(crate) on_reset: Cell<crate::policy::KeptBytes>,
     /// Generation and place, the newest first.
     pub(crate) rewinds: [Cell<(u64, usize)>; REWINDS],
     pub(crate) listed: crate::registry::Listed,
-    /// Who checks the arena; null unless `flags` say so.
+    /// Who checks the arena, if `flags` say so. Else, as an address: above the first bytes of all living samples that an observer was told of.
     pub(crate) checker: Cell<*mut crate::check::Checker>,
+    /// Address of the next sample; 0: none is drawn.
+    pub(crate) sample_at: Cell<usize>,
 }
 
 impl Arena {

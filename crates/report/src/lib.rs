@@ -25,6 +25,7 @@ pub mod place;
 pub mod points;
 pub mod quantity;
 pub mod questions;
+pub mod sampled;
 pub mod sarif;
 pub mod screen;
 pub mod snapshot;

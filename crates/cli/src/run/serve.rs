@@ -72,6 +72,8 @@ pub struct Seen {
     pub malloc: WatchMalloc,
     /// How it is run.
     pub mode: Mode,
+    /// Mean distance of samples, where only those are recorded.
+    pub sampled: u64,
     /// What that mode cannot do here, a sentence each.
     pub mode_limits: Vec<String>,
     /// Paths of the modules with a copy of our arena library.
@@ -94,6 +96,8 @@ pub struct Settings {
     pub watching: Watching,
     /// How processes are run.
     pub mode: Mode,
+    /// In mode `Sample`: the mean distance of samples in bytes.
+    pub sample_bytes: u64,
     /// Signals that set a mark, bit n − 1 for signal n.
     pub mark_on: u64,
     /// Arenas of our library by name: others are not watched.
@@ -190,6 +194,12 @@ struct Server {
     seen: Vec<Seen>,
     images: RefCell<HashMap<PathBuf, Option<Rc<Image>>>>,
     tables: Tables,
+}
+
+/// What a process draws its samples by: no two processes the same.
+fn seed() -> u64 {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    (now.as_nanos() as u64) ^ u64::from(std::process::id()).rotate_left(40)
 }
 
 /// True when somebody asks within that time.
@@ -326,7 +336,8 @@ impl Server {
             decls: &roles.decls,
             libc: &libc,
             record: self.settings.watching.late || malloc != WatchMalloc::No,
-            heap: !sanitized,
+            // Samples do without the blocks that arenas lie in.
+            heap: !sanitized && (self.settings.mode != Mode::Sample || malloc != WatchMalloc::No),
             scan: self.settings.scan.is_some(),
             next_hook: hello.next_hook,
             around: hello.around,
@@ -373,6 +384,10 @@ impl Server {
     /// Decides how a new image is run, and what cannot be done about some of its functions.
     fn choose_mode(&self, seen: &mut Seen, outcome: &Outcome, sanitized: bool) {
         if self.settings.mode == Mode::Record {
+            return;
+        }
+        if self.settings.mode == Mode::Sample {
+            (seen.mode, seen.sampled) = (Mode::Sample, self.settings.sample_bytes);
             return;
         }
         if sanitized {
@@ -460,7 +475,7 @@ impl Server {
             .enumerate()
             .map(|(index, module)| if fresh.contains(&index) { to_module(module).build_id } else { vec![0] })
             .collect();
-        if seen.mode != Mode::Record {
+        if matches!(seen.mode, Mode::Check | Mode::Precise) {
             seen.mode_limits.extend(outcome.unchecked(seen.mode));
         }
         seen.modules.extend(fresh.iter().filter_map(|&index| modules.get(index)).map(to_module));
@@ -496,6 +511,7 @@ impl Server {
             watched: parent.as_ref().map_or(Watched::Nothing, |parent| parent.watched),
             malloc: parent.as_ref().map_or(WatchMalloc::No, |parent| parent.malloc),
             mode: parent.as_ref().map_or(Mode::Record, |parent| parent.mode),
+            sampled: parent.as_ref().map_or(0, |parent| parent.sampled),
             mode_limits: parent.as_ref().map_or_else(Vec::new, |parent| parent.mode_limits.clone()),
             libraries: parent.as_ref().map_or_else(Vec::new, |parent| parent.libraries.clone()),
             scans: Vec::new(),
@@ -565,6 +581,8 @@ impl Server {
             trace_bytes: trace.as_ref().map_or(0, |trace| trace.bytes),
             allocated: trace.as_ref().is_some_and(|trace| trace.allocated),
             tables_bytes: tables.map_or(0, |(_, bytes)| bytes),
+            sample_bytes: seen.sampled,
+            sample_seed: seed(),
         };
         let mut writer = PlanWriter::new(&mut buffer, &head);
         for id in ids {
