@@ -1,6 +1,6 @@
 //! What Arenascope costs and what its arena is worth, measured into docs/performance.md and docs/performance.json.
 //!
-//! Five benches share the two files: the hooked call, recording one event beside other recorders, each mode on one load, replay with all rules, and the arena beside its
+//! Six benches share the two files: the hooked call, recording one event beside other recorders, each mode on one load, replay with all rules, sampling, and the arena beside its
 //! peers. Each renews its own part and leaves the others' as they were. Deliberately absent: judgement beyond *must* and *aim*.
 
 mod arenas;
@@ -9,6 +9,7 @@ mod modes;
 mod page;
 mod record;
 mod replay;
+mod sample;
 mod spread;
 
 /// Runs what `words` ask for: nothing is everything.
@@ -19,14 +20,18 @@ pub fn run(words: &[&str]) -> Result<(), String> {
             record::run()?;
             modes::run()?;
             replay::run()?;
+            sample::run()?;
             arenas::run(&[])
         }
         ["hooked"] => hooked::run(),
         ["record"] => record::run(),
         ["modes"] => modes::run(),
         ["replay"] => replay::run(),
+        ["sample"] => sample::run(),
         ["arenas", rest @ ..] => arenas::run(rest),
-        [other, ..] => Err(format!("no bench {other}: hooked, record, modes, replay, arenas, or nothing for all")),
+        [other, ..] => {
+            Err(format!("no bench {other}: hooked, record, modes, replay, sample, arenas, or nothing for all"))
+        }
     }
 }
 

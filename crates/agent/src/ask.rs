@@ -256,13 +256,8 @@ fn program_path(room: &mut [u8; 1024]) -> &[u8] {
     }
 }
 
-/// Where a function of the C library is; 0: it has none.
-pub fn libc_address(function: LibcFunction) -> u64 {
-    let name = LibcFunction::ALL.into_iter().find(|(candidate, _)| *candidate == function);
-    // SAFETY: dlsym with a NUL-terminated name; it only looks up.
-    name.map_or(0, |(_, name)| unsafe { libc::dlsym(libc::RTLD_DEFAULT, name.as_ptr()) } as u64)
-}
-
+/// Where the functions of the C library are, as the program would be told. In a program at a fixed address it may be a stub of the
+/// program's own; the launcher looks through it.
 fn libc_addresses() -> [u64; LibcFunction::COUNT] {
     let mut addresses = [0u64; LibcFunction::COUNT];
     for (place, (_, name)) in addresses.iter_mut().zip(LibcFunction::ALL) {

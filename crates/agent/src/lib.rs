@@ -8,6 +8,7 @@
 //!   roles    arena functions    memory    mmap and malloc    process    fork, exec, threads, exit    seccomp
 //!   signals  the fatal ones    own_handlers    the program's own handlers    handled_fault    signal_marks    (--mark-on)
 //!   library  events of the arena library, by an observer
+//!   sampling which of these calls are recorded, where not all are
 //!   scan     asks for a look at all memory, at marks and at the end
 //! ```
 //!
@@ -31,6 +32,7 @@ mod own_handlers;
 mod precise;
 mod process;
 mod roles;
+mod sampling;
 mod scan;
 mod seccomp;
 mod signal_marks;

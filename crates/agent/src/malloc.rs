@@ -10,11 +10,12 @@
 
 use crate::hooks::{CALL, PASS};
 use crate::roles::{COOKIE, stands};
-use crate::state::Inside;
+use crate::sampling;
+use crate::state::{self, Inside};
 use crate::stubs::{self, Frame};
 use crate::{ask, glibc};
 use arenascope_event::MallocKind;
-use arenascope_plan::{HookKind, LibcFunction, WatchMalloc};
+use arenascope_plan::{HookKind, WatchMalloc};
 use arenascope_record::{Call, Entry, Record, Recorder, Thread, on_own_stack, quiet};
 use core::sync::atomic::{AtomicU8, Ordering::Relaxed};
 
@@ -23,12 +24,11 @@ static WATCHED: AtomicU8 = AtomicU8::new(0);
 /// A size that is none: the header of the chunk is damaged.
 const ABSURD: u64 = 1 << 40;
 
-/// How malloc is to be watched. Once, at the start.
-pub fn watch(how: WatchMalloc) {
+/// How malloc is to be watched, and where it is. Once, at the start.
+pub fn watch(how: WatchMalloc, malloc: u64) {
     if how == WatchMalloc::No {
         return;
     }
-    let malloc = ask::libc_address(LibcFunction::Malloc);
     ask::for_each_module(&mut |module| {
         if module.start <= malloc && malloc < module.end {
             glibc::set_module(module.start, module.end);
@@ -71,13 +71,30 @@ pub fn enter(frame: &mut Frame, kind: HookKind) -> u32 {
     if !thread.open_calls().is_empty() && is_inner(thread) {
         return PASS;
     }
+    if sampling::is_on() && !is_sample(recorder, thread, frame, kind) {
+        return PASS;
+    }
     let cookie = thread.next_cookie();
     frame.stash = [frame.rdi, frame.rsi, frame.rdx, 0, 0, 0, cookie];
     thread.push_call(Call { stack_pointer: frame.entry, object: u64::MAX, role: kind as u8, cookie });
-    if kind == HookKind::Realloc && frame.rdi != 0 {
+    if kind == HookKind::Realloc && frame.rdi != 0 && !sampling::is_on() {
         released(recorder, thread, frame, frame.rdi);
     }
     CALL
+}
+
+/// Whether a call that hands out a block is recorded where samples are; the end of a sample that it frees is.
+fn is_sample(recorder: &Recorder, thread: &mut Thread, frame: &Frame, kind: HookKind) -> bool {
+    if kind == HookKind::Realloc && frame.rdi != 0 && recorder.heap().remove(frame.rdi).is_some() {
+        released(recorder, thread, frame, frame.rdi);
+    }
+    let size = match kind {
+        HookKind::Calloc => frame.rdi.saturating_mul(frame.rsi),
+        HookKind::Realloc | HookKind::Memalign => frame.rsi,
+        HookKind::PosixMemalign => frame.rdx,
+        _ => frame.rdi,
+    };
+    recorder.takes_sample(thread, frame.call(), u64::MAX, size)
 }
 
 /// It has returned.
@@ -113,6 +130,9 @@ pub fn free(frame: &Frame) {
     if block == 0 || (stubs::thread_over() && glibc::in_module(frame.call().return_address)) {
         return;
     }
+    if sampling::is_on() && state::recorder().is_none_or(|recorder| recorder.heap().remove(block).is_none()) {
+        return;
+    }
     let Some(mut inside) = Inside::enter(frame.entry, true) else { return };
     let recorder = inside.recorder;
     let thread = inside.thread();
@@ -125,6 +145,9 @@ pub fn free(frame: &Frame) {
 /// A block begins; 0: it was refused.
 #[inline]
 fn handed_out(recorder: &Recorder, thread: &mut Thread, frame: &Frame, block: u64, size: u64, align: u64) {
+    if sampling::is_on() && block == 0 {
+        return;
+    }
     let home = match block {
         _ if !is_glibc() => glibc::Home { object: MallocKind::FOREIGN.0, inside: true },
         0 => glibc::Home { object: main_or_stand_in(), inside: true },
@@ -139,6 +162,9 @@ fn handed_out(recorder: &Recorder, thread: &mut Thread, frame: &Frame, block: u6
         }
     };
     recorder.alloc_of(thread, entry, block, size, align, frame.call());
+    if sampling::is_on() {
+        sampling::handed_out(recorder, entry, block, size);
+    }
 }
 
 /// The main arena's object; its stand-in as long as no block of it was seen.

@@ -103,10 +103,15 @@ fn inherited() {
     let Some(mut inside) = Inside::enter(1, false) else { return };
     let recorder = inside.recorder;
     let thread = inside.thread();
+    crate::sampling::tell(recorder, thread);
     ask::for_each_module(&mut |module| {
         recorder.module(thread, module.bias, module.start, module.end, module.path, &[]);
     });
     observe_mappings(recorder, thread);
+    if crate::sampling::is_on() {
+        // Those are no blocks that arenas live in, but samples of the parent's.
+        return;
+    }
     for (address, size) in recorder.heap().all() {
         if recorder.arenas().pages().may_hold(address, address.saturating_add(size)) {
             recorder.note(thread, None, &Record::HeapAlloc { address, size });

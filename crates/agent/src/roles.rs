@@ -8,6 +8,7 @@
 use crate::check;
 use crate::hooks::{CALL, CALL_WITH_STACK, DONE, PASS};
 use crate::precise;
+use crate::sampling;
 use crate::state::Inside;
 use crate::stubs::Frame;
 use arenascope_event::CaptureReason;
@@ -96,6 +97,9 @@ pub fn enter(frame: &mut Frame, hook: &Hook) -> u32 {
     let thread = inside.thread();
     thread.settle_calls(stack_pointer);
     if !thread.open_calls().is_empty() && is_part_of_another(thread, hook.kind, object) {
+        return PASS;
+    }
+    if sampling::is_on() && !sampling::concerns(recorder, thread, frame, hook, object, size(frame, hook)) {
         return PASS;
     }
     let cookie = thread.next_cookie();
@@ -212,6 +216,9 @@ fn ending(recorder: &Recorder, thread: &mut Thread, frame: &Frame, hook: &Hook, 
             let order = entry.order.fetch_add(1, Relaxed);
             recorder.freeing(thread, arena, object, order, block);
             recorder.note(thread, call, &Record::Free { arena, order, block });
+            if sampling::is_on() {
+                recorder.heap().remove(block);
+            }
             entry.takes_one_back();
         }
         HookKind::Rewind => {
@@ -227,6 +234,7 @@ fn ending(recorder: &Recorder, thread: &mut Thread, frame: &Frame, hook: &Hook, 
             recorder.capture(thread, entry, CaptureReason::Reset);
             let order = entry.order.fetch_add(1, Relaxed);
             recorder.note(thread, call, &Record::Reset { arena, order });
+            sampling::emptied(recorder, entry);
             entry.clear_spans();
             entry.goes_back();
         }
@@ -234,6 +242,7 @@ fn ending(recorder: &Recorder, thread: &mut Thread, frame: &Frame, hook: &Hook, 
             recorder.capture(thread, entry, CaptureReason::Destroy);
             let order = entry.order.fetch_add(1, Relaxed);
             recorder.note(thread, call, &Record::Destroy { arena, order });
+            sampling::emptied(recorder, entry);
             entry.clear_spans();
         }
         _ => {}
@@ -267,6 +276,14 @@ pub fn exit(frame: &mut Frame, hook: &Hook) -> u32 {
         HookKind::Alloc => {
             let block = if hook.takes_result { frame.rax } else { word_at(recorder, get(frame, SECOND)) };
             let (object, size) = (get(frame, OBJECT), get(frame, SIZE));
+            if sampling::is_on() {
+                if block == 0 {
+                    return DONE;
+                }
+                if let Some(entry) = recorder.arena(thread, object) {
+                    sampling::handed_out(recorder, entry, block, size);
+                }
+            }
             recorder.alloc(thread, object, block, size, get(frame, FIRST), frame.call(), entered(frame));
             if block != 0 && check::zones().is_some() {
                 check::handed_out(recorder, thread, frame, object, block, size);
@@ -345,6 +362,10 @@ fn made(recorder: &Recorder, thread: &mut Thread, frame: &Frame, hook: &Hook) ->
                     recorder.look_at_left(thread, entry, old, size);
                 }
                 recorder.note_block(entry, new, size);
+                if sampling::is_on() {
+                    recorder.heap().remove(old);
+                    sampling::handed_out(recorder, entry, new, size);
+                }
             }
             let order = entry.order.fetch_add(1, Relaxed);
             let arena = entry.key.load(Relaxed);

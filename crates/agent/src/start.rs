@@ -5,7 +5,7 @@
 
 use crate::ask::{self, Answer};
 use crate::{check, library, own_check, precise, process, signals, state, stubs, unwinding, valgrind};
-use arenascope_plan::{Done, Failure, MESSAGE_LIMIT, Patch, Placed, PlanItem, Purpose};
+use arenascope_plan::{Done, Failure, HookKind, MESSAGE_LIMIT, Patch, Placed, PlanItem, Purpose};
 use arenascope_record::{APART_BYTES, Apart, CHECK_BYTES, Check, DEEP_BYTES, RESERVE_BYTES, Recorder, Reserve, Start};
 use core::ffi::{CStr, c_char};
 use rustix::mm::{MapFlags, MprotectFlags, ProtFlags, mmap_anonymous, mprotect};
@@ -56,8 +56,9 @@ pub fn start(environment: *mut *mut c_char) {
             precise::begin();
         }
         if space.is_some() {
+            arenascope_record::sample(plan.sample_bytes, plan.sample_seed);
             crate::scan::set_wanted(plan.scan);
-            crate::malloc::watch(plan.malloc);
+            crate::malloc::watch(plan.malloc, patched(&answer, HookKind::Malloc));
             crate::signal_marks::set(plan.mark_on);
             signals::install();
             state::make_thread_key();
@@ -72,6 +73,7 @@ pub fn start(environment: *mut *mut c_char) {
 fn first_facts(recorder: &'static Recorder, answer: &Answer) {
     let Some(mut inside) = state::Inside::enter(1, false) else { return };
     let thread = inside.thread();
+    crate::sampling::tell(recorder, thread);
     let mut ids = answer.plan().into_iter().flatten().filter_map(|item| match item {
         PlanItem::BuildId(id) => Some(id),
         _ => None,
@@ -81,6 +83,23 @@ fn first_facts(recorder: &'static Recorder, answer: &Answer) {
         recorder.module(thread, module.bias, module.start, module.end, module.path, id);
     });
     process::observe_mappings(recorder, thread);
+}
+
+/// Where the plan patches the first function of this kind; 0: nowhere. The program's own idea of the function's address may
+/// be its PLT stub.
+fn patched(answer: &Answer, kind: HookKind) -> u64 {
+    let items = || answer.plan().into_iter().flatten();
+    let mut hooks = items().filter_map(|item| match item {
+        PlanItem::Hook(hook) => Some(hook.kind),
+        _ => None,
+    });
+    let Some(number) = hooks.position(|hook| hook == kind) else { return 0 };
+    let number = u64::from(state::next_hook()).wrapping_add(number as u64);
+    let mut patches = items().filter_map(|item| match item {
+        PlanItem::Patch(patch) if u64::from(patch.hook) == number => Some(patch.address),
+        _ => None,
+    });
+    patches.next().unwrap_or(0)
 }
 
 /// After dlopen: asks about the modules that are mapped now. `stack_pointer` is the hook's.

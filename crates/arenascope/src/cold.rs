@@ -21,7 +21,13 @@ impl Arena {
     #[inline(never)]
     pub(crate) fn alloc_cold(&self, layout: Layout, caller: &'static Location<'static>) -> Result<NonNull<u8>, Error> {
         self.heed_limit();
+        let before = self.cursor.get().addr();
+        let sampler = self.sampler(before);
         match self.take(layout) {
+            Ok(block) if let Some(sampler) = sampler => {
+                self.sample_block(sampler, before, block, layout, caller);
+                Ok(block)
+            }
             Ok(place) => {
                 let block = self.checked_block(place, layout);
                 self.report(Happening {
@@ -162,8 +168,10 @@ impl Arena {
         if self.flags.get() & flags::WATCHED == 0 {
             self.store_limit(limit);
         } else if self.stored_limit.get() > limit {
-            // A sample's limit must not stand above what is committed: I4.
-            self.store_limit(LIMIT_WATCH);
+            // A sample's limit must not stand above what is committed: I4. Not 0, at which the way is drawn anew: those that are drawn
+            // anew for being long would come out too short.
+            let lowered = if self.sample_at.get() == 0 { LIMIT_WATCH } else { limit.saturating_sub(geometry::GRAIN) };
+            self.store_limit(lowered);
         }
     }
 
@@ -193,6 +201,7 @@ impl Arena {
             LIMIT_RELEASE if self.is_checked() => self.stay_watched(),
             LIMIT_RELEASE => {
                 self.flags.set(self.flags.get() & !flags::WATCHED);
+                self.forget_samples();
                 if self.exchange_limit(LIMIT_RELEASE, self.true_limit.get()) {
                     self.stored_limit.set(self.true_limit.get());
                 }
@@ -200,6 +209,8 @@ impl Arena {
             LIMIT_WATCH => {
                 self.flags.set(self.flags.get() | flags::WATCHED);
                 self.stored_limit.set(LIMIT_WATCH);
+                // Perhaps by another observer: it draws anew.
+                self.sample_at.set(0);
             }
             _ => {}
         }

@@ -6,7 +6,7 @@
 
 use crate::geometry::{self, GRAIN};
 use crate::header::{HEADER_BYTES, HEADER_STEP, LAYOUT_VERSION, LIMIT_WATCH, MAGIC, NAME_BYTES, Nest, flags};
-use crate::policy::{Colouring, CommitAhead, HugePages, OnReset, Populate};
+use crate::policy::{Colouring, CommitAhead, HugePages, KeptBytes, OnReset, Populate};
 use crate::probe::{EventKind, Happening, Observer, process_observer};
 use crate::region::{AfterFork, Region, Request, Source};
 use crate::{Arena, Error, Owned, OwnedArena, note, pool};
@@ -42,7 +42,7 @@ pub struct Builder<'name> {
     pub(crate) commit_ahead: CommitAhead,
     pub(crate) colouring: Colouring,
     pub(crate) keep: bool,
-    pub(crate) on_reset: OnReset,
+    pub(crate) on_reset: KeptBytes,
     pub(crate) source: Option<&'static dyn Source>,
     pub(crate) observer: Option<&'static Observer>,
     /// Whether blocks may lie apart from the region, in check mode.
@@ -99,7 +99,7 @@ impl Arena {
             commit_ahead: CommitAhead::Auto,
             colouring: Colouring::Auto,
             keep: true,
-            on_reset: OnReset::Keep,
+            on_reset: KeptBytes::ALL,
             source: None,
             observer: None,
             apart: true,
@@ -231,7 +231,7 @@ impl<'name> Builder<'name> {
     /// What a reset does with used memory; default [`OnReset::Keep`].
     #[inline]
     pub const fn on_reset(self, on_reset: OnReset) -> Self {
-        Builder { on_reset, ..self }
+        Builder { on_reset: KeptBytes::of(on_reset), ..self }
     }
 
     /// Where memory comes from; default [`System`](crate::System).
@@ -520,7 +520,7 @@ pub(crate) unsafe fn settle(seat: Seat) -> NonNull<Arena> {
         let place = header.as_ptr();
         place.write_bytes(0, 1);
         addr_of_mut!((*place).source).write(core::cell::Cell::new(seat.source));
-        addr_of_mut!((*place).on_reset).write(core::cell::Cell::new(OnReset::Keep));
+        addr_of_mut!((*place).on_reset).write(core::cell::Cell::new(KeptBytes::ALL));
         header.as_ref()
     };
     // SAFETY: the payload begins behind the header, at most one past the committed bytes.
@@ -630,6 +630,9 @@ fn populate_all(arena: &Arena) -> Result<(), Error> {
 #[inline(never)]
 fn begin_watched(arena: &Arena, builder: &Builder<'_>, caller: &'static Location<'static>) {
     note::leave();
+    if arena.sample_from_birth() {
+        return;
+    }
     arena.set_watched(true);
     debug_assert_eq!(arena.limit_now(), LIMIT_WATCH);
     arena.report(Happening {
@@ -712,6 +715,9 @@ pub(crate) unsafe fn destroy(header: NonNull<Arena>, caller: Option<&'static Loc
 #[inline(never)]
 fn end_watched(arena: &Arena, caller: Option<&'static Location<'static>>) {
     arena.heed_limit();
+    if arena.sample_at.get() != 0 && arena.events.get() == 0 {
+        return arena.forget_samples();
+    }
     arena.checked_before(EventKind::DESTROY);
     arena.report(Happening { kind: EventKind::DESTROY, block: arena.base(), caller, ..Happening::default() });
     arena.checked_after(EventKind::DESTROY);

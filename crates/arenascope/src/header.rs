@@ -4,7 +4,7 @@
 //! header's address. Deliberately absent: behaviour; each question has its own file.
 //!
 //! # Finding an arena from outside
-//! A debugger, another process or a core dump finds an arena through the process's lists (`registry.rs`: the word at +360 names the next entry's, and
+//! A debugger, another process or a core dump finds an arena through the process's lists (`registry.rs`: the word at +352 names the next entry's, and
 //! is where a list's entry points), or by [`MAGIC`] at a multiple of [`HEADER_STEP`] (128) bytes. The
 //! header of an arena with a mapping of its own lies in the mapping's first page; small arenas stand in a row inside one
 //! mapping, [`Arena`] after [`Arena`], at equal distances. All numbers are in the byte order of the machine. Fields called `…_bytes`
@@ -157,12 +157,14 @@ pub struct Arena {
     pub(crate) ahead_pages: Cell<u32>,
     /// The slab that a slot lies in.
     pub(crate) link: Cell<*mut u8>,
-    pub(crate) on_reset: Cell<crate::policy::OnReset>,
+    pub(crate) on_reset: Cell<crate::policy::KeptBytes>,
     /// Generation and place, the newest first.
     pub(crate) rewinds: [Cell<(u64, usize)>; REWINDS],
     pub(crate) listed: crate::registry::Listed,
-    /// Who checks the arena; null unless `flags` say so.
+    /// Who checks the arena, if `flags` say so. Else, as an address: above the first bytes of all living samples that an observer was told of.
     pub(crate) checker: Cell<*mut crate::check::Checker>,
+    /// Address of the next sample; 0: none is drawn.
+    pub(crate) sample_at: Cell<usize>,
 }
 
 impl Arena {
@@ -279,7 +281,7 @@ const _: () = {
     assert!(offset_of!(Arena, refusals) == 228);
     // Outsiders follow the process's lists through headers, and tell leases from arenas by their link.
     assert!(offset_of!(Arena, link) == 272);
-    assert!(offset_of!(Arena, listed) == 360);
+    assert!(offset_of!(Arena, listed) == 352);
     assert!(HEADER_BYTES == 384);
     // 16 bytes apart at least: see the first line.
     assert!(offset_of!(Arena, limit) - offset_of!(Arena, cursor) >= 16);

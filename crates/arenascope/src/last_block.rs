@@ -52,16 +52,28 @@ impl Arena {
         new: Layout,
         caller: &'static Location<'static>,
     ) -> Result<NonNull<u8>, Error> {
-        if !self.unwatched() {
+        let before = self.cursor.get().addr();
+        let start = block.addr().get();
+        let aligned = start & (new.align() - 1) == 0;
+        let last = geometry::is_last(start, old.size(), before);
+        let moves = !aligned || (!last && new.size() > old.size());
+        if moves && let Some(fresh) = self.bump_any(new) {
+            // SAFETY: the caller's condition is the same; just handed out for `new`.
+            unsafe { copy(block, old, fresh, new) };
+            // Below the limit: nobody watches, or no sample is met. Then only an old block that may be one is of interest.
+            if start < self.sampled_top() {
+                self.report_resize(before, (block, old), (fresh, new), caller);
+            }
+            return Ok(fresh);
+        }
+        let watched = !self.unwatched();
+        if watched {
             self.heed_limit();
             if self.is_checked() {
                 // SAFETY: the caller's condition is the same.
                 return unsafe { self.resize_checked(block, old, new, caller) };
             }
         }
-        let start = block.addr().get();
-        let aligned = start & (new.align() - 1) == 0;
-        let last = geometry::is_last(start, old.size(), self.cursor.get().addr());
         let bytes = self.capacity.get();
         let moved = if aligned && last && self.has_room(start, new.size()) {
             // I2 — base + capacity does not overflow.
@@ -84,15 +96,9 @@ impl Arena {
             // SAFETY: the caller's condition is the same.
             unsafe { self.move_block(block, old, new, caller)? }
         };
-        self.report(Happening {
-            kind: EventKind::RESIZE,
-            block: moved.as_ptr(),
-            size: new.size(),
-            align: new.align(),
-            old_block: block.as_ptr(),
-            old_size: old.size(),
-            caller: Some(caller),
-        });
+        if watched {
+            self.report_resize(before, (block, old), (moved, new), caller);
+        }
         Ok(moved)
     }
 
@@ -181,12 +187,34 @@ impl Arena {
             // Not `alloc_cold`: a resize is one event, its allocation not another one.
             None => self.take(new).map_err(|error| self.refuse(new, error, caller))?,
         };
-        // The smaller of both sizes: copying the new size would read past the old block.
-        let bytes = old.size().min(new.size());
-        // SAFETY: the old block has `old.size()` bytes (the caller's condition), the new one `new.size()`; the new one was
-        // unused (I3), so they do not overlap.
-        unsafe { core::ptr::copy_nonoverlapping(block.as_ptr(), fresh.as_ptr(), bytes) };
+        // SAFETY: the caller's condition is the same; just handed out for `new`.
+        unsafe { copy(block, old, fresh, new) };
         Ok(fresh)
+    }
+
+    /// Tells of a resize, at a cursor of `before`.
+    #[cold]
+    #[inline(never)]
+    fn report_resize(
+        &self,
+        before: usize,
+        (old_block, old): (NonNull<u8>, Layout),
+        (block, new): (NonNull<u8>, Layout),
+        caller: &'static Location<'static>,
+    ) {
+        let what = Happening {
+            kind: EventKind::RESIZE,
+            block: block.as_ptr(),
+            size: new.size(),
+            align: new.align(),
+            old_block: old_block.as_ptr(),
+            old_size: old.size(),
+            caller: Some(caller),
+        };
+        match self.sampler(before) {
+            Some(sampler) => self.sample_resize(sampler, before, what),
+            None => self.report(what),
+        }
     }
 
     /// Gives a block back. Its memory is reused when it is the last block; otherwise nothing happens. O(1).
@@ -218,19 +246,36 @@ impl Arena {
     #[inline(never)]
     fn free_watched(&self, block: NonNull<u8>, layout: Layout, caller: &'static Location<'static>) {
         self.heed_limit();
+        let before = self.cursor.get().addr();
         let place = self.checked_free(block, layout.size());
-        if geometry::is_last(place, layout.size(), self.cursor.get().addr()) {
+        if geometry::is_last(place, layout.size(), before) {
             self.lower(self.cursor.get().with_addr(place));
         }
-        self.report(Happening {
+        if self.is_no_sample(block.addr().get()) {
+            return self.sample_back(before - self.cursor.get().addr());
+        }
+        let what = Happening {
             kind: EventKind::FREE,
             block: block.as_ptr(),
             size: layout.size(),
             align: layout.align(),
             caller: Some(caller),
             ..Happening::default()
-        });
+        };
+        self.report_move(what, before);
     }
+}
+
+/// Copies a block's contents to where it moves.
+///
+/// # Safety
+/// `block` has `old.size()` bytes, `fresh` has `new.size()`, which nobody used before (I3): the two do not overlap.
+#[inline]
+unsafe fn copy(block: NonNull<u8>, old: Layout, fresh: NonNull<u8>, new: Layout) {
+    // The smaller of both sizes: copying the new size would read past the old block.
+    let bytes = old.size().min(new.size());
+    // SAFETY: the caller's condition.
+    unsafe { core::ptr::copy_nonoverlapping(block.as_ptr(), fresh.as_ptr(), bytes) };
 }
 
 /// The cursor must keep the region's provenance, not the block's.

@@ -133,6 +133,7 @@ pub mod refused;
 mod region;
 mod registry;
 mod rewind;
+mod sampling;
 mod scope;
 mod shared;
 pub mod shared_header;

@@ -88,3 +88,19 @@ pub enum OnReset {
     /// stay, and so an arena below two pages or so gives nothing back.
     Release,
 }
+
+/// [`OnReset`] in one word, as headers keep it: the bytes kept.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct KeptBytes(pub(crate) usize);
+
+impl KeptBytes {
+    pub(crate) const ALL: KeptBytes = KeptBytes(usize::MAX);
+
+    pub(crate) const fn of(on_reset: OnReset) -> KeptBytes {
+        match on_reset {
+            OnReset::Keep => KeptBytes::ALL,
+            OnReset::KeepUpTo(bytes) => KeptBytes(bytes),
+            OnReset::Release => KeptBytes(0),
+        }
+    }
+}

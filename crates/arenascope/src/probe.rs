@@ -12,6 +12,7 @@
 use crate::header::{LIMIT_RELEASE, LIMIT_WATCH, flags};
 use crate::{Arena, CheckRequest, pool, process, registry};
 use core::ffi::c_void;
+use core::mem::offset_of;
 use core::panic::Location;
 use core::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
 
@@ -31,14 +32,20 @@ pub struct Observer {
     /// Called for every event, on the arena's thread, after the arena has changed (destroy, reset: before). The event is valid
     /// during the call. What it does to the same arena is not reported. It must not unwind.
     pub event: unsafe extern "C" fn(context: *mut c_void, event: *const Event),
-    /// 0: every allocation is reported. Else one allocation in about so many bytes; other events all the same.
+    /// 0: everything is reported. Else one allocation in about so many bytes, every one of so many or more, and what ends those that were
+    /// reported: frees, resizes, rewinds, scope exits, resets and the arena's end; those may be reported for others too. Nothing else.
     pub sample_bytes: usize,
-    /// Null: whatever `sample_bytes` says. Else asked after each report how many bytes may be allocated before the next one.
+    /// From version 2: draws how many bytes lie between two samples, `sample_bytes` in the mean. With exponential
+    /// distances a block of `size` bytes is reported with probability 1 − exp(−size / `sample_bytes`), and so stands for that much more. Called on the arena's thread, at its creation and after each sample, now and then at other times. None: always `sample_bytes`, whose
+    /// samples may beat with the program's own period.
     pub next_sample: Option<unsafe extern "C" fn(context: *mut c_void, arena: *const Arena) -> usize>,
     /// Null: arenas are not checked. Else asked at each creation of an arena who checks it: see [`CheckKind`](crate::CheckKind). As `event`,
     /// it must not unwind.
     pub check: Option<unsafe extern "C" fn(context: *mut c_void, request: *mut CheckRequest)>,
 }
+
+/// `table_bytes` of a table that has `next_sample`.
+pub(crate) const NEXT_SAMPLE_END: usize = offset_of!(Observer, next_sample) + size_of::<usize>();
 
 // SAFETY: the table is read only. `context` is the observer's own affair: who installs one for several threads promises in
 // `observe_all` that it may be used from them.
@@ -79,6 +86,8 @@ impl EventKind {
     /// The child of a fork uses its private copy of an arena that it inherited, for the first time: its parent will not see what
     /// follows. `size` is the parent's process number.
     pub const INHERITED: EventKind = EventKind(13);
+    /// While sampling: of the bytes by which the block `old_block` grew in place, `size` from `block` on, one is a sample.
+    pub const GROWN: EventKind = EventKind(14);
 }
 
 /// One event, with everything that is known about it. Unused fields are 0 or null.
@@ -122,6 +131,7 @@ pub struct Event {
 }
 
 /// What a reporter fills in; the arena adds the rest.
+#[derive(Clone, Copy)]
 pub(crate) struct Happening {
     pub(crate) kind: EventKind,
     pub(crate) block: *mut u8,
@@ -205,6 +215,7 @@ impl Arena {
 
     pub(crate) fn set_watched(&self, watched: bool) {
         self.heed_limit();
+        self.forget_samples();
         let flag = self.flags.get();
         // A checked arena's calls have to go the checker's way.
         if watched || flag & flags::CHECKED != 0 {
@@ -217,23 +228,16 @@ impl Arena {
     }
 
     /// Tells the observer, if the arena is watched and has one. The cold path only.
+    #[inline]
     pub(crate) fn report(&self, what: Happening) {
+        self.report_move(what, self.cursor.get().addr());
+    }
+
+    /// As `report`, of what moved the cursor down from `before`.
+    pub(crate) fn report_move(&self, what: Happening, before: usize) {
         let flag = self.flags.get();
         if flag & flags::WATCHED == 0 || flag & flags::REPORTING != 0 {
             return;
-        }
-        let parent = self.pid.get();
-        if parent != process::pid() && what.kind != EventKind::CREATE {
-            let (pid, tid) = pool::who();
-            self.pid.set(pid);
-            self.owner_tid.set(tid);
-            self.report(Happening {
-                kind: EventKind::INHERITED,
-                block: self.base.get(),
-                size: parent as usize,
-                caller: what.caller,
-                ..Happening::default()
-            });
         }
         let observer = self.current_observer();
         if observer.is_null() {
@@ -242,6 +246,35 @@ impl Arena {
                 self.set_watched(false);
             }
             return;
+        }
+        if let Some(sampler) = self.sampler(before) {
+            let after = if what.kind == EventKind::RESET { self.base.get().addr() } else { self.cursor.get().addr() };
+            return self.sample_other(sampler, what, after);
+        }
+        if self.sample_at.get() != 0 {
+            // The observer samples no more.
+            self.set_watched(true);
+        }
+        self.tell(observer, what);
+    }
+
+    /// Calls the observer.
+    pub(crate) fn tell(&self, observer: *const Observer, what: Happening) {
+        let parent = self.pid.get();
+        if parent != process::pid() && what.kind != EventKind::CREATE {
+            let (pid, tid) = pool::who();
+            self.pid.set(pid);
+            self.owner_tid.set(tid);
+            self.tell(
+                observer,
+                Happening {
+                    kind: EventKind::INHERITED,
+                    block: self.base.get(),
+                    size: parent as usize,
+                    caller: what.caller,
+                    ..Happening::default()
+                },
+            );
         }
         let number = self.events.get() + 1;
         self.events.set(number);
@@ -268,26 +301,9 @@ impl Arena {
             file_bytes: file.len() as u32,
             column,
         };
-        self.flags.set(flag | flags::REPORTING);
+        self.flags.set(self.flags.get() | flags::REPORTING);
         // SAFETY: the table lives forever and its function may be called here: `observe` and `observe_all` had that promised.
-        let sample_bytes = unsafe {
-            ((*observer).event)((*observer).context, &event);
-            (*observer).sample_bytes
-        };
+        unsafe { ((*observer).event)((*observer).context, &event) };
         self.flags.set(self.flags.get() & !flags::REPORTING);
-        if sample_bytes > 0 && !self.is_checked() {
-            self.sample_after(sample_bytes);
-        }
-    }
-
-    /// Lets about `bytes` be allocated before the next report. Stays below the true limit, so that other events still see that
-    /// the arena is watched.
-    fn sample_after(&self, bytes: usize) {
-        let next = self.cursor.get().addr().saturating_add(bytes) & !(crate::geometry::GRAIN - 1);
-        let highest = self.true_limit.get().saturating_sub(crate::geometry::GRAIN);
-        self.heed_limit();
-        if self.flags.get() & flags::WATCHED != 0 {
-            self.store_limit(next.min(highest));
-        }
     }
 }

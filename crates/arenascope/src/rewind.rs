@@ -5,7 +5,7 @@
 #![allow(unsafe_code)] // Lowers the cursor under blocks; commits and decommits.
 
 use crate::header::{Nest, REWINDS, flags};
-use crate::policy::OnReset;
+use crate::policy::KeptBytes;
 use crate::probe::{EventKind, Happening};
 use crate::{Arena, Owned, RewindError};
 use core::cell::Cell;
@@ -80,10 +80,11 @@ impl Arena {
     pub unsafe fn rewind_unchecked(&self, to: &Checkpoint) -> Result<(), RewindError> {
         self.judge(to)?;
         self.remember_rewind(to.cursor);
+        let before = self.cursor.get();
         self.lower(self.cursor.get().with_addr(to.cursor));
         self.generation.set(self.generation.get() + 1);
         if !self.unwatched() {
-            self.report_place(EventKind::REWIND, Location::caller());
+            self.report_place_from(EventKind::REWIND, before, Some(Location::caller()));
         }
         Ok(())
     }
@@ -186,25 +187,31 @@ impl Arena {
     /// nothing refers to blocks allocated since.
     #[inline(always)]
     pub(crate) unsafe fn scope_exit(&self, mark: &ScopeMark, caller: Option<&'static Location<'static>>) {
+        let before = self.cursor.get();
         self.lower(mark.cursor);
         self.nest().set(mark.outer);
         if !self.unwatched() {
-            self.report_place_from(EventKind::SCOPE_EXIT, caller);
+            self.report_place_from(EventKind::SCOPE_EXIT, before, caller);
         }
     }
 
     #[cold]
     #[inline(never)]
     fn report_place(&self, kind: EventKind, caller: &'static Location<'static>) {
-        self.report_place_from(kind, Some(caller));
+        self.report_place_from(kind, self.cursor.get(), Some(caller));
     }
 
     #[cold]
     #[inline(never)]
-    fn report_place_from(&self, kind: EventKind, caller: Option<&'static Location<'static>>) {
+    fn report_place_from(&self, kind: EventKind, before: *mut u8, caller: Option<&'static Location<'static>>) {
         self.heed_limit();
+        let begins = matches!(kind, EventKind::SCOPE_ENTER | EventKind::CHECKPOINT);
+        let after = if kind == EventKind::RESET { self.base.get() } else { self.cursor.get() }.addr();
+        if self.is_no_sample(if begins { usize::MAX } else { after }) {
+            return self.sample_back(before.addr().saturating_sub(after));
+        }
         self.checked_before(kind);
-        self.report(Happening { kind, block: self.cursor.get(), caller, ..Happening::default() });
+        self.report_move(Happening { kind, block: self.cursor.get(), caller, ..Happening::default() }, before.addr());
         self.checked_after(kind);
     }
 
@@ -223,13 +230,11 @@ impl Arena {
         self.reset_generation.set(generation);
         self.forget_rewinds();
         self.nest().set(Nest::OUTSIDE);
-        let keep = match self.on_reset.get() {
-            OnReset::Keep => return,
-            OnReset::KeepUpTo(bytes) => bytes,
-            OnReset::Release => 0,
-        };
-        // SAFETY: the caller's condition.
-        unsafe { self.give_back(keep) };
+        let keep = self.on_reset.get();
+        if keep != KeptBytes::ALL {
+            // SAFETY: the caller's condition.
+            unsafe { self.give_back(keep.0) };
+        }
     }
 
     /// Gives the pages behind the first `keep` payload bytes back to the source.

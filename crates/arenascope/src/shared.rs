@@ -14,7 +14,7 @@
 use crate::create::{Builder, HUGE_FROM, Name, Seat, default_source, settle};
 use crate::header::{Arena, LIMIT_WATCH, MAGIC, flags};
 use crate::leases::{self, LEASE_GRAIN, NOBODY};
-use crate::policy::{HugePages, OnReset, Populate};
+use crate::policy::{HugePages, Populate};
 use crate::probe::{EventKind, Happening, process_observer};
 use crate::region::{Region, Request, Source};
 use crate::registry;
@@ -227,11 +227,7 @@ impl SharedArena {
         // Now, for an observer may have allocated and written.
         let leased = header.cursor.load(Ordering::Relaxed);
         header.dirty.set(header.dirty.get().max(leased));
-        let keep = match header.on_reset.get() {
-            OnReset::Keep => u64::MAX,
-            OnReset::KeepUpTo(bytes) => bytes as u64,
-            OnReset::Release => 0,
-        };
+        let keep = header.on_reset.get().0 as u64;
         if keep < header.dirty.get() {
             let from = HEAD_BYTES + keep as usize;
             let to = HEAD_BYTES + header.dirty.get() as usize;
@@ -458,6 +454,8 @@ impl SharedHeader {
             return;
         }
         let base = self.base.get();
+        // The way to the next sample was one in the lease.
+        arena.sample_at.set(0);
         arena.cursor.set(base);
         arena.base.set(base);
         arena.capacity.set(0);

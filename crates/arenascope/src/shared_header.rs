@@ -20,7 +20,7 @@
 #![allow(unsafe_code)] // Walks rows by their links.
 
 use crate::header::{Arena, NAME_BYTES};
-use crate::policy::OnReset;
+use crate::policy::KeptBytes;
 use crate::region::Source;
 use crate::registry::Listed;
 use core::cell::Cell;
@@ -101,7 +101,7 @@ pub struct SharedHeader {
     pub(crate) region: Cell<NonNull<u8>>,
     pub(crate) mapping: Cell<NonNull<u8>>,
     pub(crate) mapping_bytes: Cell<usize>,
-    pub(crate) on_reset: Cell<OnReset>,
+    pub(crate) on_reset: Cell<KeptBytes>,
     pub(crate) listed: Listed,
 }
 
@@ -159,7 +159,7 @@ const _: () = {
     assert!(offset_of!(SharedHeader, name_inline) == 120);
     assert!(offset_of!(SharedHeader, flags) == 152);
     // Outsiders follow the process's list of shared arenas through it.
-    assert!(offset_of!(SharedHeader, listed) == 344);
+    assert!(offset_of!(SharedHeader, listed) == 336);
 };
 
 impl Berth {

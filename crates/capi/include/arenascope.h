@@ -547,7 +547,8 @@ enum {
     ASCOPE_DESTROY = 10,
     ASCOPE_REFUSED = 11,    /* a block of size could not be had */
     ASCOPE_LEASE = 12,      /* a handle of a shared arena has another lease, or a longer one: size bytes from block on */
-    ASCOPE_INHERITED = 13   /* comes before a child's first event in its private copy of an arena; size is the parent's pid */
+    ASCOPE_INHERITED = 13,  /* comes before a child's first event in its private copy of an arena; size is the parent's pid */
+    ASCOPE_GROWN = 14       /* sampling: of the bytes by which old_block grew in place, size from block on, one is a sample */
 };
 
 /* One event. Unused fields are 0 or NULL. */
@@ -579,8 +580,11 @@ struct ascope_observer {
     /* Called for every event on the arena's thread, after the arena has changed (destroy, reset: before). The event is valid
      * during the call. What it does to the same arena is not reported. It must neither throw nor longjmp out. */
     void (*event)(void *context, const ascope_event *event);
-    size_t sample_bytes;        /* 0: every allocation; else one in about so many bytes */
-    /* NULL, or asked after each report how many bytes may be allocated before the next one. */
+    /* 0: everything. Else one allocation in about so many bytes, every one of so many or more, what ends those that were
+     * reported, and nothing else. */
+    size_t sample_bytes;
+    /* Since version 2: draws the bytes between two samples, sample_bytes in the mean. With exponential distances a block of
+     * size bytes is reported with probability 1 - exp(-size / sample_bytes). NULL: always sample_bytes. */
     size_t (*next_sample)(void *context, const ascope_arena *arena);
     /* NULL, or asked at each creation of an arena who checks it; see CheckRequest of the Rust library. */
     void (*check)(void *context, void *request);

@@ -94,7 +94,7 @@ impl Relay {
                 event: pass_on,
                 // SAFETY: the caller's condition.
                 sample_bytes: unsafe { (*inner).sample_bytes },
-                next_sample: None,
+                next_sample: Some(pass_draw_on),
                 check: Some(pass_question_on),
             },
             inner,
@@ -121,6 +121,16 @@ unsafe extern "C" fn pass_on(context: *mut c_void, event: *const Event) {
         let inner = (*relay).inner;
         ((*inner).event)((*inner).context, &event);
         (*relay).table.sample_bytes = (*inner).sample_bytes;
+    }
+}
+
+unsafe extern "C" fn pass_draw_on(context: *mut c_void, arena: *const Arena) -> usize {
+    // SAFETY: as in `pass_on`; a table of an older version ends before the field.
+    unsafe {
+        let inner = (*context.cast::<Relay>()).inner;
+        let old = ((*inner).table_bytes as usize) < size_of::<Observer>();
+        let draw = if old { None } else { (*inner).next_sample };
+        draw.map_or((*inner).sample_bytes, |draw| draw((*inner).context, arena))
     }
 }
 

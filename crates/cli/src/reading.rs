@@ -198,7 +198,10 @@ pub fn read(file: &TraceFile, trace: &Trace<'_>, moment: Option<u64>) -> Reading
         let effect: Effect = replay.apply(&event);
         gatherer.observe(&event, &effect, replay.state());
         watch.observe(&event, &effect, replay.state(), &captured(trace, &event));
-        kin.observe(&event, &effect, replay.state());
+        // The rules about forks need every event as the others do.
+        if facts.sample_bytes == 0 {
+            kin.observe(&event, &effect, replay.state());
+        }
         if moment == Some(event.number.0) {
             state = Some(replay.state().clone());
         }

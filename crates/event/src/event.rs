@@ -579,6 +579,12 @@ pub enum EventKind {
         /// What kind of bounds.
         kind: BoundsKind,
     },
+    /// From here on only samples are told, and what may end them. Each allocation of `size` bytes stands for 1 / p of its kind, p the
+    /// probability that it was told of: 1 from `bytes` on, below it 1 − exp(−`size` / `bytes`).
+    Sampling {
+        /// Mean distance of samples, in bytes allocated.
+        bytes: u64,
+    },
     /// How an arena of our library is checked from here on (check mode). Belongs to its creation, which it follows.
     Checked {
         /// The arena.
@@ -657,6 +663,7 @@ impl EventKind {
             EventKind::Bounds { .. } => "bounds",
             EventKind::Checked { .. } => "checked",
             EventKind::Touched { .. } => "touched",
+            EventKind::Sampling { .. } => "sampling",
         }
     }
 }

@@ -80,11 +80,13 @@ pub enum Mode {
     Check = 1,
     /// Under Valgrind's memcheck, which is told about every block.
     Precise = 2,
+    /// One allocation in so many bytes is recorded, and stands for the others.
+    Sample = 3,
 }
 
 impl Mode {
     /// All modes, in code order.
-    pub const ALL: [Mode; 3] = [Mode::Record, Mode::Check, Mode::Precise];
+    pub const ALL: [Mode; 4] = [Mode::Record, Mode::Check, Mode::Precise, Mode::Sample];
 
     /// The word of the command line and of JSON.
     pub const fn word(self) -> &'static str {
@@ -92,6 +94,7 @@ impl Mode {
             Mode::Record => "record",
             Mode::Check => "check",
             Mode::Precise => "precise",
+            Mode::Sample => "sample",
         }
     }
 }
@@ -275,6 +278,8 @@ pub struct ProcessFacts {
     pub watched: Watched,
     /// How the program was run.
     pub mode: Mode,
+    /// Mean distance of samples, in bytes allocated; 0: everything was recorded ([`EventKind::Sampling`](crate::EventKind::Sampling)).
+    pub sample_bytes: u64,
     /// The malloc family was watched as arenas of the C library.
     pub watches_malloc: bool,
     /// Paths of the modules with a copy of our arena library, whose arenas were watched.

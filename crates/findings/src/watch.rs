@@ -224,6 +224,9 @@ impl Watch {
     /// Every rule that can say something of a process run as `facts` says: those that need a mode of their own cost
     /// something at every event.
     pub fn of(facts: &ProcessFacts) -> Watch {
+        if facts.sample_bytes > 0 {
+            return Watch { rules: Vec::new() };
+        }
         let mut watch = Watch::new();
         if facts.mode == Mode::Check {
             watch.rules.push(Box::new(Overflow::new()));
@@ -237,6 +240,12 @@ impl Watch {
             watch.rules.push(Box::new(Precise::new(facts)));
         }
         watch
+    }
+
+    /// How many rules were not asked about this process: each needs all events, or what only another mode records, and a trace of samples
+    /// has neither.
+    pub fn unasked(facts: &ProcessFacts) -> usize {
+        if facts.sample_bytes > 0 { RULES.len() } else { 0 }
     }
 
     /// One event, the effect that `Replay::apply` returned for it, the state after it, and for a capture its bytes

@@ -44,9 +44,9 @@ pub const SLAB_BYTES: u64 = 128;
 pub const SHARE_HEADER_BYTES: u64 = 8192;
 
 /// Bytes from a header to its place in the process's list (`registry.rs`): the next entry's place.
-pub const ARENA_LISTED: u64 = 360;
+pub const ARENA_LISTED: u64 = 352;
 /// See above, of a shared arena.
-pub const SHARED_LISTED: u64 = 344;
+pub const SHARED_LISTED: u64 = 336;
 /// See above, of a slab.
 pub const SLAB_LISTED: u64 = 80;
 

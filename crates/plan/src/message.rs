@@ -288,6 +288,10 @@ pub struct Plan {
     pub allocated: bool,
     /// Bytes of the file of unwinding tables, whose descriptor travels behind the trace's; 0: there is none.
     pub tables_bytes: u64,
+    /// Mean distance of samples in bytes; 0: everything is recorded.
+    pub sample_bytes: u64,
+    /// What their distances are drawn from.
+    pub sample_seed: u64,
 }
 
 /// A module's code, and where the rules lie that its frames are unwound by. All modules of the process are told, in ascending order.
@@ -364,6 +368,8 @@ impl<'a> PlanWriter<'a> {
         out.u64(plan.trace_bytes);
         out.u8(plan.allocated as u8);
         out.u64(plan.tables_bytes);
+        out.u64(plan.sample_bytes);
+        out.u64(plan.sample_seed);
         PlanWriter { out }
     }
 
@@ -477,6 +483,8 @@ impl<'a> PlanReader<'a> {
             trace_bytes: from.u64()?,
             allocated: from.u8()? != 0,
             tables_bytes: from.u64()?,
+            sample_bytes: from.u64()?,
+            sample_seed: from.u64()?,
         };
         Some(PlanReader { plan, rest: from })
     }

@@ -45,6 +45,8 @@ pub struct Entry {
     pub looks: AtomicU32,
     /// The process epoch whose trace knows the bounds of this arena of the C library.
     pub told: AtomicU32,
+    /// Nonzero while a sample of it may live.
+    pub sampled: AtomicU32,
     extents: [Extent; EXTENTS],
     /// From the lowest to the highest byte handed out before the arena was last emptied.
     used: Extent,

@@ -8,7 +8,7 @@ use crate::checksum::crc32c;
 use crate::clock::ticks;
 use crate::deep;
 use crate::quiet;
-use crate::recorder::{Recorder, SCRATCH_BYTES};
+use crate::recorder::{Recorder, SCRATCH_BYTES, sample_bytes};
 use crate::space;
 use crate::system::{monotonic_ns, read_own_memory};
 use crate::thread::Thread;
@@ -79,7 +79,7 @@ impl Recorder {
     }
 
     fn capture_span(&self, thread: &mut Thread, arena: u32, reason: CaptureReason, base: u64, high: u64) {
-        if !self.enabled() {
+        if !self.enabled() || sample_bytes() > 0 {
             return;
         }
         let len = high.saturating_sub(base);

@@ -70,6 +70,21 @@ impl HeapSet {
         None
     }
 
+    /// True when the block at `address` is here.
+    #[inline]
+    pub fn holds(&self, address: u64) -> bool {
+        self.bucket(address).any(|index| self.slots.get(index).is_some_and(|slot| slot.load(Relaxed) == address))
+    }
+
+    /// Forgets all blocks in `start..end`. O(slots).
+    pub fn forget(&self, start: u64, end: u64) {
+        for slot in self.slots {
+            if (start..end).contains(&slot.load(Relaxed)) {
+                slot.store(0, Relaxed);
+            }
+        }
+    }
+
     /// All blocks recorded now: address and size.
     pub fn all(&self) -> impl Iterator<Item = (u64, u64)> + '_ {
         self.slots

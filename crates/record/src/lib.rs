@@ -22,12 +22,14 @@ mod check;
 mod checksum;
 mod clock;
 mod deep;
+mod draw;
 mod freed;
 mod guards;
 mod heap;
 mod modules;
 mod objects;
 mod observed;
+mod observed_samples;
 mod parts;
 pub mod quiet;
 mod recorder;
@@ -55,7 +57,7 @@ pub use modules::{CodeModule, MODULES};
 pub use observed::{
     CheckRequest, LibraryEvent, OBSERVER_VERSION, ObserverTable, check_kind, checked_header, kind as library_kind,
 };
-pub use recorder::{Entered, RESERVE_BYTES, Recorder, Start};
+pub use recorder::{Entered, RESERVE_BYTES, Recorder, Start, draw, sample, sample_bytes};
 pub use reserve::{Reserve, Zeroed};
 pub use sites::{CallFrame, StubFrame};
 pub use space::Space;

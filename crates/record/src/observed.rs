@@ -9,12 +9,12 @@
 )]
 
 use crate::arenas::Entry;
-use crate::recorder::Recorder;
+use crate::recorder::{Recorder, sample_bytes};
 use crate::sites::{CallFrame, Place};
 use crate::thread::Thread;
 use arenascope_event::{BoundsKind, CaptureReason};
 use arenascope_trace::Record;
-use core::sync::atomic::Ordering::Relaxed;
+use core::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 /// Version of the library's observer table that is understood here.
 pub const OBSERVER_VERSION: u32 = 2;
@@ -34,8 +34,8 @@ pub struct ObserverTable {
     pub context: u64,
     /// Address of the function that is told of events.
     pub event: unsafe extern "C" fn(context: u64, event: *const LibraryEvent),
-    /// 0: every allocation is reported.
-    pub sample_bytes: usize,
+    /// 0: everything is reported; else one allocation in about so many bytes.
+    pub sample_bytes: AtomicUsize,
     /// Asked after each report for the distance to the next, if it is there.
     pub next_sample: Option<unsafe extern "C" fn(context: u64, arena: u64) -> usize>,
     /// Asked at each creation of an arena who checks it, if it is there.
@@ -127,6 +127,7 @@ pub mod kind {
     pub const REFUSED: u32 = 11;
     pub const LEASE: u32 = 12;
     pub const INHERITED: u32 = 13;
+    pub const GROWN: u32 = 14;
 }
 
 /// Bits of a header's flags that matter here.
@@ -144,6 +145,10 @@ mod field {
     pub const CAPACITY: u64 = 64;
     pub const RESERVED: u64 = 80;
     pub const ID: u64 = 88;
+    pub const SITE_FILE: u64 = 128;
+    pub const SITE_FILE_BYTES: u64 = 136;
+    pub const SITE_LINE: u64 = 140;
+    pub const SITE_COLUMN: u64 = 156;
     pub const NAME: u64 = 144;
     pub const NAME_BYTES: u64 = 152;
     pub const FLAGS: u64 = 208;
@@ -154,17 +159,18 @@ const LIMIT_RELEASE: u64 = 1;
 
 /// What the header says.
 #[derive(Clone, Copy)]
-struct Header<'a> {
+pub(crate) struct Header<'a> {
     address: u64,
     base: u64,
-    capacity: u64,
+    pub(crate) capacity: u64,
     reserved: u64,
     flags: u32,
-    name: &'a [u8],
+    pub(crate) name: &'a [u8],
+    made_at: Option<Place<'a>>,
 }
 
 /// Reads the header of the event's arena; `None` when its layout is another.
-fn header(event: &LibraryEvent) -> Option<Header<'_>> {
+pub(crate) fn header(event: &LibraryEvent) -> Option<Header<'_>> {
     // SAFETY: the event's arena is a living header for the length of the call (`arenascope::Observer::event`), and the calling thread the
     // one that writes it.
     unsafe { header_at(event.arena) }
@@ -187,6 +193,14 @@ unsafe fn header_at<'a>(arena: u64) -> Option<Header<'a>> {
         // SAFETY: the header's name: so many bytes that live as long as the arena (`arenascope::header`, +144).
         unsafe { core::slice::from_raw_parts(name as *const u8, bytes) }
     };
+    let (file, bytes) = (word(field::SITE_FILE), word(field::SITE_FILE_BYTES) as u32 as usize);
+    let half = |at: u64| (word(at & !7) >> (8 * (at & 7))) as u32;
+    let made_at = (file != 0 && bytes > 0).then(|| Place {
+        // SAFETY: the header's creation site: so many bytes that live forever (`arenascope::header`, +128).
+        file: unsafe { core::slice::from_raw_parts(file as *const u8, bytes) },
+        line: half(field::SITE_LINE),
+        column: half(field::SITE_COLUMN),
+    });
     Some(Header {
         address: arena,
         base: word(field::BASE),
@@ -194,11 +208,23 @@ unsafe fn header_at<'a>(arena: u64) -> Option<Header<'a>> {
         reserved: word(field::RESERVED),
         flags: word(field::FLAGS) as u32,
         name,
+        made_at,
     })
 }
 
-impl Header<'_> {
-    fn bounds(&self) -> BoundsKind {
+impl<'a> Header<'a> {
+    /// Where the arena was made.
+    pub(crate) fn made_at(&self) -> Option<Place<'a>> {
+        self.made_at
+    }
+
+    /// Ends the watching of the arena, as an outsider may at any time: it goes back to full speed at its next event.
+    pub(crate) fn release(&self) {
+        // SAFETY: an aligned word of a living header into which anyone may store 1 (`arenascope::header`, I1).
+        unsafe { (self.address.wrapping_add(field::LIMIT) as *mut u64).write_volatile(LIMIT_RELEASE) };
+    }
+
+    pub(crate) fn bounds(&self) -> BoundsKind {
         match self.flags {
             flags if flags & flags::LEASED != 0 => BoundsKind::Lease,
             flags if flags & flags::GROWING != 0 => BoundsKind::Growing,
@@ -207,14 +233,8 @@ impl Header<'_> {
     }
 }
 
-/// Ends the watching of the arena at `header`, as an outsider may at any time: it goes back to full speed at its next event.
-fn release(header: &Header<'_>) {
-    // SAFETY: an aligned word of a living header into which anyone may store 1 (`arenascope::header`, I1).
-    unsafe { (header.address.wrapping_add(field::LIMIT) as *mut u64).write_volatile(LIMIT_RELEASE) };
-}
-
 /// The place that the event names.
-fn place(event: &LibraryEvent) -> Option<Place<'_>> {
+pub(crate) fn place(event: &LibraryEvent) -> Option<Place<'_>> {
     if event.line == 0 || event.file == 0 {
         return None;
     }
@@ -234,6 +254,9 @@ impl Recorder {
         call: CallFrame,
         wanted: impl FnOnce(&[u8]) -> bool,
     ) {
+        if sample_bytes() > 0 {
+            return self.observed_sample(thread, event, call, wanted);
+        }
         let known = self.known(thread, event.arena);
         if let (kind::ALLOC, Some(entry)) = (event.kind, known) {
             let site = self.site_at(thread, call, place(event));
@@ -268,7 +291,7 @@ impl Recorder {
             && !header.name.is_empty()
             && !wanted(header.name)
         {
-            release(&header);
+            header.release();
             return;
         }
         let Some(entry) = self.arena(thread, event.arena) else { return };
@@ -360,7 +383,7 @@ impl Recorder {
         }
     }
 
-    fn note_bounds(&self, thread: &mut Thread, arena: u32, header: &Header<'_>) {
+    pub(crate) fn note_bounds(&self, thread: &mut Thread, arena: u32, header: &Header<'_>) {
         let Header { base, capacity, reserved, .. } = *header;
         self.note(thread, None, &Record::Bounds { arena, base, capacity, reserved, kind: header.bounds() });
     }

@@ -6,6 +6,7 @@
 
 mod backtraces;
 mod object_changes;
+mod sampling;
 
 use crate::arenas::{ARENA_SLOTS, ArenaTable, Entry, Grown, PageFilter};
 use crate::checksum::{self, crc32c};
@@ -29,6 +30,8 @@ use arenascope_trace::{
 use core::cell::UnsafeCell;
 use core::mem::MaybeUninit;
 use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Acquire, Ordering::Relaxed, Ordering::Release};
+pub(crate) use sampling::Passed;
+pub use sampling::{draw, sample, sample_bytes};
 
 /// Threads alive at once; more are counted as lost.
 const THREADS: usize = 2048;
@@ -242,6 +245,7 @@ impl Recorder {
         // is held across this call.
         unsafe { *self.space.get() = space };
         self.pid.store(pid, Relaxed);
+        sampling::draw_apart(pid);
         self.epoch.fetch_add(1, Relaxed);
         self.sites.clear();
         // Here and not when an arena is next met: then other threads may be numbering its events.
@@ -484,7 +488,7 @@ impl Recorder {
         let order = entry.order.fetch_add(1, Relaxed);
         let key = entry.key.load(Relaxed);
         self.note_overlap(thread, key, order, entered);
-        if object != 0 {
+        if object != 0 && sample_bytes() == 0 {
             self.look_at_object(thread, (key, object), order, block, size);
         }
         self.alloc_here(thread, key, order, site, [block, size, align]);

@@ -3,6 +3,7 @@
 //! Exclusive to its thread: the only concurrency is a signal handler on the same stack, which `busy` keeps out.
 
 use crate::arenas::Entry;
+use crate::recorder::Passed;
 use crate::sites::{CACHE_SLOTS, CachedSite, FRAMES_MAX};
 use crate::stacks::CachedStack;
 use crate::walk::{CachedRule, Words};
@@ -83,6 +84,11 @@ pub struct Thread {
     pub(crate) stack_bounds: u32,
     /// Generation of the modules that the cached rules are of.
     pub(crate) rules_of: u32,
+    /// A distance was drawn.
+    pub(crate) sampling: bool,
+    /// Bytes to the next sample.
+    pub(crate) sample_left: u64,
+    pub(crate) passed: Passed,
     /// Memory for a changed environment at exec: address and bytes.
     pub exec_memory: (u64, u64),
 }
@@ -113,6 +119,9 @@ impl Thread {
             stack_looks: 0,
             stack_bounds: 0,
             rules_of: 0,
+            sampling: false,
+            sample_left: 0,
+            passed: Passed::default(),
             exec_memory: (0, 0),
         }
     }
@@ -137,6 +146,8 @@ impl Thread {
         self.stack_high = 0;
         self.stack_looks = 0;
         self.open_calls = 0;
+        self.sampling = false;
+        self.passed = Passed::default();
         if !keep_segment {
             self.segment = Segment::default();
             self.caches.sites.fill(CachedSite::default());

@@ -38,6 +38,7 @@ fn an_event_is_the_library_s() {
         (library_kind::REFUSED, EventKind::REFUSED),
         (library_kind::LEASE, EventKind::LEASE),
         (library_kind::INHERITED, EventKind::INHERITED),
+        (library_kind::GROWN, EventKind::GROWN),
     ];
     for (ours, theirs) in kinds {
         assert_eq!(ours, theirs.0);

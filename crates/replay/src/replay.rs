@@ -224,6 +224,7 @@ impl Replay {
             EventKind::Fork { .. }
             | EventKind::Vfork
             | EventKind::ModuleLoaded { .. }
+            | EventKind::Sampling { .. }
             | EventKind::UserMark { .. }
             | EventKind::Damage { .. }
             | EventKind::Overlapped { .. }

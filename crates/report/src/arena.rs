@@ -7,7 +7,7 @@ use crate::map::{self, Piece};
 use crate::place::FileNames;
 use crate::style::{Style, cut, flow, wrap};
 use crate::view::{ArenaView, BlockView, BytesView, ExtentView, Site};
-use crate::{escape, quantity};
+use crate::{escape, quantity, sampled};
 use arenascope_event::{CaptureReason, MallocKind};
 use std::collections::BTreeMap;
 use std::fmt::{self, Write};
@@ -37,7 +37,10 @@ impl Caps {
 pub fn write(out: &mut dyn Write, arena: &ArenaView, caps: Caps, names: &FileNames, style: &Style) -> fmt::Result {
     heading(out, arena, style)?;
     life(out, arena, names, style)?;
-    extents(out, arena, caps, style)?;
+    if arena.sampled.is_none() {
+        // Between samples lies what is not known: no map.
+        extents(out, arena, caps, style)?;
+    }
     bytes(out, &arena.bytes, caps, style)?;
     if caps.blocks > 0 {
         blocks(out, arena, caps, names, style)?;
@@ -58,6 +61,15 @@ pub fn title(id: u64, name: &str, style: &Style) -> String {
 fn heading(out: &mut dyn Write, arena: &ArenaView, style: &Style) -> fmt::Result {
     let title = title(arena.id, &arena.name, style);
     let mut items = vec![title.clone(), bounds(arena)];
+    if let Some(sampled) = &arena.sampled {
+        let (all, living) = (&sampled.allocated, &sampled.living);
+        items.push(format!("about {} in {}", sampled::bytes(all, style), sampled::blocks(all, style)));
+        if living.samples > 0 {
+            items.push(format!("{} living", sampled::bytes(living, style)));
+        }
+        items.push(quantity::counted(all.samples, "sample"));
+        return headed(out, &title, &items, style);
+    }
     let peak = arena.peak_bytes;
     let share = arena.bound.map_or_else(String::new, |bound| quantity::percent(peak, bound));
     items.push(if share.is_empty() {
@@ -74,9 +86,13 @@ fn heading(out: &mut dyn Write, arena: &ArenaView, style: &Style) -> fmt::Result
     if arena.frees > 0 {
         items.push(format!("{} freed", quantity::count(arena.frees)));
     }
-    for (index, line) in flow(&items, "   ", style.columns()).iter().enumerate() {
-        match line.strip_prefix(title.as_str()).filter(|_| index == 0) {
-            Some(rest) => writeln!(out, "{}{rest}", style.bold(&title))?,
+    headed(out, &title, &items, style)
+}
+
+fn headed(out: &mut dyn Write, title: &str, items: &[String], style: &Style) -> fmt::Result {
+    for (index, line) in flow(items, "   ", style.columns()).iter().enumerate() {
+        match line.strip_prefix(title).filter(|_| index == 0) {
+            Some(rest) => writeln!(out, "{}{rest}", style.bold(title))?,
             None => writeln!(out, "{line}")?,
         }
     }

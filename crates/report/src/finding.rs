@@ -6,7 +6,7 @@ use crate::hex::{self, Bytes};
 use crate::place::{self, FileNames};
 use crate::style::{Style, columns, cut, flow, wrap};
 use crate::view::{FindingView, RunView, Suppressed, ThreadView};
-use crate::{arena, escape, quantity, screen};
+use crate::{arena, escape, quantity, sampled, screen};
 use arenascope_findings::{Class, Evidence, Finding};
 use std::fmt::{self, Write};
 
@@ -218,6 +218,9 @@ pub fn list(out: &mut dyn Write, run: &RunView, names: &FileNames, style: &Style
         writeln!(out)?;
     }
     suppressed(out, &run.suppressed, style)?;
+    if let Some(sampled) = &run.sampled {
+        sampled::silence(out, sampled, style)?;
+    }
     screen::losses(out, &run.lost, style)?;
     for part in &run.damage {
         screen::warning(out, &format!("DAMAGED  {part}"), style)?;

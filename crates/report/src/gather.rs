@@ -8,6 +8,7 @@
 use crate::narrate::{arena_name, site_facts, site_view};
 use crate::pattern::ArenaPattern;
 use crate::place;
+use crate::sampled::{ArenaSampled, Estimate, Sampled};
 use crate::view::{
     ArenaGroup, ArenaView, Birth, BlockView, BytesView, ChildFate, ChildView, ChosenBy, End, ExtentView, FindingView,
     MallocView, Outcome, Refusals, RunView, Sight, Site, Suppressed, ThreadView, WatchedFunction,
@@ -70,6 +71,10 @@ pub struct Gatherer {
     captures: BTreeMap<ArenaId, Captures>,
     forks: Vec<(u32, u64, u64)>,
     events: u64,
+    /// Mean distance of samples; 0: everything is recorded.
+    sample_bytes: u64,
+    /// What was handed out up to the moment, by arena and by place.
+    samples: BTreeMap<(ArenaId, Option<SiteId>), Estimate>,
 }
 
 /// What the views are made from.
@@ -124,7 +129,8 @@ const MOST_BYTES: u64 = 1 << 26;
 impl Gatherer {
     /// For views of the state after event `moment`; `u64::MAX` for the end.
     pub fn new(moment: u64) -> Gatherer {
-        Gatherer { moment, captures: BTreeMap::new(), forks: Vec::new(), events: 0 }
+        let (captures, samples) = (BTreeMap::new(), BTreeMap::new());
+        Gatherer { moment, captures, forks: Vec::new(), events: 0, sample_bytes: 0, samples }
     }
 
     /// To be called for every event, after it was applied.
@@ -140,7 +146,16 @@ impl Gatherer {
                 }
             }
             EventKind::Fork { child, fork_id } => self.forks.push((*child, event.number.0, *fork_id)),
+            EventKind::Sampling { bytes } => self.sample_bytes = *bytes,
             kind => {
+                if let EventKind::Alloc { block, size, .. } = kind
+                    && let Some(id) = effect.arena
+                    && self.sample_bytes > 0
+                    && !block.is_null()
+                    && event.number.0 <= self.moment
+                {
+                    self.samples.entry((id, event.site)).or_default().add(*size, self.sample_bytes);
+                }
                 if let (Some(_), Some(id)) = (kind.arena_order(), effect.arena)
                     && let Some(captures) = self.captures.get_mut(&id)
                 {
@@ -166,6 +181,56 @@ impl Gatherer {
     /// Events seen.
     pub fn events(&self) -> u64 {
         self.events
+    }
+
+    /// What the samples stand for; those of chosen arenas.
+    fn sampled(&self, state: &State, maker: &mut Maker<'_>, chosen: &BTreeSet<ArenaId>) -> Option<Sampled> {
+        if self.sample_bytes == 0 {
+            return None;
+        }
+        let mut sampled = Sampled {
+            mean: self.sample_bytes,
+            unasked_rules: arenascope_findings::Watch::unasked(maker.sources.facts) as u64,
+            ..Sampled::default()
+        };
+        let mut by_place: BTreeMap<Option<SiteId>, Estimate> = BTreeMap::new();
+        for ((_, site), estimate) in self.samples.iter().filter(|((arena, _), _)| chosen.contains(arena)) {
+            sampled.allocated.join(estimate);
+            by_place.entry(*site).or_default().join(estimate);
+        }
+        for arena in state.arenas().filter(|arena| chosen.contains(&arena.id)) {
+            sampled.living.join(&self.living(arena));
+        }
+        // Calls of one line are one place, whatever led there.
+        type Line = (String, String, u32);
+        type Places = BTreeMap<(Option<Line>, Option<SiteId>), (Option<Arc<Site>>, Estimate)>;
+        let mut by_line = Places::new();
+        for (id, estimate) in by_place {
+            let site = maker.site(id, false);
+            let frame = site.as_ref().and_then(|site| place::telling(&site.frames)).filter(|frame| frame.line > 0);
+            let line = frame.map(|frame| (frame.function.clone(), frame.file.clone(), frame.line));
+            let rest = if line.is_some() { None } else { id };
+            by_line.entry((line, rest)).or_insert_with(|| (site, Estimate::default())).1.join(&estimate);
+        }
+        let mut places: Vec<_> = by_line.into_values().collect();
+        places.sort_by(|(_, one), (_, two)| two.bytes.total_cmp(&one.bytes));
+        sampled.places = places;
+        Some(sampled)
+    }
+
+    fn living(&self, arena: &Arena) -> Estimate {
+        let mut living = Estimate::default();
+        if arena.is_alive() {
+            arena.blocks().into_iter().for_each(|block| living.add(block.size, self.sample_bytes));
+        }
+        living
+    }
+
+    fn sampled_of(&self, arena: &Arena) -> Option<ArenaSampled> {
+        let mut allocated = Estimate::default();
+        let of_arena = self.samples.range((arena.id, None)..).take_while(|((id, _), _)| *id == arena.id);
+        of_arena.for_each(|(_, estimate)| allocated.join(estimate));
+        (self.sample_bytes > 0).then(|| ArenaSampled { allocated, living: self.living(arena) })
     }
 
     /// The models of everything at `state` (the state after the gatherer's moment), findings included as they are.
@@ -212,11 +277,17 @@ impl Gatherer {
                 arenas.extend(alike);
             }
         }
+        let chosen: BTreeSet<ArenaId> = arenas.iter().map(|arena| arena.id).collect();
         let (shown, rest) = arenas.split_at(arenas.len().min(most));
         let held = held(state, &default_name);
         let mut maker = Maker { sources, default_name: &default_name, sites: BTreeMap::new(), held };
         let moment = state.moment.0;
-        let shown = shown.iter().map(|arena| maker.arena(arena, moment, self.captures.get(&arena.id))).collect();
+        let view = |arena: &&Arena, maker: &mut Maker<'_>| ArenaView {
+            sampled: self.sampled_of(arena),
+            ..maker.arena(arena, moment, self.captures.get(&arena.id))
+        };
+        let shown = shown.iter().map(|arena| view(arena, &mut maker)).collect();
+        let sampled = self.sampled(state, &mut maker, &chosen);
         let threads = threads(state, &findings);
         RunView {
             trace: sources.trace.to_owned(),
@@ -289,6 +360,7 @@ impl Gatherer {
                 })
                 .collect(),
             executed: Vec::new(),
+            sampled,
         }
     }
 }
@@ -505,6 +577,7 @@ impl Maker<'_> {
             blocks,
             forgotten_blocks: arena.forgotten_blocks,
             bytes: Vec::new(),
+            sampled: None,
         };
         if let [extent] = view.extents.as_mut_slice()
             && let Some(capacity) = capacity

@@ -4,6 +4,7 @@
 //! live here and nowhere else, apart from the view models, so that neither's change breaks the other. Addresses are
 //! strings (`"0x7f…"`): 64 bits do not survive readers that take numbers as floating point.
 
+use crate::sampled::{Estimate, Sampled};
 use crate::view::{ArenaView, BytesView, FindingView, Moment, Outcome, Refusals, RunView, Sight, Site};
 use arenascope_event::{Frame, Lost, SiteFacts};
 use serde::Serialize;
@@ -134,6 +135,8 @@ struct FindingsJson<'a> {
     threads: Vec<ThreadJson>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     suppressed: Vec<SuppressionJson<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    unasked_rules: Option<u64>,
     lost: LostJson,
 }
 
@@ -292,6 +295,7 @@ pub fn findings(run: &RunView) -> String {
             .iter()
             .map(|by| SuppressionJson { suppression: &by.text, line: by.line, count: by.count })
             .collect(),
+        unasked_rules: run.sampled.as_ref().map(|sampled| sampled.unasked_rules),
         lost: (&run.lost).into(),
     };
     to_line(&document)
@@ -314,6 +318,8 @@ struct SnapshotJson<'a> {
     events: u64,
     watched: Vec<WatchedJson<'a>>,
     arenas: Vec<ArenaJson<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sampled: Option<SampledJson<'a>>,
     lost: LostJson,
     damage: &'a [String],
 }
@@ -367,6 +373,67 @@ struct ArenaJson<'a> {
     extents: Vec<ExtentJson>,
     blocks: Vec<BlockJson<'a>>,
     bytes: Vec<BytesJson>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sampled: Option<ArenaSampledJson>,
+}
+
+#[derive(Serialize)]
+struct ArenaSampledJson {
+    allocated: EstimateJson,
+    living: EstimateJson,
+}
+
+#[derive(Serialize)]
+struct EstimateJson {
+    bytes: u64,
+    bytes_error: u64,
+    blocks: u64,
+    blocks_error: u64,
+    samples: u64,
+}
+
+impl From<&Estimate> for EstimateJson {
+    fn from(estimate: &Estimate) -> Self {
+        // Estimates are no finer than one; what is out of range becomes the nearest number there is.
+        let whole = |value: f64| value.round() as u64;
+        EstimateJson {
+            bytes: whole(estimate.bytes),
+            bytes_error: whole(estimate.bytes_error()),
+            blocks: whole(estimate.blocks),
+            blocks_error: whole(estimate.blocks_error()),
+            samples: estimate.samples,
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct SampledJson<'a> {
+    sample_bytes: u64,
+    allocated: EstimateJson,
+    living: EstimateJson,
+    places: Vec<SampledPlaceJson<'a>>,
+    unasked_rules: u64,
+}
+
+#[derive(Serialize)]
+struct SampledPlaceJson<'a> {
+    #[serde(flatten)]
+    allocated: EstimateJson,
+    site: Vec<FrameJson<'a>>,
+}
+
+fn sampled_json(sampled: &Sampled) -> SampledJson<'_> {
+    SampledJson {
+        sample_bytes: sampled.mean,
+        allocated: (&sampled.allocated).into(),
+        living: (&sampled.living).into(),
+        places: sampled
+            .places
+            .iter()
+            .map(|(site, estimate)| SampledPlaceJson { allocated: estimate.into(), site: site_frames(site.as_ref()) })
+            .collect(),
+        unasked_rules: sampled.unasked_rules,
+    }
 }
 
 #[derive(Serialize)]
@@ -508,6 +575,10 @@ fn arena_json(arena: &ArenaView) -> ArenaJson<'_> {
             })
             .collect(),
         bytes: arena.bytes.iter().map(bytes_json).collect(),
+        sampled: arena.sampled.as_ref().map(|sampled| ArenaSampledJson {
+            allocated: (&sampled.allocated).into(),
+            living: (&sampled.living).into(),
+        }),
     }
 }
 
@@ -538,6 +609,7 @@ pub fn snapshot(run: &RunView, moment: Moment) -> String {
             })
             .collect(),
         arenas: run.arenas.iter().map(arena_json).collect(),
+        sampled: run.sampled.as_ref().map(sampled_json),
         lost: (&run.lost).into(),
         damage: &run.damage,
     };

@@ -6,6 +6,7 @@
 use crate::hindsight::Hindsight;
 use crate::json;
 use crate::narrate::site_facts;
+use crate::sampled;
 use arenascope_event::{Address, Event, EventKind, ProcessFacts, SiteId};
 use arenascope_replay::{ArenaId, Effect, State, What};
 use std::collections::HashMap;
@@ -127,6 +128,10 @@ impl<'a> JsonLog<'a> {
                 if block.is_null() {
                     flag(out, "refused", true);
                 }
+                if self.facts.sample_bytes > 0 && !block.is_null() {
+                    let stands_for = 1.0 / sampled::probability(*size, self.facts.sample_bytes);
+                    let _ = write!(out, ",\"stands_for\":{stands_for:.3}");
+                }
                 if matches!(effect.what, What::HandedOn { .. }) {
                     flag(out, "handed_on", true);
                 }
@@ -220,6 +225,7 @@ impl<'a> JsonLog<'a> {
                 hex(out, "before", before);
                 hex(out, "after", after);
             }
+            EventKind::Sampling { bytes } => number(out, "sample_bytes", *bytes),
             EventKind::HeapSegment { start, len, top, .. } => {
                 address(out, "address", *start);
                 number(out, "len", *len);

@@ -28,6 +28,7 @@ pub mod points;
 pub mod processes;
 pub mod quantity;
 pub mod questions;
+pub mod sampled;
 pub mod sarif;
 pub mod screen;
 pub mod snapshot;

@@ -10,7 +10,7 @@ use crate::hindsight::Hindsight;
 use crate::place::FileNames;
 use crate::style::Style;
 use crate::view::Site;
-use crate::{arena, escape, quantity, screen};
+use crate::{arena, escape, quantity, sampled, screen};
 use arenascope_event::{
     BoundsKind, Event, EventKind, HookFact, HookStatus, ProcessFacts, Role, SiteFacts, SiteId, Zone,
 };
@@ -179,6 +179,15 @@ impl<'a> Narrator<'a> {
         }
     }
 
+    /// In a trace of samples: how many blocks of its size this one stands for.
+    fn stands_for(&self, size: u64) -> String {
+        match sampled::probability(size, self.facts.sample_bytes.max(1)) {
+            _ if self.facts.sample_bytes == 0 => String::new(),
+            p if p > 0.0 => format!("   sampled, stands for {}", quantity::count((1.0 / p).round() as u64)),
+            _ => "   sampled".to_owned(),
+        }
+    }
+
     fn call(&self, role: Role) -> &str {
         self.calls.get(role as usize).map_or(role.word(), String::as_str)
     }
@@ -251,7 +260,7 @@ impl<'a> Narrator<'a> {
                         let bytes = quantity::counted(*size, "byte");
                         write!(out, ": {bytes}{at}: nobody keeps them   block {}{of_arena}", block.number)
                     }
-                    None => write!(out, "{numbered}"),
+                    None => write!(out, "{numbered}{}", self.stands_for(*size)),
                 }
             }
             EventKind::Resize { old, new, size, .. } if new.is_null() => {
@@ -366,6 +375,13 @@ impl<'a> Narrator<'a> {
                         write!(out, "the arena object at {address} was not changed by the earlier free of this block")
                     }
                 }
+            }
+            EventKind::Sampling { bytes } => {
+                write!(
+                    out,
+                    "sampled: one allocation in {} or so is told and stands for the others",
+                    quantity::bytes(*bytes)
+                )
             }
             EventKind::HeapSegment { len: 0, .. } => write!(out, "{} came into sight", title()),
             EventKind::HeapSegment { start, len, .. } => {

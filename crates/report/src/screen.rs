@@ -8,7 +8,7 @@ use crate::finding::Telling;
 use crate::place::FileNames;
 use crate::style::{Style, flow, wrap};
 use crate::view::{ChildFate, ChildView, ChosenBy, Outcome, RunView, Sight};
-use crate::{escape, finding, quantity};
+use crate::{escape, finding, quantity, sampled};
 use arenascope_event::Lost;
 use arenascope_findings::Class;
 use std::fmt::{self, Write};
@@ -22,6 +22,9 @@ const MOST_CHILDREN: usize = 8;
 pub fn write(out: &mut dyn Write, run: &RunView, cwd: &str, style: &Style) -> fmt::Result {
     let names = file_names(run, cwd);
     watched(out, run, style)?;
+    if let Some(sampled) = &run.sampled {
+        sampled::write(out, sampled, &names, style)?;
+    }
     for arena in &run.arenas {
         writeln!(out)?;
         arena::write(out, arena, Caps::GLANCE, &names, style)?;
@@ -37,6 +40,9 @@ pub fn write(out: &mut dyn Write, run: &RunView, cwd: &str, style: &Style) -> fm
     outcome(out, run, style)?;
     children(out, run, style)?;
     finding::suppressed(out, &run.suppressed, style)?;
+    if let Some(sampled) = &run.sampled {
+        sampled::silence(out, sampled, style)?;
+    }
     losses(out, &run.lost, style)?;
     for damage in &run.damage {
         warning(out, &format!("DAMAGED  {damage}"), style)?;
@@ -52,8 +58,10 @@ pub fn file_names(run: &RunView, cwd: &str) -> FileNames {
         ends.into_iter().flatten().chain(refused).chain(arena.blocks.iter().filter_map(|block| block.site.as_ref()))
     });
     let group_sites = run.groups.iter().filter_map(|group| group.site.as_ref());
+    let sampled_sites =
+        run.sampled.iter().flat_map(|sampled| sampled.places.iter().filter_map(|(site, _)| site.as_ref()));
     let finding_sites = run.findings.iter().flat_map(|finding| finding.sites.iter().map(|(_, site)| site));
-    let sites = arena_sites.chain(group_sites).chain(finding_sites);
+    let sites = arena_sites.chain(group_sites).chain(sampled_sites).chain(finding_sites);
     let files = sites.flat_map(|site| site.frames.iter().map(|frame| frame.file.as_str()));
     FileNames::new(files.filter(|file| !file.is_empty()), cwd)
 }

@@ -5,7 +5,7 @@
 use crate::arena::{self, Caps};
 use crate::style::Style;
 use crate::view::{Moment, RunView};
-use crate::{escape, quantity, screen};
+use crate::{escape, quantity, sampled, screen};
 use std::fmt::{self, Write};
 
 /// Writes the arenas of `run` as they stood at `moment`. `asked` is false when the user named no moment: then dead arenas
@@ -31,6 +31,9 @@ pub fn write(out: &mut dyn Write, run: &RunView, moment: Moment, asked: bool, cw
     )?;
     if run.arenas.is_empty() {
         writeln!(out, "\nno arena {}", if asked { "lives at this moment" } else { "to show" })?;
+    }
+    if let Some(sampled) = &run.sampled {
+        sampled::write(out, sampled, &names, style)?;
     }
     for shown in &run.arenas {
         writeln!(out)?;

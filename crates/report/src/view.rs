@@ -3,6 +3,7 @@
 //! Plain values that own everything, made from replayed state in `gather` or by hand in tests. All strings are raw
 //! (as the program or the trace said them): escaping is the business of the views. Absent: layout, serialisation.
 
+use crate::sampled::{ArenaSampled, Sampled};
 use arenascope_event::{CaptureReason, Frame, Lost, MallocKind};
 use arenascope_findings::{Finding, SiteRole};
 use std::sync::Arc;
@@ -216,6 +217,8 @@ pub struct ArenaView {
     pub forgotten_blocks: u64,
     /// Its bytes, where some were saved, by range.
     pub bytes: Vec<BytesView>,
+    /// In a trace of samples: what those of this arena stand for. The counts above are the samples' own then.
+    pub sampled: Option<ArenaSampled>,
 }
 
 impl ArenaView {
@@ -399,6 +402,8 @@ pub struct RunView {
     pub children: Vec<ChildView>,
     /// Other program images of the run that left a trace.
     pub executed: Vec<ExecutedView>,
+    /// In a trace of samples: what they stand for.
+    pub sampled: Option<Sampled>,
 }
 
 impl ExtentView {

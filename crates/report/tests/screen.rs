@@ -85,6 +85,7 @@ fn seed_09b() -> RunView {
             wanted: 128,
         }],
         forgotten_blocks: 0,
+        sampled: None,
     };
     let finding = FindingView {
         claim: Finding {

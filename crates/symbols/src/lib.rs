@@ -9,6 +9,7 @@ mod convention;
 mod debug_file;
 mod dwarf;
 mod elf;
+mod exports;
 mod find;
 mod function;
 mod image;

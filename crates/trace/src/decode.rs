@@ -345,6 +345,7 @@ fn fields(model: &mut Model, kind: u8, slot: u32, start: usize, bytes: &mut Curs
             fate: BlockFate::ALL.get(usize::from(bytes.byte()?)).copied()?,
             ended: bytes.number()?.checked_sub(1),
         },
+        tag::SAMPLING => EventKind::Sampling { bytes: bytes.number()? },
         _ => return Some(None),
     };
     Some(Some(kind))

@@ -131,7 +131,8 @@ impl<'a> Trace<'a> {
         }
         facts.lost.damaged = facts.lost.damaged.saturating_add(self.events_left_out());
         if !self.tail.has_modules || !self.tail.has_sites {
-            let (modules, sites) = self.definitions();
+            let (modules, sites, sample_bytes) = self.definitions();
+            facts.sample_bytes = facts.sample_bytes.max(sample_bytes);
             if !self.tail.has_modules {
                 facts.modules = modules;
             }
@@ -199,8 +200,8 @@ impl<'a> Trace<'a> {
         Some(whole)
     }
 
-    /// Modules and sites as the events define them.
-    fn definitions(&self) -> (Vec<Module>, Vec<SiteFacts>) {
+    /// Modules and sites as the events define them, and how they were sampled.
+    fn definitions(&self) -> (Vec<Module>, Vec<SiteFacts>, u64) {
         // A site's definition takes 8 bytes, a module's 16: ids beyond what the file can define are damage.
         let site_limit = self.slots.payload_bytes / 8 + 64;
         let module_limit = self.slots.payload_bytes / 16 + 16;
@@ -208,6 +209,7 @@ impl<'a> Trace<'a> {
         let mut sites: Vec<SiteFacts> = Vec::new();
         let mut places: Vec<Place> = Vec::new();
         let mut place_of: Vec<(u32, u32)> = Vec::new();
+        let mut sample_bytes = 0;
         for segment in self.slots.segments.iter().filter(|segment| segment.kind == SegmentKind::Events) {
             let payload = segment.payload(self.file);
             let mut decoder = SegmentDecoder::new(segment.at.tsc, segment.slot);
@@ -226,6 +228,7 @@ impl<'a> Trace<'a> {
                             *grown(&mut places, id) = place;
                         }
                     }
+                    Step::Event(Decoded { kind: EventKind::Sampling { bytes }, .. }) => sample_bytes = bytes,
                     Step::Event(Decoded { kind: EventKind::ModuleLoaded { module }, .. })
                         if u64::from(module) < module_limit =>
                     {
@@ -249,7 +252,7 @@ impl<'a> Trace<'a> {
                 site.place = Some(place.clone()).filter(|place| place.line > 0);
             }
         }
-        (modules, sites)
+        (modules, sites, sample_bytes)
     }
 
     /// Events in segments whose checksum fails: those that decode all the same are counted, and each such segment

@@ -224,6 +224,9 @@ pub enum Record<'a> {
         reserved: u64,
         kind: BoundsKind,
     },
+    Sampling {
+        bytes: u64,
+    },
     Checked {
         arena: u32,
         how: Checking,
@@ -322,4 +325,5 @@ pub(crate) mod tag {
     pub const BOUNDS: u8 = 47;
     pub const CHECKED: u8 = 50;
     pub const TOUCHED: u8 = 51;
+    pub const SAMPLING: u8 = 48;
 }

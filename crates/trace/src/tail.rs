@@ -32,6 +32,7 @@ const LOST: u16 = 6;
 const MODE: u16 = 7;
 const REPORTS: u16 = 8;
 const SCANS: u16 = 9;
+const SAMPLING: u16 = 10;
 const MARKERS: u16 = 12;
 
 /// What a tail gave.
@@ -64,6 +65,7 @@ pub fn tail(facts: &ProcessFacts, end: ClockPair) -> Vec<u8> {
         (MODE, mode(facts)),
         (REPORTS, reports(facts)),
         (SCANS, scans(facts)),
+        (SAMPLING, sampling(facts)),
         (MARKERS, markers(facts)),
     ];
     let mut body = Vec::new();
@@ -133,6 +135,7 @@ pub(crate) fn read_tail(file: &[u8], walked: Option<u32>, damage: &mut Vec<Damag
             MODE => read_mode(&mut tail, &mut bytes),
             REPORTS => read_reports(&mut tail, &mut bytes),
             SCANS => read_scans(&mut tail, &mut bytes),
+            SAMPLING => read_sampling(&mut tail, &mut bytes),
             MARKERS => read_markers(&mut tail, &mut bytes),
             _ => Some(Sound::Whole),
         };
@@ -441,6 +444,17 @@ fn read_lost(tail: &mut Tail, bytes: &mut Cursor<'_>) -> Option<Sound> {
 }
 
 /// How the program was run, and what of the hooks was decoded for it: a byte for each, in their order.
+fn sampling(facts: &ProcessFacts) -> Writer {
+    let mut out = Writer::default();
+    out.number(facts.sample_bytes);
+    out
+}
+
+fn read_sampling(tail: &mut Tail, bytes: &mut Cursor<'_>) -> Option<Sound> {
+    tail.facts.sample_bytes = bytes.number()?;
+    Some(Sound::Whole)
+}
+
 fn mode(facts: &ProcessFacts) -> Writer {
     let mut out = Writer::default();
     out.byte(facts.mode as u8);

@@ -21,6 +21,9 @@ const EVENTS: u64 = 2 * BATCHES * PAIRS - 64;
 /// The pool's roles. They are found by shape as well; named, the row does not depend on the search.
 const ROLES: &[&str] = &["--alloc", "pool_alloc(arena, size) -> block", "--free", "pool_free(arena, block)"];
 
+const SAMPLED: &[&str] = &["--mode", "sample"];
+const SAMPLED_MALLOC: &[&str] = &["--watch", "malloc", "--mode", "sample"];
+
 /// How the load is run.
 enum Way {
     Alone,
@@ -45,12 +48,14 @@ fn rows() -> Vec<Row> {
         row("pool", "unwatched", Way::Alone, ROUNDS),
         row("pool", "run --mode off", Way::Ours(&["--mode", "off"]), ROUNDS),
         row("pool", "run", Way::Ours(&[]), ROUNDS),
+        row("pool", "run --mode sample", Way::Ours(SAMPLED), ROUNDS),
         row("pool", "run --check", Way::Ours(&["--check"]), ROUNDS),
         row("pool", "run --precise", Way::Ours(&["--precise"]), 3),
         row("pool", "memcheck", Way::Memcheck, 3),
         row("malloc", "unwatched", Way::Alone, ROUNDS),
         row("malloc", "run --mode off", Way::Ours(&["--mode", "off"]), ROUNDS),
         row("malloc", "run --watch malloc", Way::Ours(&["--watch", "malloc"]), ROUNDS),
+        row("malloc", "run --watch malloc --mode sample", Way::Ours(SAMPLED_MALLOC), ROUNDS),
         row("malloc", "heaptrack", Way::Heaptrack, ROUNDS),
         row("malloc", "memcheck", Way::Memcheck, 3),
     ]
@@ -122,6 +127,7 @@ impl Tools {
         let text = steps::output(&mut command, "bench/modes.c")?;
         if let Way::Ours(flags) = way
             && !flags.contains(&"off")
+            && !flags.contains(&"sample")
         {
             let log = self.folder.join("log");
             let screen = std::fs::read_to_string(&log).map_err(|error| format!("{}: {error}", log.display()))?;
@@ -178,7 +184,8 @@ fn judged(rows: Vec<Row>) -> Result<Vec<Value>, String> {
             unwatched = Some(time);
         }
         let alone = unwatched.ok_or("the first row of a load is the unwatched one")?;
-        let per_event = row.file_bytes.map(|bytes| round(bytes as f64 / EVENTS as f64));
+        let sampled = matches!(row.way, Way::Ours(flags) if flags.contains(&"sample"));
+        let per_event = row.file_bytes.filter(|_| !sampled).map(|bytes| round(bytes as f64 / EVENTS as f64));
         let ours = matches!(row.way, Way::Ours(_));
         let times =
             if ours { (json!(round(time.median)), Value::Null) } else { (Value::Null, json!(round(time.median))) };
@@ -234,8 +241,8 @@ mod tests {
         }
         let rows = judged(all).expect("rows");
         assert_eq!((&rows[1]["ratio"], &rows[1]["adds"]), (&json!(1.1), &json!(1.0)));
-        assert_eq!((&rows[6]["ratio"], &rows[6]["adds"]), (&json!(1.0), &json!(0.0)));
+        assert_eq!((&rows[7]["ratio"], &rows[7]["adds"]), (&json!(1.0), &json!(0.0)));
         let text = section(&rows, "machine");
-        assert!(text.contains("| malloc | heaptrack | 19 | 19 | 3 | 1.19 |  |"), "{text}");
+        assert!(text.contains("| malloc | heaptrack | 21 | 21 | 4 | 1.24 |  |"), "{text}");
     }
 }

@@ -31,7 +31,7 @@ fn assertions() -> String {
     }
     fields!(text, "ascope_event", Event: kind event_bytes number arena arena_id block size align old_block old_size offset
         generation depth line file file_bytes column);
-    fields!(text, "ascope_observer", Observer: version table_bytes context event sample_bytes);
+    fields!(text, "ascope_observer", Observer: version table_bytes context event sample_bytes next_sample);
     fields!(text, "ascope_options", Options: options_bytes layout_version flags capacity reserve keep_bytes name file observer
         line commit_ahead);
     fields!(text, "ascope_kept_regions", KeptRegions: bytes count);

@@ -46,7 +46,7 @@ struct Job {
     /// The words after the flags, and the mode's before them, for messages that repeat the command line.
     command: String,
     /// `--check ` or the like; empty for the usual mode.
-    mode: &'static str,
+    mode: String,
     /// The C files and what follows them, as typed, and the compiler's flags; for programs that we compiled.
     files: Option<(String, Option<String>)>,
 }
@@ -101,9 +101,10 @@ const PRECISE: &str = "--precise ";
 fn job(args: &RunArgs) -> Result<Job, CliError> {
     let text = |words: &[OsString]| words.iter().map(shell).collect::<Vec<_>>().join(" ");
     let mode = match args.mode {
-        Mode::Check => "--check ",
-        Mode::Precise => PRECISE,
-        _ => "",
+        Mode::Check => "--check ".to_owned(),
+        Mode::Precise => PRECISE.to_owned(),
+        Mode::Sample(bytes) => format!("--mode sample:{bytes} "),
+        _ => String::new(),
     };
     if args.files.is_empty() {
         let Some(name) = args.after.first() else {
@@ -153,6 +154,12 @@ pub fn run(args: RunArgs) -> Result<ExitCode, CliError> {
     if args.mode == Mode::Precise && args.watch == Watch::Malloc {
         return Err(CliError::usage("--precise with --watch malloc: under Valgrind malloc is memcheck's own")
             .hint("--precise for arenas, or --watch malloc without it"));
+    }
+    if matches!(args.mode, Mode::Sample(_)) && args.scan.is_some() {
+        return Err(CliError::usage(
+            "--mode sample with --scan: blocks that are no samples are not known, and most are none",
+        )
+        .hint("--mode record with --scan, or samples without it"));
     }
     if args.mode == Mode::Precise && args.scan.is_some() {
         return Err(CliError::usage("--precise with --scan: Valgrind's own tables hold the address of every block")
@@ -275,14 +282,26 @@ fn watched(
     let mode = match args.mode {
         Mode::Check => arenascope_event::Mode::Check,
         Mode::Precise => arenascope_event::Mode::Precise,
+        Mode::Sample(_) => arenascope_event::Mode::Sample,
         Mode::Record | Mode::Off => arenascope_event::Mode::Record,
     };
+    let sample_bytes = if let Mode::Sample(bytes) = args.mode { bytes } else { 0 };
     let scan = args.scan;
     // A number is known only once an arena is there: then all are watched, and the views choose.
     let only = args.only.clone().filter(|pattern| pattern.parse::<u64>().is_err());
     let guards = args.guard_pages.clone();
-    let settings =
-        Settings { main_pid, main_trace: Some(main_trace), naming, watching, mode, mark_on, only, guards, scan };
+    let settings = Settings {
+        main_pid,
+        main_trace: Some(main_trace),
+        naming,
+        watching,
+        mode,
+        sample_bytes,
+        mark_on,
+        only,
+        guards,
+        scan,
+    };
     let server = std::thread::spawn(move || serve::serve(&listener, settings));
     let ended = Arc::new(AtomicBool::new(false));
     let narrator = args.narrate.then(|| {

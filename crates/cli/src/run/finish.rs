@@ -80,6 +80,7 @@ fn complete(seen: &Seen, trace: &Trace<'_>, arguments: &[String], wait_status: O
     facts.watches_malloc = seen.malloc != WatchMalloc::No;
     facts.libraries.clone_from(&seen.libraries);
     facts.mode = seen.mode;
+    facts.sample_bytes = seen.sampled;
     facts.mode_limits.clone_from(&seen.mode_limits);
     facts.scans.clone_from(&seen.scans);
     let symbols = Symbolizer::new(&seen.modules);

@@ -8,6 +8,7 @@
 //!   memcheck  the program under Valgrind, and its reports
 //!   mark_on   signals that set a mark          scan    all memory of a process that waits    reach   what words lead to
 //!   markers   places where an inlined allocator tells what it does
+//!   libc      where the C library's functions are
 //!   outlive   processes that run on        neighbours   code that may jump behind a function's first instruction
 //!   unwinding   tables by which frames are followed
 //! ```
@@ -18,6 +19,7 @@ pub mod finish;
 pub mod fits;
 pub mod given;
 pub mod launch;
+pub mod libc;
 pub mod mark_on;
 pub mod markers;
 pub mod memcheck;

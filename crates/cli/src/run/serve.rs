@@ -3,6 +3,7 @@
 //! Runs in a thread of its own for as long as `run` lasts. Everything that must be parsed is parsed here, so that
 //! nothing of the kind happens inside the target.
 
+use crate::run::libc;
 use crate::run::markers;
 use crate::run::plan::{self, Loaded, Outcome, Request};
 use crate::run::sanitizer::{self, Way};
@@ -72,6 +73,8 @@ pub struct Seen {
     pub malloc: WatchMalloc,
     /// How it is run.
     pub mode: Mode,
+    /// Mean distance of samples, where only those are recorded.
+    pub sampled: u64,
     /// What that mode cannot do here, a sentence each.
     pub mode_limits: Vec<String>,
     /// Paths of the modules with a copy of our arena library.
@@ -98,6 +101,8 @@ pub struct Settings {
     pub watching: Watching,
     /// How processes are run.
     pub mode: Mode,
+    /// In mode `Sample`: the mean distance of samples in bytes.
+    pub sample_bytes: u64,
     /// Signals that set a mark, bit n − 1 for signal n.
     pub mark_on: u64,
     /// Arenas of our library by name: others are not watched.
@@ -194,6 +199,12 @@ struct Server {
     seen: Vec<Seen>,
     images: RefCell<HashMap<PathBuf, Option<Rc<Image>>>>,
     tables: Tables,
+}
+
+/// What a process draws its samples by: no two processes the same.
+fn seed() -> u64 {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    (now.as_nanos() as u64) ^ u64::from(std::process::id()).rotate_left(40)
 }
 
 /// True when somebody asks within that time.
@@ -321,16 +332,18 @@ impl Server {
         let fresh: Vec<usize> = (0..modules.len()).collect();
         let sanitized = modules.iter().filter_map(|module| module.image.as_deref()).any(sanitizer::replaces_malloc);
         let wanted = self.settings.watching.malloc && !sanitized;
+        let libc = libc::functions(modules, &hello.libc);
         let (malloc, about_malloc) =
-            if wanted { malloc_here(modules, hello, &roles.decls) } else { Default::default() };
+            if wanted { malloc_here(modules, &libc, &roles.decls) } else { Default::default() };
         let mut outcome = plan::make(&Request {
             modules,
             fresh: &fresh,
             decls: &roles.decls,
-            libc: &hello.libc,
+            libc: &libc,
             markers: self.watches_markers(),
             record: self.settings.watching.late || malloc != WatchMalloc::No,
-            heap: !sanitized,
+            // Samples do without the blocks that arenas lie in.
+            heap: !sanitized && (self.settings.mode != Mode::Sample || malloc != WatchMalloc::No),
             scan: self.settings.scan.is_some(),
             next_hook: hello.next_hook,
             around: hello.around,
@@ -384,6 +397,10 @@ impl Server {
     /// Decides how a new image is run, and what cannot be done about some of its functions.
     fn choose_mode(&self, seen: &mut Seen, outcome: &Outcome, sanitized: bool) {
         if self.settings.mode == Mode::Record {
+            return;
+        }
+        if self.settings.mode == Mode::Sample {
+            (seen.mode, seen.sampled) = (Mode::Sample, self.settings.sample_bytes);
             return;
         }
         if sanitized {
@@ -491,7 +508,7 @@ impl Server {
             .enumerate()
             .map(|(index, module)| if fresh.contains(&index) { to_module(module).build_id } else { vec![0] })
             .collect();
-        if seen.mode != Mode::Record {
+        if matches!(seen.mode, Mode::Check | Mode::Precise) {
             seen.mode_limits.extend(outcome.unchecked(seen.mode));
         }
         seen.modules.extend(fresh.iter().filter_map(|&index| modules.get(index)).map(to_module));
@@ -527,6 +544,7 @@ impl Server {
             watched: parent.as_ref().map_or(Watched::Nothing, |parent| parent.watched),
             malloc: parent.as_ref().map_or(WatchMalloc::No, |parent| parent.malloc),
             mode: parent.as_ref().map_or(Mode::Record, |parent| parent.mode),
+            sampled: parent.as_ref().map_or(0, |parent| parent.sampled),
             mode_limits: parent.as_ref().map_or_else(Vec::new, |parent| parent.mode_limits.clone()),
             libraries: parent.as_ref().map_or_else(Vec::new, |parent| parent.libraries.clone()),
             marker_places: parent.as_ref().map_or_else(Vec::new, |parent| parent.marker_places.clone()),
@@ -598,6 +616,8 @@ impl Server {
             trace_bytes: trace.as_ref().map_or(0, |trace| trace.bytes),
             allocated: trace.as_ref().is_some_and(|trace| trace.allocated),
             tables_bytes: tables.map_or(0, |(_, bytes)| bytes),
+            sample_bytes: seen.sampled,
+            sample_seed: seed(),
         };
         let mut writer = PlanWriter::new(&mut buffer, &head);
         for id in ids {
@@ -706,7 +726,7 @@ fn one_a_module(modules: &[Module], patches: &[Patch], failures: &[(u32, Failure
 /// Whose malloc a process has, and what is to be said about it.
 fn malloc_here(
     modules: &[Loaded],
-    hello: &arenascope_plan::Hello<'_>,
+    libc: &[u64; LibcFunction::COUNT],
     decls: &[RoleDecl],
 ) -> (WatchMalloc, Option<String>) {
     let own = |decl: &&RoleDecl| {
@@ -717,7 +737,7 @@ fn malloc_here(
         let function = &decl.function;
         return (WatchMalloc::No, Some(format!("--watch malloc is left out: {function} has a role of its own")));
     }
-    let address = hello.libc.get(LibcFunction::Malloc as usize).copied().unwrap_or(0);
+    let address = libc.get(LibcFunction::Malloc as usize).copied().unwrap_or(0);
     let Some(module) = modules.iter().find(|module| module.start <= address && address < module.end) else {
         return (WatchMalloc::No, Some("malloc is not watched: it lies in no module that is known".into()));
     };

@@ -32,6 +32,7 @@ mod precise;
 mod precise_corpus;
 mod processes;
 mod roles;
+mod sampling;
 mod sanitizers;
 mod seccomp;
 mod seed;

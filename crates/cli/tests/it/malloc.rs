@@ -189,6 +189,35 @@ fn a_malloc_that_is_not_glibc_s_is_one_arena_of_unknown_bounds() {
     sound(&place.log(&place.trace()), &BTreeMap::new());
 }
 
+/// Bug: a program at a fixed address that takes malloc's address gives the whole process its own PLT stub for it, and its
+/// malloc was told as the program's.
+#[test]
+fn a_program_that_takes_malloc_s_address_has_glibc_s_malloc_all_the_same() {
+    for flags in [["-no-pie", "-fno-pie"], ["-pie", "-fPIE"]] {
+        let place = Place::new();
+        let program = place.cc("malloc_taken.c", &[flags[0], flags[1], "-O1", "-fno-builtin"]);
+        let (outcome, screen) = watched(&place, &program, &[]);
+        assert_eq!(outcome.stderr, "15 live\n", "{outcome:?}\n{screen}");
+        assert!(!screen.contains("not glibc's"), "{screen}");
+        let trace = place.trace();
+        let shown = place.show(&trace, &[]);
+        let [arena] = list(&shown, "arenas") else { panic!("one arena: {shown}") };
+        assert_eq!(arena["malloc"]["kind"], "main", "{shown}");
+        // By each of the three ways ten, of which five are freed.
+        for (size, living) in [(100, 5), (200, 5), (15, 5)] {
+            let blocks = list(arena, "blocks").iter().filter(|block| block["size"] == size);
+            assert_eq!(blocks.count(), living, "{size} bytes: {shown}");
+        }
+        sound(&place.log(&trace), &BTreeMap::new());
+    }
+    // And its own malloc is its own, wherever it lies.
+    let place = Place::new();
+    let program = place.cc("malloc_own.c", &["-no-pie", "-fno-pie", "-O1", "-fno-builtin"]);
+    let (outcome, screen) = watched(&place, &program, &[]);
+    assert_eq!(outcome.stdout, "one malloc of many\n", "{outcome:?}\n{screen}");
+    assert!(screen.contains("malloc here is not glibc's but that of") && screen.contains("malloc_own"), "{screen}");
+}
+
 #[test]
 fn one_arena_for_all_threads_when_the_program_is_told_so() {
     let place = Place::new();
@@ -239,6 +268,7 @@ fn packaged_programs_do_what_they_do_and_nobody_is_accused() {
         let plain = place.plain(&program, &arguments);
         let (outcome, screen) = place.watch(&WATCH, &program, &arguments);
         assert_eq!(outcome, plain, "{name}\n{screen}");
+        assert!(!screen.contains("not glibc's"), "{name}\n{screen}");
         for trace in place.traces() {
             let json = place.findings(&trace);
             assert!(accused(&json).is_empty() && noted(&json).is_empty(), "{name}: {json}");

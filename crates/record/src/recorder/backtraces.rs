@@ -74,6 +74,12 @@ impl Recorder {
         walk.run(at, low, frames, words)
     }
 
+    /// The site of a place that the program names, of no call.
+    #[cold]
+    pub(crate) fn site_of_place(&self, thread: &mut Thread, place: Place<'_>) -> u32 {
+        self.site_slowly(thread, place.mixed_with(0), 0, Some(place))
+    }
+
     #[cold]
     fn site_slowly(&self, thread: &mut Thread, hash: u64, count: usize, place: Option<Place<'_>>) -> u32 {
         let (id, fresh) = self.sites.intern(hash);
@@ -99,7 +105,7 @@ impl Recorder {
     }
 
     #[inline]
-    fn look_up_stack_for(&self, thread: &mut Thread, stack_pointer: u64) {
+    pub(super) fn look_up_stack_for(&self, thread: &mut Thread, stack_pointer: u64) {
         if stack_pointer.wrapping_sub(thread.stack_low) >= thread.stack_high.wrapping_sub(thread.stack_low) {
             self.look_up_stack(thread, stack_pointer);
         }

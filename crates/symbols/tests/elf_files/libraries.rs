@@ -158,3 +158,40 @@ fn the_function_at_an_address_is_the_one_that_nm_knows() {
     }
     assert_eq!(seen, 400);
 }
+
+#[test]
+fn a_program_that_takes_a_function_s_address_does_not_export_it() {
+    let folder = Folder::new();
+    let text = "#include <stdlib.h>\nvoid *(*volatile taken)(size_t); int main(void) { taken = malloc; return taken(1) == 0; }";
+    let program = folder.compile("gcc", "taken", text, "-no-pie -fno-pie");
+    let symbols = folder.run("readelf", &["-W", "--dyn-syms", "taken"]);
+    let line = symbols.lines().find(|line| line.contains(" malloc")).expect("malloc is a dynamic symbol");
+    assert!(line.contains("UND") && !line.contains("0000000000000000"), "the stub's address is its value: {line}");
+    assert_eq!(Image::open(&program).unwrap().exported("malloc"), None);
+
+    let text = "#include <stdlib.h>\nvoid *malloc(size_t n) { return 0; } int main(void) { return calloc(1, 1) == 0; }";
+    let image = Image::open(&folder.compile("gcc", "own", text, "-no-pie -fno-pie -fno-builtin -rdynamic")).unwrap();
+    assert_eq!(image.exported("malloc"), Some(image.find("malloc")[0].function.address));
+    assert_eq!(image.exported("main"), Some(image.find("main")[0].function.address));
+    assert_eq!(image.exported("no_such_function"), None);
+}
+
+#[test]
+fn of_several_versions_the_default_one_is_exported() {
+    let gcc = Image::open(Path::new("/usr/bin/gcc")).expect("gcc is needed for this test");
+    let path = load_order(&gcc).into_iter().find(|path| path.ends_with("libc.so.6"));
+    let libc = Image::open(&path.expect("gcc needs the C library")).unwrap();
+    let output = Command::new("nm").args(["-D", "--defined-only"]).arg(libc.path()).output().expect("nm is needed");
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let mut several = 0;
+    for line in text.lines() {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let [address, "T", versioned] = words[..] else { continue };
+        let Some((name, _)) = versioned.split_once("@@") else { continue };
+        let address = u64::from_str_radix(address, 16).unwrap();
+        assert_eq!(libc.exported(name), Some(address), "{versioned}");
+        several += usize::from(libc.find(name).len() > 1);
+    }
+    assert!(several > 10, "glibc has functions of two versions: posix_spawn, memcpy, …: {several}");
+    assert_eq!(libc.exported("strlen"), None, "an indirect function");
+}

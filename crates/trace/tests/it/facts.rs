@@ -144,6 +144,7 @@ fn facts() -> impl Strategy<Value = ProcessFacts> {
                 watches_malloc,
                 libraries,
                 mode_limits,
+                sample_bytes: u64::from(pid) << 8,
                 reports,
                 scans,
                 sites,

@@ -66,6 +66,7 @@ fn line(trace: &Trace<'_>, event: &Event) -> String {
             format!(" a{} {base} {capacity} {reserved} {}", arena.0, kind.word())
         }
         EventKind::HeapSegment { arena, start, len, top } => format!(" a{} {start} {len} {top}", arena.0),
+        EventKind::Sampling { bytes } => format!(" {bytes}"),
     };
     text + &rest + "\n"
 }

@@ -103,6 +103,7 @@ pub fn write(file: &mut File, writer: &mut Writer, said: &Said) {
         EventKind::HeapSegment { arena, start, len, top } => {
             put(&Record::HeapSegment { arena: arena.0, start: start.0, len, top: top.0 });
         }
+        EventKind::Sampling { bytes } => put(&Record::Sampling { bytes }),
         EventKind::ModuleLoaded { module } => put(&Record::Module {
             number: module,
             bias: 0x5555_0000,
@@ -212,6 +213,7 @@ fn kind() -> impl Strategy<Value = EventKind> {
                    arena, block, size, at, fate: BlockFate::ALL[fate], ended,
                }
            ),
+           1 => number().prop_map(|bytes| EventKind::Sampling { bytes }),
        ]
 }
 
