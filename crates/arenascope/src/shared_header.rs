@@ -102,6 +102,8 @@ pub struct SharedHeader {
     pub(crate) mapping: Cell<NonNull<u8>>,
     pub(crate) mapping_bytes: Cell<usize>,
     pub(crate) on_reset: Cell<KeptBytes>,
+    /// So that `listed` and that of a slab differ in their low bits: whoever has no note tells the lists apart by them. Never written.
+    pub(crate) spare: Cell<u64>,
     pub(crate) listed: Listed,
 }
 
@@ -159,7 +161,7 @@ const _: () = {
     assert!(offset_of!(SharedHeader, name_inline) == 120);
     assert!(offset_of!(SharedHeader, flags) == 152);
     // Outsiders follow the process's list of shared arenas through it.
-    assert!(offset_of!(SharedHeader, listed) == 336);
+    assert!(offset_of!(SharedHeader, listed) == 344);
 };
 
 impl Berth {

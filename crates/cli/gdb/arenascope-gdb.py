@@ -30,7 +30,7 @@ HEADER = 384
 MAX_CAPACITY = (1 << 63) - 1 - (4 << 20)
 GROWING, WATCHED, LEASED = 2, 4, 256
 # From a header to its place in its list (header.rs, shared_header.rs, slab.rs), and what begins so.
-LISTS = {"arenas": (352, (MAGIC, KEPT)), "shared": (336, (SHARED,)), "slabs": (80, (SLAB,))}
+LISTS = {"arenas": (352, (MAGIC, KEPT)), "shared": (344, (SHARED,)), "slabs": (80, (SLAB,))}
 # Static data of one mapping that is read, in bytes.
 MOST_STATIC = 64 << 20
 MOST_TEXT = 64 << 10

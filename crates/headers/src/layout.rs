@@ -46,7 +46,7 @@ pub const SHARE_HEADER_BYTES: u64 = 8192;
 /// Bytes from a header to its place in the process's list (`registry.rs`): the next entry's place.
 pub const ARENA_LISTED: u64 = 352;
 /// See above, of a shared arena.
-pub const SHARED_LISTED: u64 = 336;
+pub const SHARED_LISTED: u64 = 344;
 /// See above, of a slab.
 pub const SLAB_LISTED: u64 = 80;
 
@@ -78,3 +78,7 @@ pub(crate) fn u32_at(bytes: &[u8], at: usize) -> u32 {
 pub(crate) fn up(value: u64, to: u64) -> Option<u64> {
     value.checked_next_multiple_of(to)
 }
+
+// Lists are told apart by where in a header their entries point, modulo the step of headers.
+const _: () = assert!(ARENA_LISTED % STEP != SHARED_LISTED % STEP);
+const _: () = assert!(ARENA_LISTED % STEP != SLAB_LISTED % STEP && SHARED_LISTED % STEP != SLAB_LISTED % STEP);
