@@ -13,7 +13,12 @@
 //!   Check (one per process, in check mode): zones   bytes that nobody may change
 //!   Apart (one per process, in check mode): plots   memory for the blocks of our own arenas
 //! ```
+//!
+//! A program may also link it and [`start`] it by itself (feature `start`, and only there std): see `inside`.
 #![no_std]
+
+#[cfg(feature = "start")]
+extern crate std;
 
 mod apart;
 mod arenas;
@@ -26,6 +31,8 @@ mod draw;
 mod freed;
 mod guards;
 mod heap;
+#[cfg(feature = "start")]
+mod inside;
 mod modules;
 mod objects;
 mod observed;
@@ -52,6 +59,10 @@ pub use check::{CHECK_BYTES, Check, Dying, growth};
 pub use clock::ticks;
 pub use deep::{DEEP_BYTES, only_this_thread, prepare as prepare_stacks, run as on_own_stack};
 pub use guards::{GUARDS, Guard, Span};
+#[cfg(feature = "start")]
+pub use inside::{HeaderBounds, Observing, Recording, StartError, Told, start};
+#[cfg(feature = "start")]
+pub use sites::Place;
 pub use heap::{HeapSet, LARGE_BYTES, SLOTS as HEAP_SLOTS, SMALL_BYTES};
 pub use modules::{CodeModule, MODULES};
 pub use observed::{
