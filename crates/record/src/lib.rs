@@ -60,7 +60,7 @@ pub use clock::ticks;
 pub use deep::{DEEP_BYTES, only_this_thread, prepare as prepare_stacks, run as on_own_stack};
 pub use guards::{GUARDS, Guard, Span};
 #[cfg(feature = "start")]
-pub use inside::{HeaderBounds, Observing, Recording, StartError, Told, start};
+pub use inside::{HeaderBounds, LentEvent, Observing, Recording, StartError, start};
 #[cfg(feature = "start")]
 pub use sites::Place;
 pub use heap::{HeapSet, LARGE_BYTES, SLOTS as HEAP_SLOTS, SMALL_BYTES};

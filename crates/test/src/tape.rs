@@ -4,7 +4,7 @@
 //! files, and judgement.
 
 use arenascope_event::{Address, BoundsKind, Frame, ProcessFacts};
-use arenascope_record::{NO_SITE, Record, Told, library_kind as kind, ticks};
+use arenascope_record::{NO_SITE, Record, LentEvent, library_kind as kind, ticks};
 use arenascope_trace::layout::{self, ClockPair, HeaderFields, SegmentKind};
 use arenascope_trace::{SegmentEncoder, Trace, crc32c, seal};
 use std::collections::HashMap;
@@ -118,7 +118,7 @@ impl Tape {
         }
     }
 
-    fn site(&mut self, told: &Told<'_>) -> u32 {
+    fn site(&mut self, told: &LentEvent<'_>) -> u32 {
         let Some(place) = told.place() else { return NO_SITE };
         let fresh = self.sites.len() as u32;
         let name = (place.file.to_vec(), place.line, place.column);
@@ -132,7 +132,7 @@ impl Tape {
     }
 
     /// The arena's key and the order of this event; the arena is told of when it is new.
-    fn arena(&mut self, told: &Told<'_>) -> (u32, u64) {
+    fn arena(&mut self, told: &LentEvent<'_>) -> (u32, u64) {
         let event = told.event();
         if let Some(seen) = self.arenas.get_mut(&event.arena)
             && event.kind != kind::CREATE
@@ -158,7 +158,7 @@ impl Tape {
         (key, order)
     }
 
-    fn bounds(&mut self, arena: u32, told: &Told<'_>) {
+    fn bounds(&mut self, arena: u32, told: &LentEvent<'_>) {
         if let Some(bounds) = told.bounds().filter(|bounds| bounds.capacity > 0) {
             let (base, capacity, reserved) = (bounds.base, bounds.capacity, bounds.reserved);
             self.put(NO_SITE, &Record::Bounds { arena, base, capacity, reserved, kind: bounds.kind });
@@ -166,7 +166,7 @@ impl Tape {
     }
 
     /// Writes an event down.
-    pub(crate) fn event(&mut self, told: &Told<'_>) {
+    pub(crate) fn event(&mut self, told: &LentEvent<'_>) {
         let event = told.event();
         self.turn_to_this_thread();
         let (arena, order) = self.arena(told);

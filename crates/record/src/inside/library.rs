@@ -106,7 +106,7 @@ pub(super) fn unwatch_here(table: &'static Table) {
 }
 
 /// An event of the library, lent for the length of a call.
-pub struct Told<'a> {
+pub struct LentEvent<'a> {
     event: &'a LibraryEvent,
 }
 
@@ -123,7 +123,7 @@ pub struct HeaderBounds {
     pub kind: BoundsKind,
 }
 
-impl<'a> Told<'a> {
+impl<'a> LentEvent<'a> {
     /// The event itself.
     pub fn event(&self) -> &'a LibraryEvent {
         self.event
@@ -150,7 +150,7 @@ impl<'a> Told<'a> {
     }
 }
 
-/// The function that is told: 0, or a `fn(&Told<'_>)`.
+/// The function that is told: 0, or a `fn(&LentEvent<'_>)`.
 static LISTENER: AtomicUsize = AtomicUsize::new(0);
 static LISTENERS_TABLE: Table = Table::telling(tell);
 
@@ -162,8 +162,8 @@ unsafe extern "C" fn tell(_: u64, event: *const LibraryEvent) {
         return;
     }
     // SAFETY: not 0: what `Observing::begin` stored, a function of exactly this type.
-    let listener = unsafe { core::mem::transmute::<usize, fn(&Told<'_>)>(listener) };
-    listener(&Told { event });
+    let listener = unsafe { core::mem::transmute::<usize, fn(&LentEvent<'_>)>(listener) };
+    listener(&LentEvent { event });
 }
 
 /// All arenas of the process are watched, and a function is told of each event, on the thread that makes it. Ends when dropped.
@@ -180,7 +180,7 @@ impl Observing {
     ///
     /// # Errors
     /// Without the library in the process, or with another observer in it.
-    pub fn begin(told: fn(&Told<'_>)) -> Result<Observing, StartError> {
+    pub fn begin(told: fn(&LentEvent<'_>)) -> Result<Observing, StartError> {
         LISTENER.store(told as usize, Release);
         watch(&LISTENERS_TABLE)?;
         Ok(Observing { _ends: () })

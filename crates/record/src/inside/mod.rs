@@ -12,7 +12,7 @@ mod modules;
 mod notes;
 mod threads;
 
-pub use library::{HeaderBounds, Observing, Told};
+pub use library::{HeaderBounds, Observing, LentEvent};
 
 use crate::recorder::{RESERVE_BYTES, Recorder, Start};
 use crate::reserve::Reserve;
