@@ -59,17 +59,17 @@ pub use check::{CHECK_BYTES, Check, Dying, growth};
 pub use clock::ticks;
 pub use deep::{DEEP_BYTES, only_this_thread, prepare as prepare_stacks, run as on_own_stack};
 pub use guards::{GUARDS, Guard, Span};
+pub use heap::{HeapSet, LARGE_BYTES, SLOTS as HEAP_SLOTS, SMALL_BYTES};
 #[cfg(feature = "start")]
 pub use inside::{HeaderBounds, LentEvent, Observing, Recording, StartError, start};
-#[cfg(feature = "start")]
-pub use sites::Place;
-pub use heap::{HeapSet, LARGE_BYTES, SLOTS as HEAP_SLOTS, SMALL_BYTES};
 pub use modules::{CodeModule, MODULES};
 pub use observed::{
     CheckRequest, LibraryEvent, OBSERVER_VERSION, ObserverTable, check_kind, checked_header, kind as library_kind,
 };
 pub use recorder::{Entered, RESERVE_BYTES, Recorder, Start, draw, sample, sample_bytes};
 pub use reserve::{Reserve, Zeroed};
+#[cfg(feature = "start")]
+pub use sites::Place;
 pub use sites::{CallFrame, StubFrame};
 pub use space::Space;
 pub use system::{Mapping, for_each_mapping, gettid, read_own_memory};

@@ -4,7 +4,7 @@
 
 use crate::report::Report;
 use crate::tape::Tape;
-use arenascope_record::{Observing, LentEvent, library_kind as kind};
+use arenascope_record::{LentEvent, Observing, library_kind as kind};
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::marker::PhantomData;
@@ -47,7 +47,8 @@ fn change_created_in<R>(change: impl FnOnce(&mut HashMap<u64, Vec<Arc<Heard>>>) 
 
 /// The library tells of an event.
 fn told(told: &LentEvent<'_>) {
-    let covering = COVERED_BY.try_with(|covering| covering.try_borrow().map(|covering| covering.clone()).unwrap_or_default());
+    let covering =
+        COVERED_BY.try_with(|covering| covering.try_borrow().map(|covering| covering.clone()).unwrap_or_default());
     let mut concerned = covering.unwrap_or_default();
     let event = told.event();
     if BUSY.try_with(|busy| busy.replace(true)).unwrap_or(true) {

@@ -31,7 +31,8 @@ pub(crate) fn leave(watch: &str, bytes: &[u8]) -> io::Result<PathBuf> {
     std::fs::create_dir_all(&folder)?;
     let program = std::env::current_exe().unwrap_or_default();
     let program = program.file_stem().map_or_else(String::new, |stem| stem.to_string_lossy().into_owned());
-    let thread = std::thread::current().name().map_or_else(String::new, |name| format!(".{}", plain(&name.replace("::", "."))));
+    let thread =
+        std::thread::current().name().map_or_else(String::new, |name| format!(".{}", plain(&name.replace("::", "."))));
     let path = folder.join(format!("{}{thread}.{}.ascope", plain(&program), plain(watch)));
     // Whole or not at all, also where two tests of one name fail at once.
     let number = NUMBERS.fetch_add(1, Relaxed);

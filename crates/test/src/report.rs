@@ -130,10 +130,16 @@ impl Report {
             missed += state.missing;
             live_blocks = state.living_arenas().map(arenascope_replay::Arena::live_blocks).sum();
             let found = rules.finish(state, &facts).into_iter().filter(|one| one.class == Class::Finding);
-            findings.extend(found.map(|one| Finding {
-                rule: one.rule,
-                message: one.message,
-                sites: one.sites.iter().map(|(role, site)| format!("{} {}", role.word(), place(&facts, Some(*site)))).collect(),
+            findings.extend(found.map(|one| {
+                Finding {
+                    rule: one.rule,
+                    message: one.message,
+                    sites: one
+                        .sites
+                        .iter()
+                        .map(|(role, site)| format!("{} {}", role.word(), place(&facts, Some(*site))))
+                        .collect(),
+                }
             }));
             sites.extend(sums.by_site.iter().map(|(site, (blocks, bytes))| (*bytes, *blocks, place(&facts, *site))));
             sites.sort_by(|left, right| right.cmp(left));
@@ -221,9 +227,10 @@ impl Report {
             );
         }
         let sealed = self.heard.tape().sealed(&self.bytes);
-        match sealed.ok_or_else(|| "it is damaged".to_owned()).and_then(|sealed| {
-            folder::leave(name, &sealed).map_err(|error| error.to_string())
-        }) {
+        match sealed
+            .ok_or_else(|| "it is damaged".to_owned())
+            .and_then(|sealed| folder::leave(name, &sealed).map_err(|error| error.to_string()))
+        {
             Ok(path) => {
                 let _ = write!(text, "\n  arenascope show {}", folder::shell_word(&path));
             }

@@ -4,7 +4,7 @@
 //! files, and judgement.
 
 use arenascope_event::{Address, BoundsKind, Frame, ProcessFacts};
-use arenascope_record::{NO_SITE, Record, LentEvent, library_kind as kind, ticks};
+use arenascope_record::{LentEvent, NO_SITE, Record, library_kind as kind, ticks};
 use arenascope_trace::layout::{self, ClockPair, HeaderFields, SegmentKind};
 use arenascope_trace::{SegmentEncoder, Trace, crc32c, seal};
 use std::collections::HashMap;
@@ -190,7 +190,8 @@ impl Tape {
             kind::RESET => Record::Reset { arena, order },
             kind::DESTROY => Record::Destroy { arena, order },
             kind::LEASE => {
-                let bounds = Record::Bounds { arena, base: block, capacity: size, reserved: size, kind: BoundsKind::Lease };
+                let bounds =
+                    Record::Bounds { arena, base: block, capacity: size, reserved: size, kind: BoundsKind::Lease };
                 self.put(NO_SITE, &bounds);
                 return;
             }
@@ -234,7 +235,8 @@ pub(crate) fn facts(trace: &Trace<'_>) -> ProcessFacts {
     for site in &mut facts.sites {
         if let Some(place) = &site.place {
             site.source = source_line(&place.file, place.line).unwrap_or_default();
-            site.frames = vec![Frame { address: Address::NULL, file: place.file.clone(), line: place.line, ..Frame::default() }];
+            site.frames =
+                vec![Frame { address: Address::NULL, file: place.file.clone(), line: place.line, ..Frame::default() }];
         }
     }
     facts

@@ -25,7 +25,8 @@ pub fn complete(args: &CompleteArgs) -> Result<ExitCode, CliError> {
         let pid = facts.pid;
         return Err(CliError::usage(format!("process {pid} is still writing {shown}")).hint("when it has ended"));
     }
-    let word = |at: usize| file.bytes().get(at..at + 8).and_then(|word| word.try_into().ok()).map_or(0, u64::from_le_bytes);
+    let word =
+        |at: usize| file.bytes().get(at..at + 8).and_then(|word| word.try_into().ok()).map_or(0, u64::from_le_bytes);
     let at = ClockPair { tsc: word(sealed::END_TSC), ns: word(sealed::END_NS) };
     trace_file::end(file.path(), &facts, at).map_err(|error| CliError::trace(format!("{shown}: {error}")))?;
     Ok(ExitCode::SUCCESS)

@@ -61,7 +61,8 @@ fn replace(path: &Path) -> io::Result<()> {
         Err(error) => return Err(error),
     };
     let mut magic = [0; layout::MAGIC.len()];
-    let mut is_trace = || File::open(path).and_then(|mut file| file.read_exact(&mut magic)).is_ok() && magic == layout::MAGIC;
+    let mut is_trace =
+        || File::open(path).and_then(|mut file| file.read_exact(&mut magic)).is_ok() && magic == layout::MAGIC;
     if data.is_file() && (data.len() == 0 || is_trace()) {
         return fs::remove_file(path);
     }

@@ -12,7 +12,7 @@ mod modules;
 mod notes;
 mod threads;
 
-pub use library::{HeaderBounds, Observing, LentEvent};
+pub use library::{HeaderBounds, LentEvent, Observing};
 
 use crate::recorder::{RESERVE_BYTES, Recorder, Start};
 use crate::reserve::Reserve;
@@ -196,8 +196,7 @@ fn recorder(space: Space) -> Option<&'static Recorder> {
             prepare_stacks(&mut reserve);
         }
     });
-    let settings =
-        Start { space: Some(space), pid: std::process::id(), stub: StubFrame::default(), frames: FRAMES };
+    let settings = Start { space: Some(space), pid: std::process::id(), stub: StubFrame::default(), frames: FRAMES };
     Recorder::new(&mut Reserve::new(RESERVE_BYTES)?, settings)
 }
 

@@ -121,8 +121,7 @@ impl<'a> Module<'a> {
     fn bytes(&self, address: u64, len: u64) -> Option<&'a [u8]> {
         self.loads().find(|header| {
             let skip = address.wrapping_sub(header.p_vaddr);
-            header.p_flags & libc::PF_R != 0
-                && skip.checked_add(len).is_some_and(|end| end <= header.p_filesz)
+            header.p_flags & libc::PF_R != 0 && skip.checked_add(len).is_some_and(|end| end <= header.p_filesz)
         })?;
         let first = self.bias.wrapping_add(address) as *const u8;
         // SAFETY: `address..+len` lies in a segment that the linker has mapped for reading (checked above); it is part of a file's

@@ -29,7 +29,9 @@ pub(super) fn each(start: u64, notes: &[u8], align: usize, mut found: impl FnMut
             return;
         };
         let (name_bytes, bytes) = (name_bytes as usize, bytes as usize);
-        let Some(begin) = name_bytes.checked_add(12).and_then(|end| end.checked_next_multiple_of(align)) else { return };
+        let Some(begin) = name_bytes.checked_add(12).and_then(|end| end.checked_next_multiple_of(align)) else {
+            return;
+        };
         let Some(end) = begin.checked_add(bytes) else { return };
         let (name, told) = (note.get(12..name_bytes.saturating_add(12)), note.get(begin..end));
         let place = start.wrapping_add((at + begin) as u64);

@@ -6,7 +6,10 @@
 //! A thread that enters marks itself as inside and then looks whether recording goes on; who ends recording says so and then looks who
 //! is inside. Between the two on each side stands what keeps their order: on the ending side a memory barrier in every thread
 //! (membarrier(2)), so that the entering side needs none.
-#![allow(unsafe_code, reason = "one place for each thread, which only this thread uses; the stub that takes the registers")]
+#![allow(
+    unsafe_code,
+    reason = "one place for each thread, which only this thread uses; the stub that takes the registers"
+)]
 
 use super::library::{self, Table};
 use crate::observed::LibraryEvent;
@@ -15,7 +18,8 @@ use crate::sites::CallFrame;
 use crate::thread::Thread;
 use core::cell::Cell;
 use core::sync::atomic::{
-    AtomicPtr, AtomicU32, AtomicU64, Ordering::Acquire, Ordering::Relaxed, Ordering::Release, Ordering::SeqCst, compiler_fence,
+    AtomicPtr, AtomicU32, AtomicU64, Ordering::Acquire, Ordering::Relaxed, Ordering::Release, Ordering::SeqCst,
+    compiler_fence,
 };
 use std::time::{Duration, Instant};
 
