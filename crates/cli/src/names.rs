@@ -7,7 +7,10 @@ use crate::run::finish;
 use arenascope_event::{Module, ProcessFacts};
 use arenascope_symbols::Image;
 use arenascope_trace::{DamageKind, Trace};
+use std::collections::BTreeSet;
+use std::io::Write;
 use std::path::Path;
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, UNIX_EPOCH};
 
 /// True when names are to be looked up: it has no tail, and never had one.
@@ -29,10 +32,7 @@ fn look_up(facts: &mut ProcessFacts, trace: &Trace<'_>) {
     for module in &mut facts.modules {
         let is_it = is_the_one(module, facts.started_unix_ns);
         if is_it == Some(false) {
-            facts.mode_limits.push(format!(
-                "{} is another file than when this was recorded: what ran from it has no names",
-                module.path
-            ));
+            say_once(&module.path);
             // No file has this build id.
             module.build_id = Vec::new();
             module.path = String::new();
@@ -44,6 +44,20 @@ fn look_up(facts: &mut ProcessFacts, trace: &Trace<'_>) {
     }
     finish::resolve(facts, trace, &[]);
     facts.modules = modules;
+}
+
+/// Once for each file, however often names are looked up in it.
+fn say_once(path: &str) {
+    static SAID: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
+    let mut said = SAID.lock().unwrap_or_else(PoisonError::into_inner);
+    if said.insert(path.to_owned()) {
+        let path = arenascope_report::escape::shell_word(path);
+        // Nobody is there to be told that stderr is closed.
+        let _ = writeln!(
+            std::io::stderr(),
+            "arenascope: {path} is another file than when this was recorded: what ran from it has no names"
+        );
+    }
 }
 
 /// Whether the module's file is the one that ran; `None`: there is none.

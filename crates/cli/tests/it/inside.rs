@@ -138,7 +138,7 @@ fn names_are_looked_up_in_the_file_that_ran_and_completed_on_demand() {
     // Another program at the same place names nothing; the completed copy needs none.
     std::fs::copy("/bin/true", &program).expect("another program");
     let shown = place.arenascope(&["show", "own.ascope"]);
-    assert!(shown.status == 0 && shown.stdout.contains("is another file than when this was recorded"), "{shown:?}");
+    assert!(shown.status == 0 && shown.stderr.contains("is another file than when this was recorded"), "{shown:?}");
     let (with, without) = (place.log(&copy), place.log(&place.file("own.ascope")));
     let named = |events: &[Value]| events.iter().filter(|event| event["site"][0]["function"] == "worker").count();
     assert_eq!(with.len(), without.len());
