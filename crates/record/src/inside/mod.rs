@@ -131,7 +131,7 @@ pub struct Recording {
 /// # let folder = tempfile::tempdir()?;
 /// # let path = folder.path().join("parser.ascope");
 /// let recording = arenascope_record::start(&path)?;
-/// let arena = arenascope::Arena::init(4096);
+/// let arena = arenascope::Arena::init(4096)?;
 /// arena.alloc([1u8; 24]);
 /// drop(arena);
 /// recording.finish()?;
@@ -153,9 +153,9 @@ pub fn start(path: impl AsRef<Path>) -> Result<Recording, StartError> {
     let path = file.path.clone();
     *current = Some(Current { number, pid, file, space });
     static AT_EXIT: Once = Once::new();
-    // SAFETY: registers a function of the required signature.
     #[expect(unsafe_code, reason = "the C library's list of functions to call at exit")]
     AT_EXIT.call_once(|| {
+        // SAFETY: registers a function of the required signature.
         let _ = unsafe { libc::atexit(at_exit) };
     });
     // Arenas that other threads were making meanwhile.
