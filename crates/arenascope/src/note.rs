@@ -1,8 +1,8 @@
 //! A note in the binary that says where this library keeps what outsiders need: the process's observer and the lists of arenas.
 //!
 //! May be relied on: the note is in every program and library that this crate is linked into, stripped or not, and costs
-//! nothing at run time. `arenascope run` stores its observer there before the program starts; a debugger follows the lists without
-//! symbols. Deliberately absent: any code that reads it.
+//! nothing at run time. `arenascope run` stores its observer there before the program starts; a recorder that is linked into the program finds the function by it, whichever
+//! copies of the library the program has; a debugger follows the lists without symbols. Deliberately absent: any code that reads it.
 //!
 //! # Layout
 //! An ELF note (section `.note.arenascope`, in a `PT_NOTE` segment) with the owner "arenascope" and type 1. Its
@@ -15,6 +15,7 @@
 //! | 16 | the first arena with memory of its own |
 //! | 24 | the first shared arena |
 //! | 32 | the first mapping that holds small arenas |
+//! | 40 | a C function that takes an observer for all arenas of the process, null for none ([`observe_all`](crate::observe_all)) |
 //!
 //! Newer versions add differences at the end.
 #![allow(unsafe_code)] // Assembly that makes data.
@@ -30,7 +31,7 @@ pub(crate) fn leave() {
         core::arch::asm!(
             ".pushsection .note.arenascope,\"a\",@note",
             ".balign 4",
-            ".long 11, 40, 1",
+            ".long 11, 48, 1",
             ".asciz \"arenascope\"",
             ".balign 4",
             ".long 1, {observer_version}",
@@ -38,12 +39,14 @@ pub(crate) fn leave() {
             ".quad {alone} - .",
             ".quad {shared} - .",
             ".quad {slabs} - .",
+            ".quad {observe} - .",
             ".popsection",
             observer_version = const crate::probe::OBSERVER_VERSION,
             observer = sym crate::probe::EVERYONE,
             alone = sym crate::registry::ALONE,
             shared = sym crate::registry::SHARED,
             slabs = sym crate::registry::SLABS,
+            observe = sym crate::probe::observe_everyone,
             options(nomem, nostack, preserves_flags),
         );
     }

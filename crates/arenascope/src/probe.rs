@@ -174,7 +174,11 @@ pub(crate) fn process_observer() -> *const Observer {
 /// The observer's function may be called from any thread with its `context`, until every arena has seen the end of it: never
 /// unload it.
 pub unsafe fn observe_all(observer: Option<&'static Observer>) {
-    let table = observer.map_or(core::ptr::null_mut(), |table| (table as *const Observer).cast_mut());
+    set_everyone(observer.map_or(core::ptr::null(), core::ptr::from_ref));
+}
+
+fn set_everyone(table: *const Observer) {
+    let table = table.cast_mut();
     EVERYONE.store(table, Ordering::Release);
     registry::each_arena(|arena| {
         // SAFETY: a mapped header of an arena that another thread may hold: single aligned loads and stores, as an outsider's.
@@ -189,6 +193,14 @@ pub unsafe fn observe_all(observer: Option<&'static Observer>) {
             }
         }
     });
+}
+
+/// [`observe_all`] for whoever found it by the note in the binary. The table may be one of an older version, and shorter than ours.
+///
+/// # Safety
+/// As for `observe_all`; `observer` is null or lives forever.
+pub(crate) unsafe extern "C" fn observe_everyone(observer: *const Observer) {
+    set_everyone(observer);
 }
 
 impl Arena {

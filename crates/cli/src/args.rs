@@ -35,6 +35,8 @@ pub enum Verb {
     Lab(LabArgs),
     /// Compares two moments of a trace, or two traces: blocks that appeared, died, moved, changed; which bytes
     Diff(DiffArgs),
+    /// Writes names of functions and lines into a trace that a program left by itself, so that it can be read elsewhere
+    Complete(CompleteArgs),
 }
 
 /// What `run` watches.
@@ -211,6 +213,13 @@ pub struct RunArgs {
     /// The program and its arguments; after C files the arguments only
     #[arg(last = true, value_name = "PROGRAM")]
     pub after: Vec<OsString>,
+}
+
+/// Flags of `complete`.
+#[derive(Args, Debug, Clone)]
+pub struct CompleteArgs {
+    /// The trace
+    pub trace: PathBuf,
 }
 
 /// Flags that all verbs over a trace share.

@@ -85,7 +85,7 @@ impl Family {
 fn summary(path: &Path, known: &[(u32, u64)]) -> Option<(ProcessFacts, Member)> {
     let file = TraceFile::open(path).ok()?;
     let trace = file.trace().ok()?;
-    let facts = trace.facts();
+    let facts = crate::names::facts(&trace);
     if known.contains(&(facts.pid, facts.fork_id)) {
         return None;
     }

@@ -9,6 +9,7 @@ mod fail_on;
 mod family;
 mod lab;
 mod mapped;
+mod names;
 mod output;
 mod outside;
 mod reading;
@@ -41,6 +42,7 @@ fn main() -> ExitCode {
         Verb::Lab(args) => commands::lab::lab(args),
         Verb::Ps(args) => commands::ps::ps(args),
         Verb::Diff(args) => commands::diff::diff(args),
+        Verb::Complete(args) => commands::complete::complete(&args),
     };
     match outcome {
         Ok(code) => code,

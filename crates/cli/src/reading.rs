@@ -72,6 +72,11 @@ impl TraceFile {
         self.path.to_string_lossy().into_owned()
     }
 
+    /// Its bytes.
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
     /// The file's path.
     pub fn path(&self) -> &Path {
         &self.path
@@ -153,7 +158,7 @@ fn inherited(path: &Path, facts: &ProcessFacts, ancestors: u32) -> Option<(Repla
     let parent_path = sibling(path, facts.pid, facts.parent_pid, |_| true)?;
     let file = TraceFile::open(&parent_path).ok()?;
     let trace = file.trace().ok()?;
-    let parent_facts = trace.facts();
+    let parent_facts = crate::names::facts(&trace);
     let mut replay = start_within(&parent_path, &parent_facts, ancestors - 1).replay;
     for event in trace.events() {
         if matches!(event.kind, EventKind::Fork { fork_id, .. } if fork_id == facts.fork_id) {
@@ -188,7 +193,7 @@ pub struct Reading {
 
 /// Reads a trace to its end. `moment` is the event after which the state is wanted; `None` is the end.
 pub fn read(file: &TraceFile, trace: &Trace<'_>, moment: Option<u64>) -> Reading {
-    let facts = trace.facts();
+    let facts = crate::names::facts(trace);
     let Start { mut replay, parent } = start(file.path(), &facts);
     let mut gatherer = Gatherer::new(moment.unwrap_or(u64::MAX));
     let mut watch = Watch::of(&facts);

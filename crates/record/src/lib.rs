@@ -13,7 +13,12 @@
 //!   Check (one per process, in check mode): zones   bytes that nobody may change
 //!   Apart (one per process, in check mode): plots   memory for the blocks of our own arenas
 //! ```
+//!
+//! A program may also link it and [`start`] it by itself (feature `start`, and only there std): see `inside`.
 #![no_std]
+
+#[cfg(feature = "start")]
+extern crate std;
 
 mod apart;
 mod arenas;
@@ -26,6 +31,8 @@ mod draw;
 mod freed;
 mod guards;
 mod heap;
+#[cfg(feature = "start")]
+mod inside;
 mod modules;
 mod objects;
 mod observed;
@@ -53,12 +60,16 @@ pub use clock::ticks;
 pub use deep::{DEEP_BYTES, only_this_thread, prepare as prepare_stacks, run as on_own_stack};
 pub use guards::{GUARDS, Guard, Span};
 pub use heap::{HeapSet, LARGE_BYTES, SLOTS as HEAP_SLOTS, SMALL_BYTES};
+#[cfg(feature = "start")]
+pub use inside::{HeaderBounds, LentEvent, Observing, Recording, StartError, start};
 pub use modules::{CodeModule, MODULES};
 pub use observed::{
     CheckRequest, LibraryEvent, OBSERVER_VERSION, ObserverTable, check_kind, checked_header, kind as library_kind,
 };
 pub use recorder::{Entered, RESERVE_BYTES, Recorder, Start, draw, sample, sample_bytes};
 pub use reserve::{Reserve, Zeroed};
+#[cfg(feature = "start")]
+pub use sites::Place;
 pub use sites::{CallFrame, StubFrame};
 pub use space::Space;
 pub use system::{Mapping, for_each_mapping, gettid, read_own_memory};

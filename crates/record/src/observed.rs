@@ -161,9 +161,9 @@ const LIMIT_RELEASE: u64 = 1;
 #[derive(Clone, Copy)]
 pub(crate) struct Header<'a> {
     address: u64,
-    base: u64,
+    pub(crate) base: u64,
     pub(crate) capacity: u64,
-    reserved: u64,
+    pub(crate) reserved: u64,
     flags: u32,
     pub(crate) name: &'a [u8],
     made_at: Option<Place<'a>>,

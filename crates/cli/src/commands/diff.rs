@@ -145,7 +145,7 @@ fn pattern(raw: Option<&str>, known: &[(u64, String)]) -> Result<Option<ArenaPat
 
 fn one(args: &DiffArgs, given: &Given, file: &TraceFile) -> Result<ExitCode, CliError> {
     let trace = file.trace()?;
-    let facts = trace.facts();
+    let facts = crate::names::facts(&trace);
     let from = resolved(given.from.as_ref(), args.from.as_ref(), 0, &trace, &facts)?;
     let to = resolved(given.to.as_ref(), args.to.as_ref(), u64::MAX, &trace, &facts)?;
     in_order(&[("--from", from), ("--to", to)])?;
@@ -162,7 +162,7 @@ fn one(args: &DiffArgs, given: &Given, file: &TraceFile) -> Result<ExitCode, Cli
 
 fn two(args: &DiffArgs, given: &Given, first: &TraceFile, second: &TraceFile) -> Result<ExitCode, CliError> {
     let (left, right) = (first.trace()?, second.trace()?);
-    let (left_facts, right_facts) = (left.facts(), right.facts());
+    let (left_facts, right_facts) = (crate::names::facts(&left), crate::names::facts(&right));
     let end = u64::MAX;
     let from = resolved(given.from.as_ref(), args.from.as_ref(), end, &left, &left_facts)?;
     let to = resolved(given.to.as_ref(), args.to.as_ref(), end, &right, &right_facts)?;
@@ -195,7 +195,7 @@ fn two(args: &DiffArgs, given: &Given, first: &TraceFile, second: &TraceFile) ->
 
 fn ask(args: &DiffArgs, given: &Given, file: &TraceFile, question: Question) -> Result<ExitCode, CliError> {
     let trace = file.trace()?;
-    let facts = trace.facts();
+    let facts = crate::names::facts(&trace);
     let start = if question == Question::Active { u64::MAX } else { 0 };
     let from = resolved(given.from.as_ref(), args.from.as_ref(), start, &trace, &facts)?;
     let to = resolved(given.to.as_ref(), args.to.as_ref(), u64::MAX, &trace, &facts)?;

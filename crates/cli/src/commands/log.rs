@@ -16,7 +16,7 @@ use std::process::ExitCode;
 pub fn log(args: LogArgs) -> Result<ExitCode, CliError> {
     let file = TraceFile::open(&args.view.trace)?;
     let trace = file.trace()?;
-    let facts = trace.facts();
+    let facts = crate::names::facts(&trace);
     let pattern = args.view.arena.as_deref().map(ArenaPattern::new);
     let default_name = arenascope_replay::default_name(&facts.hooks);
     let style = output::style(&std::io::stdout(), args.view.plain);

@@ -39,7 +39,7 @@ fn of_trace(args: &ShowArgs, path: &Path) -> Result<ExitCode, CliError> {
     let at = match &spec {
         None => None,
         Some(spec) => {
-            let sites = trace.facts().sites;
+            let sites = crate::names::facts(&trace).sites;
             Some(moment::resolve(spec, trace.events(), &sites).map_err(|error| complain(error.to_string()))?)
         }
     };

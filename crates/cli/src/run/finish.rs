@@ -83,11 +83,18 @@ fn complete(seen: &Seen, trace: &Trace<'_>, arguments: &[String], wait_status: O
     facts.sample_bytes = seen.sampled;
     facts.mode_limits.clone_from(&seen.mode_limits);
     facts.scans.clone_from(&seen.scans);
-    let symbols = Symbolizer::new(&seen.modules);
+    resolve(&mut facts, trace, &seen.marker_places);
+    facts
+}
+
+/// Adds what the modules' files tell: names, fates of results, whether functions keep threads apart, whether a fault used a NULL.
+/// `marker_places`: behind the markers that were hooked, as far as that is known.
+pub fn resolve(facts: &mut ProcessFacts, trace: &Trace<'_>, marker_places: &[u64]) {
+    let symbols = Symbolizer::new(&facts.modules);
     let code = ModulesCode { symbols: &symbols };
-    let markers: BTreeSet<u64> = seen.marker_places.iter().copied().collect();
-    let asked = Asked::of(trace, &facts, &markers);
-    let allocators = InlinedAllocators::of(&seen.marker_places, &symbols);
+    let markers: BTreeSet<u64> = marker_places.iter().copied().collect();
+    let asked = Asked::of(trace, facts, &markers);
+    let allocators = InlinedAllocators::of(marker_places, &symbols);
     for (id, site) in facts.sites.iter_mut().enumerate() {
         if asked.faults.contains(&(id as u32))
             && site.addresses.get(1).is_some_and(|word| is_return(*word, None, &code) == Some(false))
@@ -122,11 +129,10 @@ fn complete(seen: &Seen, trace: &Trace<'_>, arguments: &[String], wait_status: O
         }
     }
     if let Some(fault) = asked.fault {
-        let (verdict, because) = fault.judge(&facts, &code);
+        let (verdict, because) = fault.judge(facts, &code);
         facts.null_use = verdict;
         facts.null_use_because = because;
     }
-    facts
 }
 
 /// A frame's function, file and line.

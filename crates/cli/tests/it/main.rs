@@ -17,6 +17,7 @@ mod findings;
 mod forks;
 mod harness;
 mod hooks;
+mod inside;
 mod labs;
 mod malloc;
 mod markers;
