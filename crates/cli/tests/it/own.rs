@@ -277,3 +277,54 @@ fn a_child_of_fork_tells_of_arenas_it_inherited() {
     assert_eq!(allocs.iter().sum::<usize>(), figure(&said, "allocs"), "{allocs:?}");
     assert!(words.contains("fork-private-write") && words.contains("\"hard\""), "{words}");
 }
+
+/// One release binary, one file: alone, sampled, recorded, checked, read from outside while it runs, and from the core of its SIGABRT.
+#[test]
+fn one_release_binary_in_every_mode() {
+    let place = Place::new();
+    let built = example("counted");
+    let program = place.file("counted");
+    std::fs::copy(&built, &program).expect("a copy of the program");
+    let alone = place.plain(&program, &["2", "20"]);
+    for flags in [&["--mode", "off"][..], &["--mode", "sample:512"], &["--mode", "record"], &["--mode", "check"]] {
+        let folder = Place::new();
+        let (said, words) = folder.watch(flags, &program, &["2", "20"]);
+        assert_eq!(said, alone, "{flags:?}: {words}");
+        let traces = folder.traces();
+        assert_eq!(traces.is_empty(), flags[1] == "off", "{words}");
+        if let [trace] = &traces[..] {
+            assert!(crate::harness::accused(&folder.findings(trace)).is_empty(), "{flags:?}: {words}");
+            let told = kinds(trace).get("alloc").copied().unwrap_or(0);
+            let all = figure(&said, "allocs");
+            assert!(if flags[1] == "sample:512" { told < all / 4 } else { told == all }, "{flags:?}: {told} of {all}");
+        }
+    }
+    // While it runs, and as it died: `ulimit -c` is the shell's, and so is the folder that the core is written to.
+    let mut shell = Command::new("sh");
+    shell.args(["-c", "ulimit -c unlimited; exec \"$0\" 2 1000000000"]).arg(&program).current_dir(place.path());
+    let mut running = shell.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("the program runs");
+    let pid = running.id().to_string();
+    let shown = (0..200).find_map(|_| {
+        std::thread::sleep(Duration::from_millis(20));
+        let shown = place.arenascope(&["show", "--pid", &pid, "--plain"]);
+        (shown.status == 0 && shown.stdout.contains("worker 1")).then_some(shown)
+    });
+    let listed = place.arenascope(&["ps", "--plain"]);
+    let aborted = Command::new("kill").args(["-ABRT", &pid]).status().expect("kill runs");
+    assert!(aborted.success());
+    running.wait().expect("the program ends");
+    assert!(shown.is_some_and(|shown| shown.stdout.contains("counted.rs:")), "seen from outside while it ran");
+    assert!(listed.stdout.lines().any(|line| line.contains(&pid) && line.contains("counted")), "{}", listed.stdout);
+    let cores = std::fs::read_dir(place.path()).expect("our folder").filter_map(|entry| Some(entry.ok()?.path()));
+    let Some(core) =
+        cores.into_iter().find(|path| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("core")))
+    else {
+        let pattern = std::fs::read_to_string("/proc/sys/kernel/core_pattern").unwrap_or_default();
+        assert!(pattern.trim() != "core", "no core was written though core_pattern is {pattern}");
+        eprintln!("not run: the core; core_pattern is {}", pattern.trim());
+        return;
+    };
+    let said = place.arenascope(&["show".as_ref(), "--core".as_ref(), core.as_os_str(), "--plain".as_ref()]);
+    assert_eq!(said.status, 0, "{said:?}");
+    assert!(said.stdout.contains("worker 0") && said.stdout.contains("worker 1"), "{}", said.stdout);
+}
