@@ -189,7 +189,7 @@ fn frees(observer: &'static Observer, random: &mut u64) -> Took {
     for _ in 0..1500 {
         let layout = bytes(took.block(1 + next(random) as usize % 150));
         let block = arena.alloc_layout(layout);
-        if next(random) % 4 != 0 {
+        if !next(random).is_multiple_of(4) {
             // SAFETY: just handed out for this layout.
             unsafe { arena.free(block, layout) };
         } else {
@@ -209,7 +209,7 @@ fn growth(observer: &'static Observer, random: &mut u64) -> Took {
         let mut block = arena.alloc_layout(layout);
         for _ in 0..5 {
             let new = bytes(layout.size() * 2);
-            let moves = next(random) % 3 == 0;
+            let moves = next(random).is_multiple_of(3);
             if moves {
                 arena.alloc_layout(bytes(took.block(8)));
                 took.block(new.size());
