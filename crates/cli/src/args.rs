@@ -560,7 +560,9 @@ mod tests {
             let line: Vec<OsString> = ["arenascope"].iter().chain(words).map(OsString::from).collect();
             complaint(&parse(line.clone()).expect_err("no such word"), &line).map(|error| error.to_string())
         };
-        for (words, said) in [(&["attach", "x"][..], "attach: not in this version")] {
+        for (words, said) in
+            [(&["attach", "x"][..], "attach: not in this version"), (&["view"], "view: not in this version")]
+        {
             let complaint = complaint_of(words).expect("a complaint of ours");
             assert!(complaint.starts_with(said), "{words:?}: {complaint}");
         }
