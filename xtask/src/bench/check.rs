@@ -181,6 +181,6 @@ mod tests {
             (&json!(2.0), &json!(3.0), &json!(2.0))
         );
         let text = section(&rows, "machine");
-        assert!(text.contains("| run --check | 220 | 210 | 2 | 2.1 | 90 | 3 | 2 |"), "{text}");
+        assert!(text.contains("| run --check | 220 | 210 | 2 | 2.10 | 90 | 3 | 2 |"), "{text}");
     }
 }
