@@ -1,9 +1,10 @@
 //! What Arenascope costs and what its arena is worth, measured into docs/performance.md and docs/performance.json.
 //!
-//! Six benches share the two files: the hooked call, recording one event beside other recorders, each mode on one load, replay with all rules, sampling, and the arena beside its
+//! Seven benches share the two files: the hooked call, recording one event beside other recorders, each mode on one load, check mode of our own arenas, replay with all rules, sampling, and the arena beside its
 //! peers. Each renews its own part and leaves the others' as they were. Deliberately absent: judgement beyond *must* and *aim*.
 
 mod arenas;
+mod check;
 mod hooked;
 mod modes;
 mod page;
@@ -19,6 +20,7 @@ pub fn run(words: &[&str]) -> Result<(), String> {
             hooked::run()?;
             record::run()?;
             modes::run()?;
+            check::run()?;
             replay::run()?;
             sample::run()?;
             arenas::run(&[])
@@ -26,11 +28,12 @@ pub fn run(words: &[&str]) -> Result<(), String> {
         ["hooked"] => hooked::run(),
         ["record"] => record::run(),
         ["modes"] => modes::run(),
+        ["check"] => check::run(),
         ["replay"] => replay::run(),
         ["sample"] => sample::run(),
         ["arenas", rest @ ..] => arenas::run(rest),
         [other, ..] => {
-            Err(format!("no bench {other}: hooked, record, modes, replay, sample, arenas, or nothing for all"))
+            Err(format!("no bench {other}: hooked, record, modes, check, replay, sample, arenas, or nothing for all"))
         }
     }
 }

@@ -31,6 +31,7 @@ cargo xtask CHORE
                         docs/performance.md and docs/performance.json
   bench record          recording one event, beside heaptrack and memray
   bench modes           each mode on one load, beside heaptrack and memcheck
+  bench check           check mode of our own arenas on a whole program
   bench replay          replay and all rules over ten million events of sqlite3 and of python3
   bench arenas [ARG…]   the arena beside its peers; ARG as bench/arenas/README.md says (--quick, row names)
   detection             what each tool says about planted bugs: the table of docs/detection.md

@@ -9,8 +9,10 @@ use crate::state::Inside;
 use arenascope_event::{BlockFate, BoundsKind, Checking};
 use arenascope_record::check_kind as ask;
 use arenascope_record::{Apart, CheckRequest, Closing, Fate, OfArena, Record, Recorder, Thread, Told, checked_header};
-use core::sync::atomic::{AtomicPtr, Ordering::Acquire, Ordering::Relaxed, Ordering::Release};
+use core::sync::atomic::{AtomicPtr, AtomicU64, Ordering::Acquire, Ordering::Relaxed, Ordering::Release};
 
+/// Blocks not checked, as far as they are counted in the trace.
+static COUNTED: AtomicU64 = AtomicU64::new(0);
 static APART: AtomicPtr<Apart> = AtomicPtr::new(core::ptr::null_mut());
 
 /// `arenascope::EventKind` of the end of an arena.
@@ -52,6 +54,22 @@ fn tell(recorder: &Recorder, thread: &mut Thread, told: &Told) {
             let record = Record::Bounds { arena, base, capacity: bytes, reserved: bytes, kind: BoundsKind::Plot };
             recorder.note(thread, None, &record);
         }
+        Told::NoGuard { header, quiet } => {
+            let Some(arena) = key(thread, header) else { return };
+            let how = if quiet { Checking::Quiet } else { Checking::Locked };
+            recorder.note(thread, None, &Record::Checked { arena, how });
+        }
+    }
+}
+
+/// Blocks that are not checked and were not counted yet are counted in the trace.
+#[cold]
+fn count_unchecked(apart: &Apart) {
+    let here = 0u64;
+    if let Some(inside) = Inside::enter(core::ptr::from_ref(&here) as u64, false) {
+        let (_, blocks) = apart.unchecked();
+        let counted = COUNTED.fetch_max(blocks, Relaxed);
+        (counted..blocks).for_each(|_| inside.recorder.unchecked());
     }
 }
 
@@ -114,6 +132,9 @@ pub unsafe extern "C" fn on_request(of: *mut OfArena, request: *mut CheckRequest
         let (apart, request) = (Apart::of(of), &mut *request);
         if request.kind == ask::ALLOC {
             request.block = apart.alloc(of, request.place, request.size, request.align, &mut tell_from_outside);
+            if request.block == 0 {
+                count_unchecked(apart);
+            }
         } else {
             answer(apart, of, request);
         }
@@ -137,6 +158,9 @@ unsafe fn answer(apart: &Apart, of: *mut OfArena, request: &mut CheckRequest) {
                 let order = next_order(request.arena);
                 let (old, place) = (request.old_block, request.place);
                 request.block = apart.resize(of, old, place, request.size, request.align, order, sink);
+                if request.block == place {
+                    count_unchecked(apart);
+                }
             }
             ask::BACK => apart.back(of, request.place, next_order(request.arena), sink),
             ask::LOOK => apart.look(of, request.size == DESTROY, sink),

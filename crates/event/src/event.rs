@@ -212,23 +212,34 @@ pub enum Checking {
     Guards = 0,
     /// Known bytes around blocks and in dead ones, looked at from time to time.
     Canaries = 1,
-    /// Canaries, though guard pages were asked for: the kernel has none (before Linux 6.13), or the memory is locked.
+    /// Canaries, though guard pages were asked for: the kernel has none (before Linux 6.13).
     NoGuards = 2,
     /// Nothing: blocks have to lie in memory of the program's choice (a buffer, a source of its own, memory shared with or kept from
     /// children).
     Bound = 3,
     /// Nothing: there are no addresses for it.
     NoRoom = 4,
+    /// Canaries from here on, though guard pages were asked for: the kernel refuses them (EINVAL), as it does where memory is locked.
+    Locked = 5,
+    /// Canaries from here on, though guard pages were asked for: the program allows no such system call any more.
+    Quiet = 6,
 }
 
 impl Checking {
     /// All, in code order.
-    pub const ALL: [Checking; 5] =
-        [Checking::Guards, Checking::Canaries, Checking::NoGuards, Checking::Bound, Checking::NoRoom];
+    pub const ALL: [Checking; 7] = [
+        Checking::Guards,
+        Checking::Canaries,
+        Checking::NoGuards,
+        Checking::Bound,
+        Checking::NoRoom,
+        Checking::Locked,
+        Checking::Quiet,
+    ];
 
     /// True when blocks are looked after.
     pub const fn works(self) -> bool {
-        matches!(self, Checking::Guards | Checking::Canaries | Checking::NoGuards)
+        !matches!(self, Checking::Bound | Checking::NoRoom)
     }
 
     /// A plain word for texts and JSON.
@@ -239,6 +250,8 @@ impl Checking {
             Checking::NoGuards => "canaries-no-guards",
             Checking::Bound => "none-bound",
             Checking::NoRoom => "none-no-room",
+            Checking::Locked => "canaries-locked",
+            Checking::Quiet => "canaries-no-calls",
         }
     }
 }

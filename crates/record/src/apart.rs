@@ -79,6 +79,13 @@ pub enum Told {
     Found(Found),
     /// From here on blocks of the arena at this header may lie in so many bytes from this address on.
     Plot(u64, u64, u64),
+    /// From here on blocks of the arena at this header end at guard pages no longer: the kernel refused one, or with `quiet` may not be asked.
+    NoGuard {
+        /// Address of the arena's header.
+        header: u64,
+        /// See above.
+        quiet: bool,
+    },
 }
 
 /// Takes what is told.
@@ -109,8 +116,10 @@ pub struct OfArena {
     oldest: u32,
     /// 1: blocks end at a guard page.
     guarded: u32,
-    /// 1: the arena is destroyed.
+    /// 1: the arena is destroyed. Blocks that lived then ended with it.
     over: u32,
+    /// The order of the event that did it.
+    ended: u32,
     /// This one's number.
     number: u32,
 }
@@ -376,6 +385,7 @@ impl Apart {
                 oldest: NONE,
                 guarded: u32::from(guarded),
                 over: 0,
+                ended: 0,
                 number,
             });
         }

@@ -14,8 +14,8 @@ use crate::view::{
     MallocView, Outcome, Refusals, RunView, Sight, Site, Suppressed, ThreadView, WatchedFunction,
 };
 use arenascope_event::{
-    Address, ArenaKey, Argument, BlobId, BoundsKind, CaptureReason, Event, EventKind, HookStatus, ProcessFacts,
-    Result_, Role, RoleDecl, SiteId, Watched,
+    Address, ArenaKey, Argument, BlobId, BoundsKind, CaptureReason, Checking, Event, EventKind, HookStatus,
+    ProcessFacts, Result_, Role, RoleDecl, SiteId, Watched,
 };
 use arenascope_findings::{FamilyFinding, Finding};
 use arenascope_replay::{Arena, ArenaId, Effect, Ending, Extent, ExtentKind, ProcessEnd, State, default_name};
@@ -335,6 +335,7 @@ impl Gatherer {
                 Watched::Given => ChosenBy::User,
                 Watched::FoundByShape => ChosenBy::Shape,
             },
+            checked: checked(state),
             arenas: shown,
             groups: maker.groups(rest),
             unmatched: state
@@ -391,6 +392,16 @@ fn shares(key: ArenaKey, span: Span, state: &State) -> Vec<(ArenaId, Span)> {
         shares.extend(owner.map(|owner| (owner.id, span)));
     }
     shares
+}
+
+/// How many arenas are checked in which way.
+fn checked(state: &State) -> Vec<(Checking, u64)> {
+    let mut counts = BTreeMap::new();
+    for how in state.arenas().filter_map(|arena| arena.checking) {
+        let count: &mut u64 = counts.entry(how).or_default();
+        *count = count.saturating_add(1);
+    }
+    counts.into_iter().collect()
 }
 
 fn outcome(facts: &ProcessFacts, state: &State) -> Outcome {

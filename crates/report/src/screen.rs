@@ -9,12 +9,22 @@ use crate::place::FileNames;
 use crate::style::{Style, flow, wrap};
 use crate::view::{ChildFate, ChildView, ChosenBy, Outcome, RunView, Sight};
 use crate::{escape, finding, quantity, sampled};
-use arenascope_event::Lost;
+use arenascope_event::{Checking, Lost};
 use arenascope_findings::Class;
 use std::fmt::{self, Write};
 
 /// Most findings and notes told one by one on the first screen.
 const MOST_FINDINGS: usize = 8;
+/// Why arenas of our own library have less than was asked for, or nothing.
+mod lacks {
+    pub const NO_GUARDS: &str = "guard pages: this kernel has none (madvise refused them; Linux has them since 6.13)";
+    pub const LOCKED: &str = "guard pages: refused by the kernel (EINVAL: memory is locked)";
+    pub const QUIET: &str = "guard pages: no system call may be made for them any more";
+    pub const BOUND: &str = "their blocks have to lie in memory of the program's choice: a caller's buffer, a source of its own, a shared arena, \
+                             or a fork policy";
+    pub const NO_ROOM: &str = "the system gave no addresses for it, or there are too many arenas";
+}
+
 /// Most forked processes listed.
 const MOST_CHILDREN: usize = 8;
 
@@ -22,6 +32,7 @@ const MOST_CHILDREN: usize = 8;
 pub fn write(out: &mut dyn Write, run: &RunView, cwd: &str, style: &Style) -> fmt::Result {
     let names = file_names(run, cwd);
     watched(out, run, style)?;
+    checked(out, run, style)?;
     if let Some(sampled) = &run.sampled {
         sampled::write(out, sampled, &names, style)?;
     }
@@ -119,6 +130,34 @@ fn markers(run: &RunView, style: &Style) -> Vec<String> {
         format!("{count} in {}: {}", escape::text(module, style.plain), parts.join(", "))
     };
     modules.into_iter().map(line).collect()
+}
+
+/// Check mode of our own library's arenas: what is in force, for how many of them, and why not more.
+fn checked(out: &mut dyn Write, run: &RunView, style: &Style) -> fmt::Result {
+    for (how, count) in &run.checked {
+        let (word, what, why) = match how {
+            Checking::Guards => ("checked", "a guard page behind each block, canaries around it", ""),
+            Checking::Canaries => ("checked", "canaries around each block", ""),
+            Checking::NoGuards => ("partly", "canaries around each block", lacks::NO_GUARDS),
+            Checking::Locked => ("partly", "canaries around each block since a guard page was refused", lacks::LOCKED),
+            Checking::Quiet => {
+                ("partly", "canaries around each block since the program asked for seccomp", lacks::QUIET)
+            }
+            Checking::Bound => ("not checked", "", lacks::BOUND),
+            Checking::NoRoom => ("not checked", "", lacks::NO_ROOM),
+        };
+        let points = if what.is_empty() || why.is_empty() { "" } else { "; " };
+        let sentence = format!("{}: {what}{points}{why}", quantity::counted(*count, "arena"));
+        for (index, line) in wrap(&sentence, style.columns().saturating_sub(13)).iter().enumerate() {
+            let word = match (index, why.is_empty()) {
+                (0, true) => style.bold(&format!("{word:<11}")),
+                (0, false) => style.yellow(&format!("{word:<11}")),
+                _ => " ".repeat(11),
+            };
+            writeln!(out, "{word}  {line}")?;
+        }
+    }
+    Ok(())
 }
 
 pub(crate) fn groups(out: &mut dyn Write, run: &RunView, names: &FileNames, style: &Style) -> fmt::Result {

@@ -4,7 +4,7 @@
 //! (as the program or the trace said them): escaping is the business of the views. Absent: layout, serialisation.
 
 use crate::sampled::{ArenaSampled, Sampled};
-use arenascope_event::{CaptureReason, Frame, Lost, MallocKind};
+use arenascope_event::{CaptureReason, Checking, Frame, Lost, MallocKind};
 use arenascope_findings::{Finding, SiteRole};
 use std::sync::Arc;
 
@@ -380,6 +380,8 @@ pub struct RunView {
     pub watched: Vec<WatchedFunction>,
     /// Who chose it.
     pub chosen_by: ChosenBy,
+    /// In check mode, how many arenas of our own library are checked in which way, none left out.
+    pub checked: Vec<(Checking, u64)>,
     /// Arenas to be shown, most interesting first.
     pub arenas: Vec<ArenaView>,
     /// The others.

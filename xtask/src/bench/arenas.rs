@@ -52,7 +52,7 @@ pub fn run(words: &[&str]) -> Result<(), String> {
 }
 
 /// Builds the package; returns the program and its target folder.
-fn build() -> Result<(PathBuf, PathBuf), String> {
+pub(crate) fn build() -> Result<(PathBuf, PathBuf), String> {
     let manifest = steps::root().join("bench/arenas/Cargo.toml");
     let manifest = manifest.to_string_lossy();
     steps::cargo(&["build", "--quiet", "--release", "--manifest-path", &manifest], &[])?;

@@ -7,7 +7,7 @@ use serde_json::Value;
 use std::path::{Path, PathBuf};
 
 /// The benches, in the order of the page.
-const BENCHES: &[&str] = &["hooked", "record", "modes", "replay", "sample", "arenas", "many"];
+const BENCHES: &[&str] = &["hooked", "record", "modes", "check", "replay", "sample", "arenas", "many"];
 
 /// Puts `section` and `rows` in the place of what `bench` had written before.
 pub fn renew(bench: &str, section: &str, rows: &[Value]) -> Result<(), String> {

@@ -24,7 +24,7 @@ fn run(command: &mut Command) {
 }
 
 /// An example of the library's crate, built for release.
-fn example(name: &str) -> PathBuf {
+pub fn example(name: &str) -> PathBuf {
     let mut cargo = Command::new(env!("CARGO"));
     cargo.args(["build", "--release", "--locked", "-p", "arenascope", "--message-format", "json", "--example", name]);
     let output = cargo.current_dir(root()).output().expect("cargo runs");

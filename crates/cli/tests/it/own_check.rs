@@ -1,9 +1,10 @@
-//! Check mode of our own library's arenas, end to end: each fault planted in a program on the C header is found at its block, offset
-//! and lines, and the mended twin is silent and prints the same.
+//! Check mode of our own library's arenas, end to end: each fault planted in a program on the C header, or in the unsafe parts of a Rust
+//! release program, is found at its block, offset and lines, and the mended twin is silent and prints the same.
 
-use crate::harness::{Place, line_of, programs};
-use crate::own::on_library;
+use crate::harness::{Place, accused, is_root, line_of, programs, root};
+use crate::own::{example, on_library};
 use serde_json::Value;
+use std::path::Path;
 
 fn source() -> std::path::PathBuf {
     programs().join("own_faults.c")
@@ -15,17 +16,33 @@ fn line(finding: &Value, role: &str) -> Option<u64> {
     sites.iter().find(|site| site["role"] == role).and_then(|site| site["line"].as_u64())
 }
 
-/// Runs the program and gives its findings (no notes), and what it printed.
+/// What a checked program did: its findings (no notes), what it printed, its status, and the first screen.
+struct Said {
+    found: Vec<Value>,
+    printed: String,
+    status: i32,
+    words: String,
+}
+
+/// Runs one fault of a program under check mode.
+fn watched(place: &Place, program: &Path, flags: &[&str], fault: &str, mended: bool) -> Said {
+    let arguments: &[&str] = if mended { &[fault, "mended"] } else { &[fault] };
+    let (said, words) = place.watch(flags, program, arguments);
+    let trace = place.trace();
+    let found = accused(&place.findings(&trace));
+    assert!(words.contains(" 0 lost"), "{words}");
+    std::fs::remove_file(trace).expect("the trace goes");
+    // Sentences, however they are broken into lines.
+    let words = words.split_whitespace().collect::<Vec<_>>().join(" ");
+    Said { found, printed: said.stdout, status: said.status, words }
+}
+
+/// The same of the C program.
 fn findings(flags: &[&str], fault: &str, mended: bool) -> (Vec<Value>, String, i32) {
     let place = Place::new();
     let program = on_library(&place, "own_faults.c", &["-g", "-O2"], false);
-    let arguments: &[&str] = if mended { &[fault, "mended"] } else { &[fault] };
-    let (said, words) = place.watch(flags, &program, arguments);
-    let all = place.findings(&place.trace());
-    let all = all["findings"].as_array().expect("a list of findings");
-    let found = all.iter().filter(|one| one["class"] == "finding").cloned().collect();
-    assert!(words.contains(" 0 lost"), "{words}");
-    (found, said.stdout, said.status)
+    let said = watched(&place, &program, flags, fault, mended);
+    (said.found, said.printed, said.status)
 }
 
 #[test]
@@ -64,4 +81,101 @@ fn a_guard_page_stops_the_very_access() {
     assert_eq!(line(&found[0], "touched"), Some(line_of(&source(), "/* the touch */")), "{found:#?}");
     let (none, _, status) = findings(&["--check", "--guard-pages=plan*"], "guard", true);
     assert!(none.is_empty() && status == 0, "{none:#?}");
+}
+
+/// A fault of the Rust program: its rule, words of the message that name block and offset (in check mode's memory), the line that allocated the block, and the role
+/// and line of what ended it.
+struct Planted {
+    fault: &'static str,
+    rule: &'static str,
+    says: &'static str,
+    allocated: &'static str,
+    ended: Option<(&'static str, &'static str)>,
+}
+
+#[test]
+fn faults_in_unsafe_rust_are_found_in_the_release_program() {
+    let source = root().join("crates/arenascope/examples/own_faults.rs");
+    let planted = |fault, rule, says, allocated, ended| Planted { fault, rule, says, allocated, ended };
+    let table = [
+        planted("overflow", "overflow", "block 2 (24 bytes at +72)", "// the block", None),
+        planted("underflow", "underflow", "block 2 (24 bytes at +72)", "// the block", None),
+        planted("double-free", "double-free", "24 bytes at +16 of extent 2, block 1", "// the block freed twice", None),
+        planted(
+            "use-after-free",
+            "use-after-free",
+            "block 1 (24 bytes at +16)",
+            "// the block freed once",
+            Some(("freed", "// the only free")),
+        ),
+        planted(
+            "use-after-rewind",
+            "use-after-rewind",
+            "block 2 (24 bytes at +72)",
+            "// the block",
+            Some(("rewound", "// the rewind")),
+        ),
+        planted("use-after-scope", "use-after-rewind", "block 1 (24 bytes at +16)", "// the block in a scope", None),
+        planted(
+            "use-after-reset",
+            "use-after-reset",
+            "block 2 (24 bytes at +72)",
+            "// the block",
+            Some(("reset", "// the reset")),
+        ),
+        planted(
+            "stale-after-resize",
+            "stale-pointer-after-resize",
+            "block 1 (24 bytes at +16)",
+            "// the block that moves",
+            None,
+        ),
+        planted("use-after-drop", "use-after-unmap", "block 2 (24 bytes at +72)", "// the block", None),
+    ];
+    let (place, program) = (Place::new(), example("own_faults"));
+    for Planted { fault, rule, says, allocated, ended } in table {
+        let said = watched(&place, &program, &["--check"], fault, false);
+        let [found] = said.found.as_slice() else { panic!("{fault}: {:#?} {}", said.found, said.words) };
+        assert_eq!(found["rule"], rule, "{fault}: {found:#?}");
+        assert!(found["message"].as_str().is_some_and(|words| words.contains(says)), "{fault}: {found:#?}");
+        assert_eq!(line(found, "allocated"), Some(line_of(&source, allocated)), "{fault}: {found:#?}");
+        if let Some((role, mark)) = ended {
+            assert_eq!(line(found, role), Some(line_of(&source, mark)), "{fault}: {found:#?}");
+        }
+        assert_eq!(said.status, if fault == "use-after-drop" { 128 + libc::SIGSEGV } else { 0 }, "{fault}");
+        assert!(said.words.contains("1 arena: canaries around each block"), "{}", said.words);
+        let alone = place.plain(&program, &[fault, "mended"]);
+        let mended = watched(&place, &program, &["--check"], fault, true);
+        assert!(mended.found.is_empty(), "{fault}, mended: {:#?}", mended.found);
+        let (printed, status) = (mended.printed.as_str(), mended.status);
+        assert_eq!(
+            (printed, status),
+            (alone.stdout.as_str(), alone.status),
+            "{fault}: what the arena says of itself is the same"
+        );
+        assert_eq!(said.printed, alone.stdout, "{fault}");
+    }
+}
+
+#[test]
+fn the_screen_says_what_is_in_force_and_why_not_more() {
+    let (place, program) = (Place::new(), example("own_faults"));
+    let said = watched(&place, &program, &["--check", "--guard-pages"], "guard", false);
+    let has_guards = said.words.contains("1 arena: a guard page behind each block");
+    assert!(has_guards || said.words.contains("guard pages: this kernel has none"), "{}", said.words);
+    assert_eq!(said.status, if has_guards { 128 + libc::SIGSEGV } else { 0 });
+    if has_guards && is_root() {
+        let locked = watched(&place, &program, &["--check", "--guard-pages"], "locked", true);
+        assert!(
+            locked.words.contains("guard pages: refused by the kernel (EINVAL: memory is locked)"),
+            "{}",
+            locked.words
+        );
+        assert!(locked.found.is_empty() && locked.status == 0, "{:#?}", locked.found);
+    }
+    if !is_root() {
+        eprintln!("not run: locking memory needs root");
+    }
+    let buffer = watched(&place, &program, &["--check"], "buffer", true);
+    assert!(buffer.words.contains("not checked") && buffer.words.contains("a caller's buffer"), "{}", buffer.words);
 }

@@ -4,7 +4,7 @@
 //! (`look`), which is only asked for here.
 #![allow(unsafe_code, reason = "poisons blocks and changes rows by address")]
 
-use super::plots::{NONE, PLOT_BYTES, ROWS, Row, Stage, UNIT, bits};
+use super::plots::{NONE, PLOT_BYTES, Row, Stage, UNIT, bits};
 use super::{Apart, Fate, OfArena, PAGE, POISONED, Sink, canary, in_units, poison, row_of, up, zone_behind};
 use core::sync::atomic::{Ordering::Release, compiler_fence};
 
@@ -171,7 +171,8 @@ impl Apart {
         }
     }
 
-    /// The arena has ended, by the event of this order, after [`Apart::look`]: makes all that it has untouchable. O(its blocks).
+    /// The arena has ended, by the event of this order, after [`Apart::look`]: makes all that it has untouchable. O(its plots); its blocks' rows
+    /// stay as they are, and tell with [`OfArena::over`] that they ended then.
     ///
     /// # Safety
     /// As [`Apart::alloc`]; the arena asks nothing any more.
@@ -181,11 +182,11 @@ impl Apart {
         // SAFETY: as in `alloc`.
         let of = unsafe { &mut *of };
         let mut plot = of.newest;
+        of.ended = order as u32;
         // Neighbours are closed together.
         let (mut from, mut to) = (0, 0);
         while let Some(found) = self.ground.plot(plot) {
             if found.stage != Stage::Closed {
-                self.end_rows(plot, order);
                 let end = plot.wrapping_add(found.run);
                 if end == from {
                     from = plot;
@@ -218,19 +219,6 @@ impl Apart {
                 let run = self.ground.plot(plot).map_or(1, |found| found.run.max(1));
                 plots.give_up(plot);
                 plot = plot.wrapping_add(run);
-            }
-        }
-    }
-
-    /// The living blocks of a plot end with their arena.
-    pub(super) fn end_rows(&self, plot: u32, order: u64) {
-        let Some(found) = self.ground.plot(plot) else { return };
-        for number in 0..found.count.min(ROWS) {
-            // SAFETY: a row of a plot whose arena's lock is held.
-            let row = unsafe { &mut *self.ground.row(plot, number) };
-            if row.lives() {
-                row.fate = Fate::Destroyed as u8;
-                row.link = order as u32;
             }
         }
     }

@@ -5,6 +5,7 @@
 
 use super::plots::{NONE, PLOT_BYTES, Plot, ROWS, Row, Stage, UNIT, bits};
 use super::{Apart, BEFORE, Fate, OfArena, PAGE, Sink, Told, canary, in_units, row_id, up, zone_behind};
+use crate::quiet;
 use core::sync::atomic::{Ordering::Release, compiler_fence};
 
 impl Apart {
@@ -178,7 +179,7 @@ impl Apart {
             sink(&Told::Plot(of.header, first, u64::from(run) * PLOT_BYTES));
             let guard = first.wrapping_add(u64::from(run) * PLOT_BYTES).wrapping_sub(PAGE);
             let start = guard.wrapping_sub(size) & align.wrapping_neg();
-            if !self.guard(guard, [start.wrapping_sub(BEFORE).max(first), start, size]) {
+            if !self.guard(of, guard, [start.wrapping_sub(BEFORE).max(first), start, size], sink) {
                 return 0;
             }
             return self.enter_large(of, plot, [start, guard.wrapping_add(PAGE), size, place], bits::GUARDED);
@@ -195,7 +196,8 @@ impl Apart {
         let start = guard.wrapping_sub(size) & align.wrapping_neg();
         let number = self.ground.plot(of.plot).map_or(ROWS, |plot| plot.count);
         let end = guard.wrapping_add(PAGE);
-        if number >= ROWS || end > of.end || !self.guard(guard, [of.next, start, size]) {
+        let from = of.next;
+        if number >= ROWS || end > of.end || !self.guard(of, guard, [from, start, size], sink) {
             return 0;
         }
         let first = self.ground.start(of.plot);
@@ -212,10 +214,15 @@ impl Apart {
         start
     }
 
-    /// Guards a page behind a block, and fills the bytes between; `from` is where the zone before it begins.
-    pub(super) fn guard(&self, page: u64, [from, start, size]: [u64; 3]) -> bool {
-        let Some(plots) = self.open() else { return false };
-        if !plots.guard_page(page, PAGE) {
+    /// Guards a page behind a block, and fills the bytes between; `from` is where the zone before it begins. Where the kernel does not, the arena's
+    /// blocks have canaries from then on.
+    pub(super) fn guard(&self, of: &mut OfArena, page: u64, [from, start, size]: [u64; 3], sink: Sink<'_>) -> bool {
+        let guarded = self.open().map(|plots| plots.guard_page(page, PAGE));
+        if guarded == Some(false) {
+            of.guarded = 0;
+            sink(&Told::NoGuard { header: of.header, quiet: quiet::is_on() });
+        }
+        if guarded != Some(true) {
             return false;
         }
         // SAFETY: from..page are bytes of the arena's own plot in which nothing lies yet.

@@ -380,7 +380,8 @@ impl Plots {
             if unsafe { mprotect(start, bytes as usize, protection) }.is_err() {
                 return false;
             }
-            if self.huge {
+            // Not the tables: a plot of large blocks has few rows, and a huge page clears the tables of 32 plots for them.
+            if self.huge && area == self.ground.field {
                 // SAFETY: as above; only advice.
                 let _ = unsafe { madvise(start, bytes as usize, Advice::LinuxHugepage) };
             }

@@ -55,18 +55,18 @@ impl Apart {
         };
         let block = self.start_of(first, &row);
         // SAFETY: a plot's arena is a row of the table that was written; words that are set once.
-        let (header, id, over) = unsafe {
+        let (header, id, over, end) = unsafe {
             let of = self.arena(found.of);
-            ((*of).header, (*of).id, (*of).over)
+            ((*of).header, (*of).id, (*of).over != 0, (*of).ended)
         };
         Some(Touched {
             header,
             arena: found.arena,
-            over: over != 0 || id != found.arena,
+            over: over || id != found.arena,
             block,
             size: self.size_in(first, &row),
-            fate: Fate::of(row.fate),
-            ended: row.ended(),
+            fate: if over && row.lives() { Fate::Destroyed } else { Fate::of(row.fate) },
+            ended: if over && row.lives() { u64::from(end) } else { row.ended() },
             at: address.wrapping_sub(block) as i64,
         })
     }
