@@ -20,7 +20,10 @@ const COUNTED: u64 = 2;
 const TOUCHED: usize = 1 << 30;
 
 /// How it is run: without us, or with `run` and these flags.
-const WAYS: [(&str, Option<&[&str]>, Option<f64>); 3] =
+/// What it is called, the flags of `run` (none: the program alone), and the ratio that must be reached.
+type Way = (&'static str, Option<&'static [&'static str]>, Option<f64>);
+
+const WAYS: [Way; 3] =
     [("unwatched", None, None), ("run", Some(&[]), None), ("run --check", Some(&["--check"]), Some(2.0))];
 
 /// Measures, and renews this bench's part of both files.
