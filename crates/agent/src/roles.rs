@@ -394,6 +394,7 @@ fn made(recorder: &Recorder, thread: &mut Thread, frame: &Frame, hook: &Hook) ->
 
 /// `arenascope_mark(name)`: the program names this moment. The bytes of all arenas are saved before it is recorded.
 /// The name is a C string, or as long as the hook's size argument says.
+#[inline(never)] // Its name would lie on the stack of every hooked call.
 pub fn user_mark(frame: &Frame, hook: &Hook) {
     let Some(mut inside) = Inside::enter(frame.entry, true) else { return };
     let recorder = inside.recorder;

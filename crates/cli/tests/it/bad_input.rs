@@ -306,8 +306,11 @@ fn a_late_function_that_never_turns_up_is_told() {
 #[test]
 fn words_of_later_versions_and_moments_that_are_none() {
     let place = Place::new();
-    for words in [&["attach"][..], &["run", "--mode", "sample:512", "a.c"]] {
+    for words in [&["attach"][..], &["view", "t.ascope"]] {
         refused(&place.arenascope(words), 2, &["not in this version", "try:"]);
+    }
+    for value in ["sample:x", "sample:0", "smaple"] {
+        refused(&place.arenascope(&["run", "--mode", value, "a.c"]), 2, &[value]);
     }
     for moment in ["", "#x", "-1%"] {
         let shown = if moment.is_empty() { "--at ''" } else { moment };
