@@ -1,7 +1,7 @@
 //! What Arenascope costs and what its arena is worth, measured into docs/performance.md and docs/performance.json.
 //!
-//! Seven benches share the two files: the hooked call, recording one event beside other recorders, each mode on one load, check mode of our own arenas, replay with all rules, sampling, and the arena beside its
-//! peers. Each renews its own part and leaves the others' as they were. Deliberately absent: judgement beyond *must* and *aim*.
+//! Seven benches share the two files: the hooked call, recording one event beside other recorders, each mode on one load, check mode of our
+//! own arenas, replay with all rules, sampling, and the arena beside its peers. Each renews its own part and leaves the others' as they were. Deliberately absent: judgement beyond *must* and *aim*.
 
 mod arenas;
 mod check;

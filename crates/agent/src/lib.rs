@@ -3,12 +3,14 @@
 //! ```text
 //!   start    before everyone else: memory, launcher's plan, patches      ask     the talk with the launcher
 //!   stubs    registers saved, both sides of a hooked call (assembly)     hooks   which handler serves which hook
-//!   check    redzones in check mode
+//!   check    redzones in check mode      own_check    check mode of the arena library's own arenas
+//!   precise  memcheck is told about blocks                               valgrind  requests to it
 //!   malloc   blocks of the C library's arenas                            glibc   what those look like
 //!   roles    arena functions    memory    mmap and malloc    process    fork, exec, threads, exit    seccomp
 //!   signals  the fatal ones    own_handlers    the program's own handlers    handled_fault    signal_marks    (--mark-on)
-//!   library  events of the arena library, by an observer
-//!   sampling which of these calls are recorded, where not all are
+//!   library  events of the arena library, by an observer                 markers   nops of inlined allocators
+//!   sampling which hooked calls are recorded, where not all are
+//!   unwinding  the launcher's tables, mapped                             state     what all of this shares
 //!   scan     asks for a look at all memory, at marks and at the end
 //! ```
 //!

@@ -110,6 +110,9 @@ pub fn watch(library: &Library) {
 }
 
 /// The library tells of an event. `stack_pointer` is the address of the return address, `frame_pointer` the caller's.
+///
+/// # Safety
+/// Called by the stub alone, with what the library gave it and the registers at its entry.
 pub unsafe extern "C" fn on_event(_: u64, event: *const LibraryEvent, stack_pointer: u64, frame_pointer: u64) {
     // SAFETY: the library lends a valid event for the length of the call (`arenascope::Observer::event`), and versions only
     // add fields at its end.

@@ -91,6 +91,9 @@ fn next_order(header: u64) -> u64 {
 }
 
 /// The library asks who checks an arena that is new. Its creation has been told.
+///
+/// # Safety
+/// Called by the library alone, as `arenascope::Observer::check` says.
 pub unsafe extern "C" fn on_create(_: u64, request: *mut CheckRequest) {
     // SAFETY: the library lends a valid request for the length of the call, and versions only add fields at its end.
     let Some(request) = (unsafe { request.as_mut() }) else { return };
@@ -126,6 +129,9 @@ pub unsafe extern "C" fn on_create(_: u64, request: *mut CheckRequest) {
 }
 
 /// A checked arena asks.
+///
+/// # Safety
+/// Called by the library alone, as `arenascope::Checker::check` says: `of` is what `on_create` answered, and the arena has not ended.
 pub unsafe extern "C" fn on_request(of: *mut OfArena, request: *mut CheckRequest) {
     // SAFETY: as in `on_create`; `of` is what was answered there, and the calling thread holds the arena.
     unsafe {

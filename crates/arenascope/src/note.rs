@@ -1,13 +1,14 @@
 //! A note in the binary that says where this library keeps what outsiders need: the process's observer and the lists of arenas.
 //!
 //! May be relied on: the note is in every program and library that this crate is linked into, stripped or not, and costs
-//! nothing at run time. `arenascope run` stores its observer there before the program starts; a recorder that is linked into the program finds the function by it, whichever
-//! copies of the library the program has; a debugger follows the lists without symbols. Deliberately absent: any code that reads it.
+//! nothing at run time. `arenascope run` stores its observer there before the program starts; a recorder that is linked into the program
+//! finds the function by it, whichever copies of the library the program has; a debugger follows the lists without symbols. Deliberately
+//! absent: any code that reads it (`symbols/src/library_note.rs`, `headers/src/notes.rs` and `record/src/inside/notes.rs` do).
 //!
 //! # Layout
 //! An ELF note (section `.note.arenascope`, in a `PT_NOTE` segment) with the owner "arenascope" and type 1. Its
 //! descriptor: two 32-bit numbers, the note's version (1) and [`OBSERVER_VERSION`](crate::OBSERVER_VERSION); then 64-bit differences,
-//! each from its own place in memory to that of a word:
+//! each from its own place in memory to that of a word, or of a function:
 //!
 //! | at | leads to |
 //! |---|---|

@@ -1,12 +1,12 @@
 //! Watching an arena: the observer's table, what is reported to it, and the calls that turn it on and off.
 //!
-//! May be relied on: every event of a watched arena reaches its observer in order, numbered without gaps by the arena;
-//! an arena that nobody watches pays nothing on its allocation path and one comparison elsewhere. Deliberately absent:
+//! May be relied on: every event of a watched arena reaches its observer in order, numbered without gaps by the arena, unless the observer
+//! wants samples (`sampling`); an arena that nobody watches pays nothing on its allocation path and one comparison elsewhere. Deliberately absent:
 //! recording; an observer does that.
 //!
 //! # How it works
-//! `limit` is 0 while the arena is watched, so that every allocation takes the cold path and is reported there. Free, resize,
-//! checkpoint, scope, rewind, reset and destroy compare `limit` with its unwatched value.
+//! `limit` is 0 while the arena is watched, so that every allocation takes the cold path and is reported there; while it is sampled,
+//! `limit` stands at the next sample. Free, resize, checkpoint, scope, rewind, reset and destroy compare `limit` with its unwatched value.
 #![allow(unsafe_code)] // Calls the observer's function; reads the table that a program gave.
 
 use crate::header::{LIMIT_RELEASE, LIMIT_WATCH, flags};
@@ -35,9 +35,10 @@ pub struct Observer {
     /// 0: everything is reported. Else one allocation in about so many bytes, every one of so many or more, and what ends those that were
     /// reported: frees, resizes, rewinds, scope exits, resets and the arena's end; those may be reported for others too. Nothing else.
     pub sample_bytes: usize,
-    /// From version 2: draws how many bytes lie between two samples, `sample_bytes` in the mean. With exponential
-    /// distances a block of `size` bytes is reported with probability 1 − exp(−size / `sample_bytes`), and so stands for that much more. Called on the arena's thread, at its creation and after each sample, now and then at other times. None: always `sample_bytes`, whose
-    /// samples may beat with the program's own period.
+    /// From version 2: draws how many bytes lie between two samples, `sample_bytes` in the mean. With exponential distances a block of `size`
+    /// bytes is reported with probability p = 1 − exp(−size / `sample_bytes`), and stands for 1/p blocks of its size. Called on the arena's
+    /// thread, at its creation, after each sample, and now and then at other times. None: always `sample_bytes`, whose samples may beat with
+    /// the program's own period.
     pub next_sample: Option<unsafe extern "C" fn(context: *mut c_void, arena: *const Arena) -> usize>,
     /// Null: arenas are not checked. Else asked at each creation of an arena who checks it: see [`CheckKind`](crate::CheckKind). As `event`,
     /// it must not unwind.

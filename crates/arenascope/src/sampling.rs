@@ -8,7 +8,8 @@
 //! Sample points lie on the way that the cursor goes, at distances that the observer draws ([`Observer::next_sample`]): a block with a point
 //! among its bytes is told of. With exponential distances of mean N that is a block of `size` bytes with probability 1 − exp(−size / N), and by no
 //! memory of what was before; so a distance may be drawn anew wherever keeping it is too much trouble, a new lease of a shared arena for one,
-//! and an arena that lives for a few bytes has its blocks sampled as any other. Where the cursor goes back, the next point goes back with it: what is allocated there next is new way.
+//! and an arena that lives for a few bytes has its blocks sampled as any other. Where the cursor goes back, the next point goes back with it:
+//! what is allocated there next is new way.
 //! Blocks of N bytes or more are told of always, and are no way. A point in padding is no sample, and the next one is drawn.
 //! Bytes by which a block grows are way as a block's are.
 //!

@@ -18,7 +18,7 @@ struct Cli {
 }
 
 /// What to do. Parsed once in a run, so that the sizes of its variants do not matter.
-#[allow(clippy::large_enum_variant)]
+#[allow(clippy::large_enum_variant, reason = "parsed once in a run")]
 #[derive(Subcommand, Debug)]
 pub enum Verb {
     /// Runs a program (or compiles and runs C files), watches its arenas, leaves a trace
@@ -284,7 +284,7 @@ pub struct ShowArgs {
 #[derive(Args, Debug, Clone)]
 #[command(after_help = "docs/outside.md tells how arenas are found, and what cannot be seen.")]
 pub struct PsArgs {
-    /// Also read up to BYTES (K, M, G) of each process's memory, for arenas that no list of the program leads to [default: 1G]
+    /// Also read up to BYTES (K, M, G; without a number 1G) of each process's memory, for arenas that no list of the program leads to
     #[arg(long, value_name = "BYTES", num_args = 0..=1, require_equals = true, default_missing_value = "1G",
           value_parser = bytes)]
     pub scan: Option<u64>,

@@ -2,7 +2,7 @@
 //!
 //! May be relied on: one [`Told`] for each damage event, with the block it is about, when its bytes were last right, and
 //! the arena's own event that had them looked at. Absent on purpose: the verdict.
-//! Memory: a short history per arena, the blocks of living arenas, and at most [`Damages::KEPT`] damages.
+//! Memory: a short history per arena (of arenas of our own library up to [`ENDS_OWN`] ends of blocks), the blocks of living arenas, and at most [`Damages::KEPT`] damages.
 
 use crate::finding::{BlockRef, Evidence};
 use alloc::collections::{BTreeMap, VecDeque};
@@ -15,7 +15,7 @@ use arenascope_replay::{ArenaId, Effect, State, What};
 const HISTORY: usize = 16;
 /// Frees, rewinds and resets of an arena that are remembered.
 const ENDS: usize = 64;
-/// The same, where dead blocks are looked at much later: 56 MiB of them at most.
+/// The same of an arena of our own library, whose dead blocks are looked at much later: 56 MiB of them at most.
 const ENDS_OWN: usize = 1 << 20;
 /// MAP_SHARED and MAP_SHARED_VALIDATE (include/uapi/linux/mman.h).
 const SHARED: u32 = 1;

@@ -8,6 +8,8 @@
 //!   of the lower one.
 //! - Disproof: a program that counts on blocks to touch (an array that grows by calls), asks the allocator how large a
 //!   block is, or has an allocator whose sizes are not bytes.
+//! - Arenas of our own library (`Told::own`): the bytes lie in memory of check mode's that was given to nobody, and the process itself says of
+//!   which block the zone is. What stands under *Silent* and the notes concern other arenas.
 //! - Silent: when the next block of that arena came from below the changed bytes and nothing was ever freed (the arena
 //!   was emptied unseen, and the bytes are another block's); when another arena has blocks there by now, or a forked
 //!   process may write there; when the block above was handed out by a call whose result is thrown away (an array that

@@ -12,7 +12,7 @@
 //! - **Silent**: arenas with a reset, rewind, destroy or mark, where dropping every pointer is normal use; arenas less than a quarter of
 //!   whose blocks are pointed at (they do not live by pointers, or their root is gone); lines half of whose unreached blocks are
 //!   known by their offset somewhere; lines whose result is thrown away (`never-stored` has them); when events were lost;
-//!   malloc's arenas; and always where the launcher could not scan (it says why): other threads run, memory beyond the limit.
+//!   malloc's arenas; arenas of our own library in check mode, whose blocks lie elsewhere; and always where the launcher could not scan (it says why): other threads run, memory beyond the limit.
 //! - **Lab**: 20b.
 //!
 //! Memory: a number for each arena of each scan, then the unreached blocks, which the scan bounds.

@@ -1,4 +1,5 @@
-//! `use-after-free`, `use-after-rewind`, `use-after-reset`: bytes of a dead block were changed.
+//! `use-after-free`, `use-after-rewind`, `use-after-reset`: bytes of a dead block were changed. Of arenas of our own library also
+//! `stale-pointer-after-resize`.
 //!
 //! - Claims: somebody wrote to this block after it was given back (the arena went back, the arena was emptied).
 //! - Needs: check mode. For rewind and reset a function that calls nothing else: then the agent fills the blocks with a
@@ -8,6 +9,8 @@
 //!   arena's next block came to lie over them (after rewind and reset: or below them), or, after rewind and reset, all
 //!   blocks of this arena lay side by side, so that no hand-out went unseen.
 //! - Disproof: blocks of this arena handed out by a function that is not watched.
+//! - Arenas of our own library (`Told::own`): the bytes lie in memory of check mode's, which fills every dead block and had given it to nobody
+//!   else. What stands under *Silent* and the notes concern other arenas.
 //! - Silent: when another arena has blocks there by now, or a forked process may write there. A note, possible, when
 //!   nothing shows that the bytes were nobody's, where not all calls were seen, and where events were lost.
 //!   Correct programs that look alike: allocators with a second, unwatched way to hand out blocks (`apr_psprintf`);

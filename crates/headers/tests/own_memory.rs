@@ -276,7 +276,7 @@ fn a_header_that_is_copied_is_no_arena_and_no_damage() {
 fn an_arena_that_children_do_not_have_is_found_and_told_as_such() {
     let _alone = alone();
     // SAFETY: this process makes no child.
-    #[allow(unsafe_code)]
+    #[allow(unsafe_code, reason = "memory that children do not have is promised not to be shared with one")]
     let arena = unsafe { Arena::builder().name("secrets").capacity(9000).build_wiped() }.expect("memory");
     arena.get().alloc(7u64);
     let found = seen(1 << 30);

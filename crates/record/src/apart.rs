@@ -5,7 +5,7 @@
 //! ```
 //! An arena of the library asks its checker where each block is to lie (`arenascope::CheckRequest`), and goes on as if nobody checked. So addresses
 //! need not be given again: dead blocks keep theirs, first with their bytes poisoned, beyond a budget untouchable, and only
-//! when the field is used up (64 GiB) the oldest of them come back.
+//! when the field is used up (64 GiB, or as much as the system has addresses for) the oldest of them come back.
 //!
 //! Relied on: all memory that is read or written here is the recorder's own and mapped, so that no event costs a system call; a block that has no
 //! room, or whose arena's lock cannot be had, is told to lie where it would lie unchecked, and counted; nothing that is forgotten here
@@ -357,8 +357,8 @@ impl Apart {
         (self.arenas as *mut OfArena).wrapping_add(number as usize)
     }
 
-    /// An arena begins whose header lies at `header` and payload at `base`, with the number `id`. `check`: the function it shall call. `guarded`: its blocks end at guard
-    /// pages. Null: it is not checked.
+    /// An arena begins whose header lies at `header` and payload at `base`, with the number `id`. `check`: the function it shall call.
+    /// `guarded`: its blocks end at guard pages. Null: it is not checked.
     pub fn create(&'static self, check: usize, [header, base, id]: [u64; 3], guarded: bool) -> *mut OfArena {
         let number = self.arenas_used.fetch_add(1, Relaxed);
         if number >= ARENAS {

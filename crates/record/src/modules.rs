@@ -42,7 +42,7 @@ pub(crate) struct Row {
     count: AtomicU64,
 }
 
-// SAFETY: atomic integers.
+// SAFETY: atomic integers, of which zeros are one value as any other.
 unsafe impl Zeroed for Row {}
 
 /// The modules, sorted by address.

@@ -1,6 +1,6 @@
 //! The recorder of one process: facts in, records out.
 //!
-//! Hot: [`Recorder::alloc`], about 20 ns besides the walk. Everything else is cold and may make system calls. Callers
+//! Hot: [`Recorder::alloc`], whose cost docs/performance.md has ("told straight", `cargo xtask bench record`). Everything else is cold and may make system calls. Callers
 //! hold the calling thread's [`Thread`] exclusively and have set `busy`.
 #![allow(unsafe_code, reason = "owns the table of threads, which hands out each row once")]
 

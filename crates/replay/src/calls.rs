@@ -1,4 +1,5 @@
-//! The arenas' own events: create, alloc, resize, free, mark, rewind, reset, destroy.
+//! The arenas' own events: create, alloc, resize, free, mark, rewind, reset, destroy; of our own library also the begin and end of scopes,
+//! what its header says of its bounds, and how it is checked.
 //!
 //! Rules. The first alloc, resize or mark on a key without a living arena is an arena's birth; a free, rewind, reset
 //! or destroy there is an anomaly and no birth. A create is a birth, and the end of what lived under the key before,

@@ -17,9 +17,9 @@
 //! go. What other tests do at the same time is not counted. An assertion that fails leaves a trace of the watch's own events under
 //! `target/arenascope` (or the folder for temporary files) and prints the command that opens it.
 //!
-//! Relied on: counts are exact; release builds and other features of the library count alike. A watch costs every arena of the process the
-//! report of each call, about 100 ns, until the last watch has ended, and then nothing. Deliberately absent: arenas of other makes, which
-//! `arenascope run` sees; check mode, which needs it too: findings are those of recorded events (blocks freed twice, through another arena,
+//! Relied on: counts are exact; release builds and other features of the library count alike. Until the last watch has ended, every arena
+//! of the process reports each call; then watching costs nothing. Deliberately absent: arenas of other makes, which `arenascope run` sees;
+//! check mode, which needs it too: findings are those of recorded events (blocks freed twice, through another arena,
 //! or after their arena; scopes and rewinds that do not nest; blocks that overlap).
 //!
 //! A burst that is open when a watch begins is seen from its next lease on. The handle of a shared arena takes its blocks along when it ends:

@@ -214,7 +214,7 @@ fn events_that_nobody_hears_are_counted_and_accuse_nobody() {
 }
 
 #[test]
-#[allow(unsafe_code)]
+#[allow(unsafe_code, reason = "frees a block twice, which is the fault")]
 fn a_block_freed_twice_is_found_and_once_is_not() {
     let free = |times: usize| {
         scope("frees", || {

@@ -93,6 +93,9 @@ struct Function {
 
 /// Makes the table of a module whose code lies in `code.0..code.1` of the file's addresses. Descriptions of code elsewhere are passed
 /// over. O(section) and a sort of the functions.
+///
+/// # Errors
+/// The section is damaged, asks for more work than its size explains, or has more rules than a table holds.
 pub fn build(section: Section<'_>, code: (u64, u64)) -> Result<Built, BuildError> {
     if code.1.saturating_sub(code.0) > u64::from(u32::MAX) {
         return Err(BuildError::TooLarge);

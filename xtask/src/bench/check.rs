@@ -19,8 +19,7 @@ const COUNTED: u64 = 2;
 /// What any of the ways takes, bytes: touched before each run, because a virtual machine's memory that lay idle is slow to get.
 const TOUCHED: usize = 1 << 30;
 
-/// How it is run: without us, or with `run` and these flags.
-/// What it is called, the flags of `run` (none: the program alone), and the ratio that must be reached.
+/// A way to run the program: its name, the flags of `run` (none: without us), and the ratio of times that must be reached.
 type Way = (&'static str, Option<&'static [&'static str]>, Option<f64>);
 
 const WAYS: [Way; 3] =

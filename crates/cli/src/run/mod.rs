@@ -10,7 +10,9 @@
 //!   markers   places where an inlined allocator tells what it does
 //!   libc      where the C library's functions are
 //!   outlive   processes that run on        neighbours   code that may jump behind a function's first instruction
-//!   unwinding   tables by which frames are followed
+//!   unwinding   tables by which frames are followed                place    frames of calls whose program said where they stand
+//!   sanitizer   programs that bring a malloc of their own          narrate  events told as they happen
+//!   sources, code_source   lines of source and code, for findings
 //! ```
 
 pub mod code_source;

@@ -87,7 +87,7 @@ impl Apart {
         if let Some(row) = row {
             self.tell(plot, &row, zone, wrong, CANARY, end, sink);
         }
-        // SAFETY: bytes of a zone.
+        // SAFETY: bytes of a zone: the rows as they are now say so (`zones`, just above).
         unsafe { mend(wrong, CANARY) };
     }
 
@@ -102,7 +102,7 @@ impl Apart {
         let end = start.wrapping_add(self.size_in(plot, row).min(POISONED));
         if let Some(wrong) = differs(start, end, POISON) {
             self.tell(plot, row, Zone::Dead, &wrong, POISON, end, sink);
-            // SAFETY: bytes of a dead block.
+            // SAFETY: bytes of a block that its row says is dead (asked by the callers), in a plot that is not closed meanwhile (see the head).
             unsafe { mend(&wrong, POISON) };
         }
     }
@@ -213,7 +213,7 @@ fn differs(start: u64, end: u64, expected: u8) -> Option<Wrong> {
         return None;
     }
     let word = u128::from_ne_bytes([expected; 16]);
-    // SAFETY: a zone, or a dead block, in memory of ours.
+    // SAFETY: a zone (`zones`) or a dead block of a plot that is not closed: memory of ours, mapped for reading since the plot was opened.
     let all = unsafe { core::slice::from_raw_parts(start as *const u8, bytes as usize) };
     let (chunks, rest) = all.as_chunks::<16>();
     if chunks.iter().all(|chunk| u128::from_ne_bytes(*chunk) == word) && rest.iter().all(|byte| *byte == expected) {

@@ -97,6 +97,7 @@ pub(crate) mod bits {
 }
 
 impl Row {
+    /// True for a living block.
     pub fn lives(&self) -> bool {
         self.fate == Fate::Lives as u8
     }

@@ -168,7 +168,7 @@ unsafe extern "C" fn tell(_: u64, event: *const LibraryEvent) {
 
 /// All arenas of the process are watched, and a function is told of each event, on the thread that makes it. Ends when dropped.
 ///
-/// What helpers for tests are built on; to record, see [`start`](crate::start).
+/// What `arenascope-test` is built on; to record, see [`start`](crate::start).
 #[derive(Debug)]
 pub struct Observing {
     _ends: (),

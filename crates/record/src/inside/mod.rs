@@ -119,8 +119,8 @@ pub struct Recording {
 /// aborted, out of disk (then events that found no room are counted). They look names up in the program's file, which must be the one that
 /// ran; `arenascope complete` writes them into the trace. In a forked child nothing is recorded, unless it calls `start` itself.
 ///
-/// Costs some milliseconds, most of them for the tables by which frames are followed; each event then what it costs under `arenascope
-/// run`. Of arenas that live already, blocks handed out before are not known. A second recording takes fresh tables: about 1 MiB each.
+/// Takes the time to make the tables by which frames are followed, tens of milliseconds where glibc is loaded (an estimate: no bench has it);
+/// each event then costs what it costs under `arenascope run`. Of arenas that live already, blocks handed out before are not known. A second recording takes fresh tables (1 MiB or so).
 ///
 /// # Errors
 /// Nothing is recorded when this process records already, when somebody else observes its arenas, when there is no library in it, or when
