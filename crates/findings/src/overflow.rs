@@ -166,7 +166,11 @@ fn accuse(told: &Told, below: bool, doubt: Option<&str>, state: &State, facts: &
     let wiped = told.wiped_too > 1;
     let (class, certainty) =
         if doubt.is_some() || wiped { (Class::Note, Certainty::Possible) } else { (Class::Finding, Certainty::Likely) };
-    let whose = if told.own { "in memory that it gave to nobody" } else { "which nobody has a reason to change" };
+    let whose = if told.own {
+        "in memory that it keeps for nobody while addresses last"
+    } else {
+        "which nobody has a reason to change"
+    };
     let mut because = format!(
         "check mode had put 0x{:02x} there, {whose}; it was right at {}",
         told.expected,

@@ -122,7 +122,8 @@ fn accuse(told: &Told, doubt: Option<&str>, state: &State, facts: &ProcessFacts)
         None => None,
     };
     let sure = match (handed_out_again, told.tight, rule) {
-        _ if told.own => "check mode gives no memory twice, and had given this to nobody else".to_owned(),
+        _ if told.own => "check mode gives no memory twice while addresses last (64 GiB, or what the limit on memory leaves), and had given this to \
+                           nobody else".to_owned(),
         (Some(own), ..) => {
             format!("nobody owned these bytes until #{}, which handed them out, or others below them", own.moment.0)
         }

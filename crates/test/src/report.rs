@@ -116,7 +116,14 @@ impl Report {
         let mut sums = Sums::default();
         let (mut live_blocks, mut missed) = (0, heard.missed.load(Relaxed));
         let (mut findings, mut sites) = (Vec::new(), Vec::new());
-        if let Ok(trace) = Trace::open(&bytes) {
+        let trace = Trace::open(&bytes);
+        // Figures of nothing would pass for those of a program that did nothing.
+        assert!(
+            trace.is_ok(),
+            "what this watch recorded cannot be read: {:?}; this is a defect of arenascope-test",
+            trace.err()
+        );
+        if let Ok(trace) = trace {
             let mut facts = trace.facts();
             facts.lost.reentered = missed;
             let mut replay = Replay::new(&facts);

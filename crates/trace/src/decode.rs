@@ -201,6 +201,16 @@ fn body<'a>(first: u8, bytes: &mut Cursor<'a>) -> Option<&'a [u8]> {
     bytes.bytes(len)
 }
 
+/// A code that a newer version has: its record is passed over.
+macro_rules! newer {
+    ($code:expr) => {
+        match $code {
+            Some(known) => known,
+            None => return Some(None),
+        }
+    };
+}
+
 /// The fields of an event other than alloc; the inner `None` for a kind that is not known.
 fn fields(model: &mut Model, kind: u8, slot: u32, start: usize, bytes: &mut Cursor<'_>) -> Option<Option<EventKind>> {
     let kind = match kind {
@@ -331,18 +341,18 @@ fn fields(model: &mut Model, kind: u8, slot: u32, start: usize, bytes: &mut Curs
             base: Address(bytes.number()?),
             capacity: bytes.number()?,
             reserved: bytes.number()?,
-            kind: BoundsKind::ALL.get(usize::from(bytes.byte()?)).copied()?,
+            kind: newer!(BoundsKind::ALL.get(usize::from(bytes.byte()?)).copied()),
         },
         tag::CHECKED => EventKind::Checked {
             arena: ArenaKey(bytes.number32()?),
-            how: Checking::ALL.get(usize::from(bytes.byte()?)).copied()?,
+            how: newer!(Checking::ALL.get(usize::from(bytes.byte()?)).copied()),
         },
         tag::TOUCHED => EventKind::Touched {
             arena: ArenaKey(bytes.number32()?),
             block: Address(bytes.number()?),
             size: bytes.number()?,
             at: unzigzag(bytes.number()?) as i64,
-            fate: BlockFate::ALL.get(usize::from(bytes.byte()?)).copied()?,
+            fate: newer!(BlockFate::ALL.get(usize::from(bytes.byte()?)).copied()),
             ended: bytes.number()?.checked_sub(1),
         },
         tag::SAMPLING => EventKind::Sampling { bytes: bytes.number()? },

@@ -155,6 +155,16 @@ pub fn run(args: RunArgs) -> Result<ExitCode, CliError> {
         return Err(CliError::usage("--precise with --watch malloc: under Valgrind malloc is memcheck's own")
             .hint("--precise for arenas, or --watch malloc without it"));
     }
+    if args.guard_pages.is_some() && args.mode != Mode::Check {
+        return Err(CliError::usage("--guard-pages without --check: only check mode lays blocks before such pages")
+            .hint("--check --guard-pages"));
+    }
+    if matches!(args.mode, Mode::Sample(_)) && !args.fail_on.is_empty() {
+        return Err(CliError::usage(
+            "--mode sample with --fail-on: rules need every event, so none is asked and none could fail",
+        )
+        .hint("--mode record with --fail-on, or samples without it"));
+    }
     if matches!(args.mode, Mode::Sample(_)) && args.scan.is_some() {
         return Err(CliError::usage(
             "--mode sample with --scan: blocks that are no samples are not known, and most are none",
