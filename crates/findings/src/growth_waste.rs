@@ -68,7 +68,10 @@ impl GrowthWaste {
 }
 
 impl Rule for GrowthWaste {
-    fn observe(&mut self, event: &Event, effect: &Effect, _: &State, _: &[u8]) {
+    fn observe(&mut self, event: &Event, effect: &Effect, state: &State, _: &[u8]) {
+        if effect.arena.and_then(|id| state.arena(id)).is_some_and(arenascope_replay::Arena::lies_apart) {
+            return;
+        }
         let (Some(arena), Some(block)) = (effect.arena, &effect.block) else {
             if let (What::Reset | What::Rewound | What::Destroyed, Some(arena)) = (effect.what, effect.arena)
                 && !self.left.is_empty()

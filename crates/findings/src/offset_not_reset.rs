@@ -139,6 +139,9 @@ impl Rule for OffsetNotReset {
     fn observe(&mut self, event: &Event, effect: &Effect, state: &State, _: &[u8]) {
         let Some((key, _)) = event.kind.arena_order() else { return };
         let Some(id) = effect.arena else { return };
+        if state.arena(id).is_some_and(Arena::lies_apart) {
+            return;
+        }
         match (effect.what, &effect.block) {
             (What::Reset, _) if !effect.dead.is_empty() => {
                 if let Some(arena) = state.arena(id) {

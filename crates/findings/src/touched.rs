@@ -118,8 +118,12 @@ fn accuse(told: &Told, state: &State, facts: &ProcessFacts) -> Option<Finding> {
     let of_arena = told.arena.map_or_else(String::new, |id| format!(" of arena {id}"));
     let when = if verb.is_empty() { String::new() } else { format!(" after {verb}") };
     let far = past.unwrap_or_else(|| if told.at < 0 { told.at.unsigned_abs() } else { 0 });
-    let (class, certainty) =
-        if far < NEAR { (Class::Finding, Certainty::Certain) } else { (Class::Note, Certainty::Possible) };
+    let (class, certainty) = match told.fate {
+        // The last block of an arena of ours grows in place, and a program may count on that; check mode moves it.
+        BlockFate::Moved => (Class::Note, Certainty::Possible),
+        _ if far < NEAR => (Class::Finding, Certainty::Certain),
+        _ => (Class::Note, Certainty::Possible),
+    };
     let mut sites: Vec<(SiteRole, SiteId)> = Vec::new();
     sites.extend(site.map(|site| (SiteRole::Touched, site)));
     if let (Some(role), Some((_, Some(site)))) = (role, told.ended) {
@@ -148,7 +152,12 @@ fn accuse(told: &Told, state: &State, facts: &ProcessFacts) -> Option<Finding> {
         calls: Vec::new(),
         because,
         evidence: Vec::new(),
-        disproof: "a pointer that never came from this arena and hit its memory by chance".to_owned(),
+        disproof: match told.fate {
+            BlockFate::Moved => {
+                "without --check the block stays where it is, and the program counts on that".to_owned()
+            }
+            _ => "a pointer that never came from this arena and hit its memory by chance".to_owned(),
+        },
         next: match told.fate {
             BlockFate::Lives => "look for an index or a length that is too large for this block".to_owned(),
             _ => "keep no pointer to a block beyond its end: copy what is still needed, or end it later".to_owned(),

@@ -478,6 +478,12 @@ impl Arena {
         Some(sum)
     }
 
+    /// True for an arena of our library whose blocks check mode has put elsewhere: where they lie, and whether they move, is check mode's
+    /// doing and says nothing of the program's own offsets and growth.
+    pub fn lies_apart(&self) -> bool {
+        self.extents.values().any(|extent| extent.kind == ExtentKind::Plot)
+    }
+
     /// False for an arena of our library that grows, or takes lease after lease.
     fn is_bounded(&self) -> bool {
         self.bounds.is_none_or(|bounds| bounds.kind == BoundsKind::Bounded)

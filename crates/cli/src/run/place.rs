@@ -20,9 +20,12 @@ pub fn begin_at_place(site: &mut SiteFacts) {
     }
     let inside = site.frames.iter().take_while(|frame| frame.function.is_empty() || is_library(frame)).count();
     site.frames.drain(..inside);
-    // A frame without a line in front of the others may be the very function: stripped of lines, not of symbols.
+    // The first frame that is left is the very function where it has no line (stripped of lines, not of symbols), or another line of the
+    // place's file: a call that takes several lines, or a macro.
     let function = match site.frames.first() {
-        Some(frame) if frame.file.is_empty() => site.frames.remove(0).function,
+        Some(frame) if frame.file.is_empty() || is_at(&Frame { line: place.line, ..frame.clone() }, place) => {
+            site.frames.remove(0).function
+        }
         _ => String::new(),
     };
     let address = site.addresses.first().copied().unwrap_or(Address::NULL);
@@ -90,6 +93,16 @@ mod tests {
         let mut given = site(vec![frame("other", "/home/u/app/src/my_main.rs", 12)], "main.rs", 12);
         begin_at_place(&mut given);
         assert_eq!((given.frames[0].file.as_str(), given.frames[0].line, given.frames.len()), ("main.rs", 12, 2));
+    }
+
+    #[test]
+    fn another_line_of_the_same_file_is_the_function_s() {
+        let frames =
+            vec![frame("ascope_create", "create.rs", 9), frame("main", "/home/u/cr.c", 5), frame("start", "", 0)];
+        let mut given = site(frames, "cr.c", 2);
+        begin_at_place(&mut given);
+        let told: Vec<_> = given.frames.iter().map(|frame| (frame.function.as_str(), frame.line)).collect();
+        assert_eq!(told, [("main", 2), ("start", 0)]);
     }
 
     #[test]

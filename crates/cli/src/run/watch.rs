@@ -62,6 +62,20 @@ fn by_shape(image: &Image) -> (Roles, Candidates) {
     }
     let candidates = arenascope_shapes::find(image.bytes(), image.debug_bytes())
         .unwrap_or_else(|error| Candidates { notes: vec![error.to_string()], ..Candidates::default() });
+    // What hands on blocks of our own library has the shape of an allocator, too, and the library tells of its blocks itself: watched twice,
+    // they would be two arenas, and redzones would be asked of it in their name.
+    if !image.library_notes().is_empty() {
+        let mut candidates = candidates;
+        if !candidates.readings.is_empty() {
+            candidates.readings.clear();
+            candidates.notes.push(
+                "functions found by shape are left alone, since the arenascope library is in this program and they may hand on its \
+                 blocks: to watch an allocator of the program's own too, name its functions by role"
+                    .to_owned(),
+            );
+        }
+        return (Roles::default(), candidates);
+    }
     let roles = match candidates.readings.as_slice() {
         [reading] => Roles {
             decls: reading.decls.clone(),
