@@ -199,6 +199,7 @@ pub fn touched(recorder: &Recorder, thread: &mut Thread, address: u64) {
         Fate::Reset => BlockFate::Reset,
         Fate::Moved => BlockFate::Moved,
         Fate::Destroyed => BlockFate::Destroyed,
+        Fate::Outgrown => BlockFate::Outgrown,
     };
     let record = Record::Touched {
         arena: entry.key.load(Relaxed),

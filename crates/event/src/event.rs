@@ -172,24 +172,16 @@ pub enum BoundsKind {
     Growing = 1,
     /// A lease of a shared arena: one thread's, and another one follows when it is used up.
     Lease = 2,
-    /// One block of a shared arena that lies in no lease.
-    Apart = 3,
     /// The payload of an arena that a forked child inherited and uses from here on: a private copy, which its parent never sees.
-    Copied = 4,
+    Copied = 3,
     /// Memory of check mode's, in which blocks of the arena lie, and not in its payload.
-    Plot = 5,
+    Plot = 4,
 }
 
 impl BoundsKind {
     /// All kinds, in code order.
-    pub const ALL: [BoundsKind; 6] = [
-        BoundsKind::Bounded,
-        BoundsKind::Growing,
-        BoundsKind::Lease,
-        BoundsKind::Apart,
-        BoundsKind::Copied,
-        BoundsKind::Plot,
-    ];
+    pub const ALL: [BoundsKind; 5] =
+        [BoundsKind::Bounded, BoundsKind::Growing, BoundsKind::Lease, BoundsKind::Copied, BoundsKind::Plot];
 
     /// A plain word for texts and JSON.
     pub const fn word(self) -> &'static str {
@@ -197,7 +189,6 @@ impl BoundsKind {
             BoundsKind::Bounded => "bounded",
             BoundsKind::Growing => "growing",
             BoundsKind::Lease => "lease",
-            BoundsKind::Apart => "apart",
             BoundsKind::Copied => "copied",
             BoundsKind::Plot => "plot",
         }
@@ -272,17 +263,20 @@ pub enum BlockFate {
     Moved = 4,
     /// The arena was destroyed.
     Destroyed = 5,
+    /// It was resized, and check mode moved it where it would have stayed.
+    Outgrown = 6,
 }
 
 impl BlockFate {
     /// All, in code order.
-    pub const ALL: [BlockFate; 6] = [
+    pub const ALL: [BlockFate; 7] = [
         BlockFate::Lives,
         BlockFate::Freed,
         BlockFate::Rewound,
         BlockFate::Reset,
         BlockFate::Moved,
         BlockFate::Destroyed,
+        BlockFate::Outgrown,
     ];
 
     /// A plain word for texts and JSON.
@@ -294,6 +288,7 @@ impl BlockFate {
             BlockFate::Reset => "reset",
             BlockFate::Moved => "moved",
             BlockFate::Destroyed => "destroyed",
+            BlockFate::Outgrown => "outgrown",
         }
     }
 }

@@ -102,6 +102,9 @@ fn accuse(told: &Told, state: &State, facts: &ProcessFacts) -> Option<Finding> {
         BlockFate::Rewound => (UseAfter::REWIND, Some(SiteRole::Rewound), "its arena was rewound"),
         BlockFate::Reset => (UseAfter::RESET, Some(SiteRole::Reset), "its arena was reset"),
         BlockFate::Moved => (UseAfter::MOVED, Some(SiteRole::Freed), "it was resized, and moved"),
+        BlockFate::Outgrown => {
+            (UseAfter::MOVED, Some(SiteRole::Freed), "it was resized, and moved by check mode alone")
+        }
         BlockFate::Destroyed => (UseAfterUnmap::NAME, Some(SiteRole::Destroyed), "its arena was destroyed"),
     };
     let bytes = |count: u64| if count == 1 { "1 byte".to_owned() } else { format!("{count} bytes") };
@@ -120,7 +123,7 @@ fn accuse(told: &Told, state: &State, facts: &ProcessFacts) -> Option<Finding> {
     let far = past.unwrap_or_else(|| if told.at < 0 { told.at.unsigned_abs() } else { 0 });
     let (class, certainty) = match told.fate {
         // The last block of an arena of ours grows in place, and a program may count on that; check mode moves it.
-        BlockFate::Moved => (Class::Note, Certainty::Possible),
+        BlockFate::Outgrown => (Class::Note, Certainty::Possible),
         _ if far < NEAR => (Class::Finding, Certainty::Certain),
         _ => (Class::Note, Certainty::Possible),
     };
@@ -153,7 +156,7 @@ fn accuse(told: &Told, state: &State, facts: &ProcessFacts) -> Option<Finding> {
         because,
         evidence: Vec::new(),
         disproof: match told.fate {
-            BlockFate::Moved => {
+            BlockFate::Outgrown => {
                 "without --check the block stays where it is, and the program counts on that".to_owned()
             }
             _ => "a pointer that never came from this arena and hit its memory by chance".to_owned(),

@@ -418,7 +418,7 @@ impl Replay {
             arena.copied = true;
             return effect;
         }
-        if !matches!(bounds.kind, BoundsKind::Apart | BoundsKind::Plot) || arena.bounds.is_none() {
+        if bounds.kind != BoundsKind::Plot || arena.bounds.is_none() {
             arena.bounds = Some(bounds);
         }
         let len = if bounds.kind == BoundsKind::Growing { 0 } else { bounds.capacity };
@@ -689,7 +689,24 @@ impl State {
             };
             extent.start <= address && end <= extent.start.plus(reach)
         };
-        let extent = arena.extents.values_mut().rev().find(holds)?;
+        let Some(extent) = arena.extents.values_mut().rev().find(holds) else {
+            // A big block of a shared arena takes no lease: its place is its own.
+            return (bounds.kind == BoundsKind::Lease).then(|| {
+                arena.add_extent(Extent {
+                    number: 0,
+                    start: address,
+                    len: size,
+                    kind: ExtentKind::Payload,
+                    region: None,
+                    site: None,
+                    bottom: address,
+                    top: end,
+                    presumed: false,
+                    top_chunk: None,
+                    gone: None,
+                })
+            });
+        };
         let before = extent.high_water();
         extent.top = extent.top.max(end);
         if bounds.kind == BoundsKind::Growing && extent.kind == ExtentKind::Payload {

@@ -514,7 +514,7 @@ impl Maker<'_> {
                     ExtentKind::HeapSegment => ExtentView::SEGMENT,
                     ExtentKind::Payload => match arena.bounds.map(|bounds| bounds.kind) {
                         Some(BoundsKind::Growing) => ExtentView::GROWING,
-                        Some(BoundsKind::Lease | BoundsKind::Apart) => ExtentView::LEASE,
+                        Some(BoundsKind::Lease) => ExtentView::LEASE,
                         _ => ExtentView::PAYLOAD,
                     },
                     ExtentKind::Plot => ExtentView::PLOT,

@@ -291,7 +291,6 @@ impl<'a> Narrator<'a> {
                     }
                     BoundsKind::Lease => write!(out, "lease of {} at {base}: {bytes}", title()),
                     BoundsKind::Copied => write!(out, "from here on a copy of {} of this process's own", title()),
-                    BoundsKind::Apart => write!(out, "a place of its own for {} at {base}: {bytes}", title()),
                     BoundsKind::Plot => write!(out, "check mode's memory for blocks of {} at {base}: {bytes}", title()),
                 }
             }

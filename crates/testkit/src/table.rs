@@ -7,7 +7,8 @@ use alloc::borrow::ToOwned;
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 use arenascope_event::{
-    Address, ArenaKey, BlobId, CaptureReason, Event, EventKind, EventNumber, MarkValue, SiteId, ThreadNumber,
+    Address, ArenaKey, BlobId, BoundsKind, CaptureReason, Event, EventKind, EventNumber, MarkValue, SiteId,
+    ThreadNumber,
 };
 
 /// PROT_READ | PROT_WRITE, and MAP_PRIVATE | MAP_ANONYMOUS, as in Linux.
@@ -176,6 +177,25 @@ impl Table {
     #[must_use]
     pub fn rewind(self, key: u32, value: u64) -> Table {
         self.own(key, |arena, order| EventKind::Rewind { arena, order, mark: MarkValue(value) })
+    }
+
+    /// A scope of our library's arena begins.
+    #[must_use]
+    pub fn scope_enter(self, key: u32, cursor: u64) -> Table {
+        self.own(key, |arena, order| EventKind::ScopeEnter { arena, order, cursor: Address(cursor) })
+    }
+
+    /// It ends.
+    #[must_use]
+    pub fn scope_exit(self, key: u32, cursor: u64) -> Table {
+        self.own(key, |arena, order| EventKind::ScopeExit { arena, order, cursor: Address(cursor) })
+    }
+
+    /// What the header of our library's arena says of its payload.
+    #[must_use]
+    pub fn bounds(self, key: u32, kind: BoundsKind, base: u64, capacity: u64) -> Table {
+        let (arena, base) = (ArenaKey(key), Address(base));
+        self.event(EventKind::Bounds { arena, base, capacity, reserved: capacity, kind })
     }
 
     /// A reset call.

@@ -481,3 +481,25 @@ fn found(bytes: &mut Cursor<'_>) -> Option<Vec<u8>> {
 pub(crate) fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{MAX_RECORD_BYTES, Record, SegmentEncoder};
+
+    #[test]
+    fn a_code_of_a_newer_version_costs_its_own_record_and_no_other() {
+        let mut encoder = SegmentEncoder::new(0);
+        let mut payload = [0u8; 4 * MAX_RECORD_BYTES];
+        let bounds = Record::Bounds { arena: 1, base: 4096, capacity: 8, reserved: 8, kind: BoundsKind::Lease };
+        let first = encoder.record(16, NO_SITE, &bounds, &mut payload);
+        let second = encoder.record(32, NO_SITE, &Record::Reset { arena: 1, order: 0 }, &mut payload[first..]);
+        // The kind is the record's last byte.
+        payload[first - 1] = 200;
+        let (mut decoder, mut at) = (SegmentDecoder::new(0, 0), 0);
+        let payload = &payload[..first + second];
+        assert!(matches!(decoder.step(payload, &mut at), Step::Nothing));
+        let Step::Event(event) = decoder.step(payload, &mut at) else { panic!("the next record stands") };
+        assert_eq!(event.kind, EventKind::Reset { arena: ArenaKey(1), order: 0 });
+    }
+}

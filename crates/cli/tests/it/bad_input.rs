@@ -312,6 +312,12 @@ fn words_of_later_versions_and_moments_that_are_none() {
     for value in ["sample:x", "sample:0", "smaple"] {
         refused(&place.arenascope(&["run", "--mode", value, "a.c"]), 2, &[value]);
     }
+    for (words, said) in [
+        (&["run", "--guard-pages", "--", "true"][..], "only check mode lays blocks"),
+        (&["run", "--mode", "sample:64", "--fail-on", "any", "--", "true"], "none is asked"),
+    ] {
+        refused(&place.arenascope(words), 2, &[said, "try:"]);
+    }
     for moment in ["", "#x", "-1%"] {
         let shown = if moment.is_empty() { "--at ''" } else { moment };
         refused(&place.arenascope(&["show", "t.ascope", "--at", moment]), 2, &[shown, "a moment is"]);

@@ -1,7 +1,7 @@
 //! Check mode of our own library's arenas, end to end: each fault planted in a program on the C header, or in the unsafe parts of a Rust
 //! release program, is found at its block, offset and lines, and the mended twin is silent and prints the same.
 
-use crate::harness::{Place, accused, is_root, line_of, programs, root};
+use crate::harness::{Place, accused, count, is_root, line_of, programs, root};
 use crate::own::{example, on_library};
 use serde_json::Value;
 use std::path::Path;
@@ -178,4 +178,32 @@ fn the_screen_says_what_is_in_force_and_why_not_more() {
     }
     let buffer = watched(&place, &program, &["--check"], "buffer", true);
     assert!(buffer.words.contains("not checked") && buffer.words.contains("a caller's buffer"), "{}", buffer.words);
+}
+
+/// A thin layer over the library has the shape of an allocator. It is left alone, in record and in check mode: the program does what it does
+/// alone, its one arena is one arena, and nothing is said of what check mode itself does to places. So too where the program counts on its
+/// last block's staying in place, which check mode may move.
+#[test]
+fn a_layer_over_the_library_is_neither_watched_twice_nor_accused() {
+    let place = Place::new();
+    let program = on_library(&place, "own_layer.c", &["-g", "-O2"], false);
+    for arguments in [&[][..], &["keeps"]] {
+        let alone = place.plain(&program, arguments);
+        assert_eq!(alone.status, 0);
+        for flags in [&[][..], &["--check"], &["--check", "--guard-pages"]] {
+            let (said, words) = place.watch(flags, &program, arguments);
+            let trace = place.trace();
+            let (json, events) = (place.findings(&trace), place.log(&trace));
+            std::fs::remove_file(trace).expect("the trace goes");
+            assert_eq!(accused(&json), Vec::<Value>::new(), "{flags:?} {arguments:?}: {words}");
+            assert_eq!(count(&events, "arena-seen"), 1, "{flags:?}: {words}");
+            // What guard pages closed stays closed, also for a program that keeps an old pointer by right.
+            if arguments.is_empty() || !flags.contains(&"--guard-pages") {
+                assert_eq!(said, alone, "{flags:?} {arguments:?}: {words}");
+            }
+            for rule in ["offset-not-reset", "growth-waste"] {
+                assert!(!words.contains(rule), "{flags:?} {arguments:?}: {words}");
+            }
+        }
+    }
 }

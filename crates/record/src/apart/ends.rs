@@ -88,10 +88,11 @@ impl Apart {
         let to = if block == 0 { place } else { block };
         // SAFETY: the old block has `had` bytes; the new one `size`, at its place of our own or in the region, where it would lie unchecked.
         unsafe { core::ptr::copy_nonoverlapping(old as *const u8, to as *mut u8, had.min(size) as usize) };
-        if block != 0 && was == Some(place) {
+        let stays_unchecked = was == Some(place);
+        if block != 0 && stays_unchecked {
             self.succeed(of, id);
         }
-        self.kill(of, id, Fate::Moved, order);
+        self.kill(of, id, if stays_unchecked { Fate::Outgrown } else { Fate::Moved }, order);
         to
     }
 
@@ -223,13 +224,15 @@ impl Apart {
         }
     }
 
-    /// A block dies: its bytes are poisoned.
+    /// A block dies: its bytes are poisoned, unless a correct program may still use them.
     pub(super) fn kill(&self, of: &mut OfArena, id: u32, fate: Fate, order: u64) {
         let (plot, number) = row_of(id);
         // SAFETY: a living row of the arena, whose thread this is.
         let row = unsafe { &mut *self.ground.row(plot, number) };
-        // SAFETY: the bytes of a block that its owner has given back.
-        unsafe { poison(self.start_of(plot, row), self.size_in(plot, row).min(POISONED)) };
+        if fate != Fate::Outgrown {
+            // SAFETY: the bytes of a block that its owner has given back.
+            unsafe { poison(self.start_of(plot, row), self.size_in(plot, row).min(POISONED)) };
+        }
         if of.top == id {
             of.top = row.link;
             row.link = order as u32;

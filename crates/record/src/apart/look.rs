@@ -4,7 +4,7 @@
 #![allow(unsafe_code, reason = "reads and mends zones by address")]
 
 use super::plots::{NONE, Plot, ROWS, Row, Stage, UNIT, bits};
-use super::{Apart, BEFORE, Found, LOOKED_AT, OfArena, PAGE, POISONED, Sink, Told, row_of};
+use super::{Apart, BEFORE, Fate, Found, LOOKED_AT, OfArena, PAGE, POISONED, Sink, Told, row_of};
 use crate::check::{CANARY, POISON};
 use arenascope_event::Zone;
 
@@ -98,6 +98,10 @@ impl Apart {
     }
 
     fn look_at_dead(&self, plot: u32, row: &Row, sink: Sink<'_>) {
+        if row.fate == Fate::Outgrown as u8 {
+            // Not poisoned: the program may count on its staying in place.
+            return;
+        }
         let start = self.start_of(plot, row);
         let end = start.wrapping_add(self.size_in(plot, row).min(POISONED));
         if let Some(wrong) = differs(start, end, POISON) {

@@ -51,6 +51,8 @@ pub enum Fate {
     Moved = 5,
     /// The arena was destroyed.
     Destroyed = 6,
+    /// It was resized and moved, where it would have stayed if nobody checked: its owner may know that, and use it where it was.
+    Outgrown = 7,
 }
 
 impl Fate {
@@ -62,6 +64,7 @@ impl Fate {
             4 => Fate::Reset,
             5 => Fate::Moved,
             6 => Fate::Destroyed,
+            7 => Fate::Outgrown,
             _ => Fate::Lives,
         }
     }
