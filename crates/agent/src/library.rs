@@ -8,7 +8,7 @@
 use crate::own_check;
 use crate::state::Inside;
 use crate::stubs;
-use arenascope_plan::Library;
+use arenascope_plan::{Library, name_fits};
 use arenascope_record::{CallFrame, CheckRequest, LibraryEvent, OBSERVER_VERSION, ObserverTable, draw, sample_bytes};
 use core::sync::atomic::{AtomicPtr, AtomicU64, AtomicUsize, Ordering::Relaxed, Ordering::Release};
 
@@ -71,7 +71,7 @@ impl Pattern {
             let word = self.words.get(index / 8).map_or(0, |word| word.load(Relaxed));
             (word >> (8 * (index % 8))) as u8
         };
-        matches(self.used.load(Relaxed) as usize, at, name)
+        name_fits(self.used.load(Relaxed) as usize, at, name)
     }
 }
 
@@ -131,28 +131,4 @@ pub unsafe extern "C" fn on_event(_: u64, event: *const LibraryEvent, stack_poin
 /// True when an arena of this name is to be watched.
 pub fn is_wanted(name: &[u8]) -> bool {
     name.is_empty() || !ONLY.is_set() || ONLY.matches(name)
-}
-
-/// True when `name` fits the pattern of `used` bytes: `*` stands for any number of bytes, `?` for one. O(pattern × name).
-fn matches(used: usize, pattern: impl Fn(usize) -> u8, name: &[u8]) -> bool {
-    let (mut p, mut n) = (0usize, 0usize);
-    // Where the last star stood, and the name's place that it has swallowed up to.
-    let mut star: Option<(usize, usize)> = None;
-    while let Some(&byte) = name.get(n) {
-        if p < used && pattern(p) == b'*' {
-            star = Some((p, n));
-            p = p.wrapping_add(1);
-        } else if p < used && (pattern(p) == b'?' || pattern(p) == byte) {
-            p = p.wrapping_add(1);
-            n = n.wrapping_add(1);
-        } else if let Some((at, swallowed)) = star {
-            let more = swallowed.wrapping_add(1);
-            star = Some((at, more));
-            p = at.wrapping_add(1);
-            n = more;
-        } else {
-            return false;
-        }
-    }
-    (p..used).all(|rest| pattern(rest) == b'*')
 }

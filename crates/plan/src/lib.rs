@@ -9,6 +9,7 @@
 
 mod hook;
 mod message;
+mod pattern;
 mod signal;
 mod wire;
 
@@ -18,6 +19,7 @@ pub use message::{
     PlanItem, PlanReader, PlanWriter, Preload, Purpose, Unwinding, WatchMalloc, write_done, write_hello_head,
     write_module,
 };
+pub use pattern::name_fits;
 pub use signal::{SIGNAL_NAME_BYTES, signal_bit, signal_name, signal_number};
 pub use wire::{Reader, Writer};
 

@@ -24,6 +24,11 @@ impl ArenaPattern {
         &self.raw
     }
 
+    /// The pattern with its wildcards, for names; `None` when a number is meant.
+    pub fn for_names(&self) -> Option<String> {
+        self.id.is_none().then(|| self.glob.iter().collect())
+    }
+
     /// True when the arena with this id and name is meant. A number means the id first and never part of a name.
     pub fn matches(&self, id: u64, name: &str) -> bool {
         match self.id {

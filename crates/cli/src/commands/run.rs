@@ -24,6 +24,7 @@ use crate::run::watch::{self, Watching};
 use crate::suppressions;
 use arenascope_event::{EventKind, RoleDecl};
 use arenascope_report::gather::Selection;
+use arenascope_report::pattern::ArenaPattern;
 use arenascope_report::style::Style;
 use arenascope_report::suppress::Suppressions;
 use arenascope_report::view::{ChildFate, ExecutedView, RunView, Suppressed};
@@ -298,8 +299,9 @@ fn watched(
     let sample_bytes = if let Mode::Sample(bytes) = args.mode { bytes } else { 0 };
     let scan = args.scan;
     // A number is known only once an arena is there: then all are watched, and the views choose.
-    let only = args.only.clone().filter(|pattern| pattern.parse::<u64>().is_err());
-    let guards = args.guard_pages.clone();
+    let names = |pattern: &String| ArenaPattern::new(pattern).for_names();
+    let only = args.only.as_ref().and_then(names);
+    let guards = args.guard_pages.as_ref().map(|pattern| names(pattern).unwrap_or_else(|| pattern.clone()));
     let settings = Settings {
         main_pid,
         main_trace: Some(main_trace),
@@ -523,7 +525,7 @@ fn finish_all(
 }
 
 fn selection(args: &RunArgs) -> Selection {
-    Selection { pattern: args.only.as_deref().map(arenascope_report::pattern::ArenaPattern::new), ..Selection::GLANCE }
+    Selection { pattern: args.only.as_deref().map(ArenaPattern::new), ..Selection::GLANCE }
 }
 
 /// A path of ours as the user would type it here.

@@ -211,6 +211,13 @@ fn arenas_whose_names_do_not_match_run_at_full_speed() {
     let events = place.log(&place.trace());
     let names: std::collections::BTreeSet<&str> = events.iter().filter_map(|event| event["name"].as_str()).collect();
     assert_eq!(names.into_iter().collect::<Vec<_>>(), ["worker 2"], "{words}");
+    // A word without wildcards is a part of a name, as in the views; characters are characters.
+    let layer = on_library(&place, "own_layer.c", &["-O2"], false);
+    for (pattern, fits) in [("yer", true), ("l?yer", true), ("l??yer", false), ("lay*", false)] {
+        let other = Place::new();
+        other.watch(&["--only", pattern], &layer, &[]);
+        assert_eq!(count(&other.log(&other.trace()), "alloc") > 0, fits, "{pattern}");
+    }
     // Named by number: all are recorded, one is shown.
     let other = Place::new();
     let (_, words) = other.watch(&["--only", "2"], &program, &["4", "10"]);
@@ -327,4 +334,31 @@ fn one_release_binary_in_every_mode() {
     let said = place.arenascope(&["show".as_ref(), "--core".as_ref(), core.as_os_str(), "--plain".as_ref()]);
     assert_eq!(said.status, 0, "{said:?}");
     assert!(said.stdout.contains("worker 0") && said.stdout.contains("worker 1"), "{}", said.stdout);
+}
+
+/// The agent's matcher says what the views' says, for every short pattern with a wildcard and every short name.
+#[test]
+fn patterns_mean_the_same_in_the_program_and_in_the_views() {
+    let words = |letters: &[char], most: usize| {
+        let mut all = vec![String::new()];
+        let mut last = all.clone();
+        for _ in 0..most {
+            let longer = |word: &String| letters.iter().map(|letter| format!("{word}{letter}")).collect::<Vec<_>>();
+            last = last.iter().flat_map(longer).collect();
+            all.extend(last.iter().cloned());
+        }
+        all
+    };
+    let names = words(&['a', 'ä', '€'], 4);
+    let mut fitting = 0;
+    for raw in words(&['a', 'ä', '*', '?'], 4) {
+        let views = arenascope_report::pattern::ArenaPattern::new(&raw);
+        let pattern = views.for_names().expect("no number");
+        for name in &names {
+            let there = arenascope_plan::name_fits(pattern.len(), |at| pattern.as_bytes()[at], name.as_bytes());
+            assert_eq!(there, views.matches(1, name), "{raw} as {pattern}: {name}");
+            fitting += usize::from(there);
+        }
+    }
+    assert!(fitting > 1000);
 }

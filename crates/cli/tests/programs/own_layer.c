@@ -28,7 +28,7 @@ __attribute__((noinline)) static void pool_clear(struct pool *pool)
 int main(int argc, char **argv)
 {
     int keeps = argc > 1 && strcmp(argv[1], "keeps") == 0;
-    struct pool pool = {ascope_init_named("layer", 3000), 0};
+    struct pool pool = {ascope_init_named("läyer", 3000), 0};
     for (int round = 0; round < 5; round++) {
         size_t refused = 0;
         for (int i = 0; i < 30; i++) {
