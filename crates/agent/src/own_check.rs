@@ -67,7 +67,7 @@ fn tell(recorder: &Recorder, thread: &mut Thread, told: &Told) {
 fn count_unchecked(apart: &Apart) {
     let here = 0u64;
     if let Some(inside) = Inside::enter(core::ptr::from_ref(&here) as u64, false) {
-        let (_, blocks) = apart.unchecked();
+        let blocks = apart.unchecked();
         let counted = COUNTED.fetch_max(blocks, Relaxed);
         (counted..blocks).for_each(|_| inside.recorder.unchecked());
     }
@@ -120,9 +120,6 @@ pub unsafe extern "C" fn on_create(_: u64, request: *mut CheckRequest) {
             (_, false, _) => Checking::Canaries,
         }
     };
-    if !how.works() {
-        apart.leave_arena();
-    }
     let Some(entry) = recorder.arena(inside.thread(), request.arena) else { return };
     let arena = entry.key.load(Relaxed);
     recorder.note(inside.thread(), None, &Record::Checked { arena, how });

@@ -135,7 +135,6 @@ pub struct Apart {
     arenas_used: AtomicU32,
     budget: u32,
     /// Arenas and blocks that are not checked.
-    unchecked_arenas: AtomicU64,
     unchecked_blocks: AtomicU64,
 }
 
@@ -250,7 +249,6 @@ impl Apart {
             arenas: arenas.ok()? as u64,
             arenas_used: AtomicU32::new(0),
             budget: dead_plots,
-            unchecked_arenas: AtomicU64::new(0),
             unchecked_blocks: AtomicU64::new(0),
         })
     }
@@ -287,9 +285,9 @@ impl Apart {
         (self.arenas..arenas).contains(&address) || self.ground.owns(address)
     }
 
-    /// Arenas and blocks that are not checked, so far.
-    pub fn unchecked(&self) -> (u64, u64) {
-        (self.unchecked_arenas.load(Relaxed), self.unchecked_blocks.load(Relaxed))
+    /// Blocks that are not checked, so far.
+    pub fn unchecked(&self) -> u64 {
+        self.unchecked_blocks.load(Relaxed)
     }
 
     /// How what left the quarantine is closed.
@@ -363,7 +361,6 @@ impl Apart {
         let number = self.arenas_used.fetch_add(1, Relaxed);
         if number >= ARENAS {
             self.arenas_used.store(ARENAS, Relaxed);
-            self.leave_arena();
             return core::ptr::null_mut();
         }
         let of = self.arena(number);
@@ -390,11 +387,6 @@ impl Apart {
             });
         }
         of
-    }
-
-    /// An arena is left unchecked.
-    pub fn leave_arena(&self) {
-        self.unchecked_arenas.fetch_add(1, Relaxed);
     }
 
     fn leave_block(&self) -> u64 {
