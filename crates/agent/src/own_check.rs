@@ -67,10 +67,14 @@ fn tell(recorder: &Recorder, thread: &mut Thread, told: &Told) {
 fn count_unchecked(apart: &Apart) {
     let here = 0u64;
     if let Some(inside) = Inside::enter(core::ptr::from_ref(&here) as u64, false) {
-        let blocks = apart.unchecked();
-        let counted = COUNTED.fetch_max(blocks, Relaxed);
-        (counted..blocks).for_each(|_| inside.recorder.unchecked());
+        count_into(inside.recorder, apart);
     }
+}
+
+fn count_into(recorder: &Recorder, apart: &Apart) {
+    let blocks = apart.unchecked();
+    let counted = COUNTED.fetch_max(blocks, Relaxed);
+    (counted..blocks).for_each(|_| recorder.unchecked());
 }
 
 /// As [`tell`], from outside of the recorder.
@@ -180,6 +184,8 @@ unsafe fn answer(apart: &Apart, of: *mut OfArena, request: &mut CheckRequest) {
 pub fn look_at_all(recorder: &Recorder, thread: &mut Thread) {
     if let Some(apart) = apart() {
         apart.look_at_all(&mut |told| tell(recorder, thread, told));
+        // Also what could not be closed when its blocks were dead.
+        count_into(recorder, apart);
     }
 }
 

@@ -214,7 +214,9 @@ impl Apart {
             return;
         }
         if let Some(mut plots) = self.open() {
-            plots.close(from, to.wrapping_sub(from));
+            if !plots.close(from, to.wrapping_sub(from)) {
+                self.leave_block();
+            }
             let mut plot = from;
             while plot < to {
                 let run = self.ground.plot(plot).map_or(1, |found| found.run.max(1));
@@ -268,8 +270,9 @@ impl Apart {
         let held = unsafe { self.hold_now(self.arena(of.number)) };
         if let (Some(_held), Some(mut plots)) = (held, self.open())
             && self.ground.plot(plot).is_some_and(|found| found.stage == Stage::Dead)
+            && !plots.close(plot, run)
         {
-            plots.close(plot, run);
+            self.leave_block();
         }
     }
 

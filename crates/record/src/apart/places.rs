@@ -265,8 +265,9 @@ impl Apart {
             self.look_at_plot(plot, sink);
             if let Some(mut plots) = self.open()
                 && let Some(found) = self.ground.plot(plot).filter(|found| found.stage == Stage::Dead)
+                && !plots.close(plot, found.run)
             {
-                plots.close(plot, found.run);
+                self.leave_block();
             }
         }
         // From the oldest on, so that each is passed about once.
