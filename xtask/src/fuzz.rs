@@ -15,8 +15,28 @@ const FLAGS: &str = "--cfg fuzzing -Cpasses=sancov-module -Cllvm-args=-sanitizer
                      -Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table \
                      -Cllvm-args=-sanitizer-coverage-trace-compares -Ccodegen-units=1 -Cdebug-assertions";
 
-/// Runs the targets whose name contains `part`, each for `seconds`.
-pub fn run(part: &str, seconds: u32) -> Result<(), String> {
+/// How long a target runs, and on what.
+#[derive(Clone, Copy)]
+pub enum Effort {
+    /// So many seconds of inputs that nobody saw before.
+    Seconds(u32),
+    /// Few inputs from a fixed seed, much the same each time (exactly the same where no address is compared): what a change's tests
+    /// say should be about that change.
+    Seeded,
+}
+
+impl Effort {
+    fn words(self) -> Vec<String> {
+        match self {
+            Effort::Seconds(seconds) => vec![format!("-max_total_time={seconds}")],
+            // The slowest target makes 50,000 inputs a second; the time bounds a machine that is busy.
+            Effort::Seeded => vec!["-seed=1".to_owned(), "-runs=50000".to_owned(), "-max_total_time=20".to_owned()],
+        }
+    }
+}
+
+/// Runs the targets whose name contains `part`.
+pub fn run(part: &str, effort: Effort) -> Result<(), String> {
     let names = targets()?;
     let chosen: Vec<&String> = names.iter().filter(|name| name.contains(part)).collect();
     if chosen.is_empty() {
@@ -31,11 +51,12 @@ pub fn run(part: &str, seconds: u32) -> Result<(), String> {
         let found = folder.join("found").join(name);
         std::fs::create_dir_all(&found).map_err(|error| format!("{}: {error}", found.display()))?;
         let prefix = format!("-artifact_prefix={}/", found.display());
-        let time = format!("-max_total_time={seconds}");
-        let shown = format!("{} {prefix} {time}", program.display());
+        let words = effort.words();
+        let shown = format!("{} {prefix} {}", program.display(), words.join(" "));
         eprintln!("xtask: {shown}");
         let output = Command::new(&program)
-            .args([&prefix, &time, "-verbosity=0", "-print_final_stats=1"])
+            .args([&prefix, "-verbosity=0", "-print_final_stats=1"])
+            .args(&words)
             .current_dir(&found)
             .output()
             .map_err(|error| format!("{shown}: {error}"))?;
@@ -45,8 +66,9 @@ pub fn run(part: &str, seconds: u32) -> Result<(), String> {
         }
         let runs = said.lines().find_map(|line| line.strip_prefix("stat::number_of_executed_units:"));
         println!(
-            "fuzz {name}: {} inputs in {seconds} s, nothing found",
-            runs.map_or("an unknown number of", str::trim)
+            "fuzz {name}: {} inputs ({}), nothing found",
+            runs.map_or("an unknown number of", str::trim),
+            words.join(" ")
         );
     }
     Ok(())

@@ -16,6 +16,7 @@ mod steps;
 mod tidy;
 mod unsafe_list;
 
+use fuzz::Effort;
 use std::process::ExitCode;
 
 const USAGE: &str = "\
@@ -46,10 +47,10 @@ fn main() -> ExitCode {
     let outcome = match words.as_slice() {
         ["ci"] => ci(),
         ["test", rest @ ..] => test(rest),
-        ["fuzz"] => fuzz::run("", 10),
-        ["fuzz", part] => fuzz::run(part, 10),
+        ["fuzz"] => fuzz::run("", Effort::Seconds(10)),
+        ["fuzz", part] => fuzz::run(part, Effort::Seconds(10)),
         ["fuzz", part, seconds] => match seconds.parse() {
-            Ok(seconds) => fuzz::run(part, seconds),
+            Ok(seconds) => fuzz::run(part, Effort::Seconds(seconds)),
             Err(_) => Err(format!("{seconds:?} is no number of seconds")),
         },
         ["labs", rest @ ..] if rest.len() <= 1 => labs::run(rest.first().copied(), true),
@@ -91,7 +92,7 @@ fn test(rest: &[&str]) -> Result<(), String> {
     packages::require()?;
     labs::run(None, true)?;
     let long = rest.contains(&"--long");
-    fuzz::run("", if long { 60 } else { 2 })?;
+    fuzz::run("", if long { Effort::Seconds(60) } else { Effort::Seeded })?;
     if long {
         long::arena()?;
     }

@@ -71,7 +71,12 @@ impl Built {
         Table::new(&self.starts, &self.rules)
     }
 
+    /// Of two rules for one place the later holds: an advance by nothing ends the one before it.
     fn push(&mut self, start: u32, rule: Rule) -> Result<(), BuildError> {
+        if self.starts.last() == Some(&start) {
+            self.starts.pop();
+            self.rules.pop();
+        }
         if self.rules.last() == Some(&rule.bits()) {
             return Ok(());
         }

@@ -167,3 +167,23 @@ fn instructions_that_all_functions_share_are_not_followed_without_end() {
     let outcome = build(Section { address: 0, bytes: &bytes }, (0, 1 << 30));
     assert_eq!(outcome, Err(arenascope_unwind::BuildError::TooMuchWork));
 }
+
+#[test]
+fn of_two_rules_for_one_place_the_later_holds() {
+    // A CIE that says "rsp + 8, the return address right below", and a function of 16 bytes whose instructions advance by nothing
+    // between three offsets, in its middle too.
+    let entry = |head: u32, body: &[u8]| {
+        let mut body = [&head.to_le_bytes()[..], body].concat();
+        body.resize(body.len().next_multiple_of(8) + 4, 0);
+        [&(body.len() as u32).to_le_bytes()[..], &body].concat()
+    };
+    let (nothing, four, offset) = (0x40, 0x44, 0x0e);
+    let mut bytes = entry(0, &[1, 0, 1, 0x78, 16, 0x0c, 7, 8, 0x90, 1]);
+    let function = [&0x1000u64.to_le_bytes()[..], &16u64.to_le_bytes()].concat();
+    let body =
+        [&function[..], &[nothing, offset, 16, four, offset, 24, nothing, offset, 32, nothing, offset, 40]].concat();
+    bytes.extend(entry(bytes.len() as u32 + 4, &body));
+    let built = build(Section { address: 0, bytes: &bytes }, (0x1000, 0x2000)).expect("a table");
+    let rule = |offset| Rule::new(Kind::Stack, offset, SavedFrame::Same).bits();
+    assert_eq!((&built.starts[..], &built.rules[..]), (&[0, 4, 16][..], &[rule(16), rule(40), Rule::GAP.bits()][..]));
+}
