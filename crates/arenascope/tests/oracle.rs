@@ -108,3 +108,17 @@ fn a_region_is_used_again_and_again() {
         run(&mut arena, &ops, Refusals::Never, round % 2 == 0);
     }
 }
+
+#[test]
+fn what_was_forgotten_stays_forgotten() {
+    // Five rewinds to rising places: the lowest is forgotten. One below the other four, and then to a checkpoint that only the
+    // forgotten one made stale.
+    let alloc = |size| Op::Alloc { size, align: 8 };
+    let rewind = |checkpoint| Op::Rewind { checkpoint };
+    let mut ops = vec![alloc(80), Op::Checkpoint, alloc(80), Op::Checkpoint, rewind(0), alloc(120), Op::Checkpoint];
+    for checkpoint in 3..7 {
+        ops.extend([alloc(80), Op::Checkpoint, alloc(8), rewind(checkpoint)]);
+    }
+    ops.extend([rewind(2), rewind(1)]);
+    run(&mut Arena::init(4096).unwrap(), &ops, Refusals::Never, true);
+}

@@ -194,16 +194,25 @@ impl Model {
         self.expect(told(EventKind::SCOPE_EXIT, mark));
     }
 
-    /// Rewinds that are not overtaken by one further down.
-    fn rising(&self) -> usize {
+    /// The arena may have forgotten a rewind: since the last reset there were more places at a time that rise than it remembers. (Those
+    /// that a later rewind overtook included: what was forgotten before stays forgotten.)
+    fn may_have_forgotten(&self) -> bool {
         let mut rising: Vec<usize> = Vec::new();
+        let mut forgotten = false;
         for to in &self.rewinds {
             rising.retain(|kept| kept < to);
-            rising.push(*to);
+            match to {
+                0 => forgotten = false,
+                _ => rising.push(*to),
+            }
+            forgotten |= rising.len() > REMEMBERED;
         }
-        rising.len()
+        forgotten
     }
 }
+
+/// Rewinds that an arena remembers.
+const REMEMBERED: usize = 4;
 
 fn told(kind: EventKind, block: usize) -> Told {
     Told { kind, block, size: 0, align: 0, old_block: 0, old_size: 0, offset: 0, depth: 0 }
@@ -390,7 +399,7 @@ fn step(arena: &Arena, model: &mut Model, op: Op, refusals: Refusals, observed: 
             // SAFETY: the model forgets the blocks above the place.
             match unsafe { arena.rewind_unchecked(&saved.checkpoint) } {
                 Ok(()) => {
-                    let forgotten = model.rising() > 4 && saved.cursor <= model.cursor;
+                    let forgotten = model.may_have_forgotten() && saved.cursor <= model.cursor;
                     assert!(here && (!stale || forgotten), "{op:?}: went back to {saved:?}");
                     model.rewinds.push(saved.cursor);
                     model.cursor = saved.cursor;
