@@ -59,9 +59,9 @@ unsafe impl crate::reserve::Zeroed for Entry {}
 /// What a new block did to an arena's extents.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Grown {
-    /// It lies where blocks lay before.
+    /// It lies in pages where blocks lay before.
     Inside,
-    /// An extent grew or began: these bytes are new, `from..to`.
+    /// An extent grew into another page, or began: these bytes are new, `from..to`.
     New {
         /// First new byte.
         from: u64,
@@ -167,12 +167,15 @@ fn widen(extent: &Extent, block: u64, end: u64) -> Option<Grown> {
         extent.high.store(end, Relaxed);
         if block < low {
             extent.low.store(block, Relaxed);
+            return Some(Grown::New { from: block, to: end });
         }
-        return Some(Grown::New { from: high.max(block), to: end });
+        let same_page = (high.wrapping_sub(1) ^ end.wrapping_sub(1)) >> 12 == 0;
+        return Some(if same_page { Grown::Inside } else { Grown::New { from: high.max(block), to: end } });
     }
     if block < low {
         extent.low.store(block, Relaxed);
-        return Some(Grown::New { from: block, to: low });
+        let same_page = (block ^ low) >> 12 == 0;
+        return Some(if same_page { Grown::Inside } else { Grown::New { from: block, to: low } });
     }
     Some(Grown::Inside)
 }
@@ -359,13 +362,17 @@ mod tests {
     fn a_bump_arena_has_one_span_and_a_chunked_one_several() {
         let entry = Entry::default();
         assert_eq!(entry.note_block(0x10000, 64), Grown::New { from: 0x10000, to: 0x10040 });
-        assert_eq!(entry.note_block(0x10040, 64), Grown::New { from: 0x10040, to: 0x10080 });
+        assert_eq!(entry.note_block(0x10040, 64), Grown::Inside, "the same page");
+        assert_eq!(entry.note_block(0x10fc0, 65), Grown::New { from: 0x10fc0, to: 0x11001 });
         assert_eq!(entry.note_block(0x10000, 64), Grown::Inside);
         assert_eq!(entry.note_block(0x90000, 16), Grown::New { from: 0x90000, to: 0x90010 });
         assert_eq!(entry.note_block(0x8fff0, 16), Grown::New { from: 0x8fff0, to: 0x90000 });
-        assert_eq!(entry.spans().collect::<Vec<_>>(), [(0x10000, 0x10080), (0x8fff0, 0x90010)]);
-        assert!(entry.drop_spans(0x10000, 0x11000));
-        assert!(!entry.drop_spans(0x10000, 0x11000));
+        assert_eq!(entry.spans().collect::<Vec<_>>(), [(0x10000, 0x11001), (0x8fff0, 0x90010)]);
+        assert!(entry.drop_spans(0x10000, 0x11001));
+        assert!(!entry.drop_spans(0x10000, 0x11001));
+        let around = Entry::default();
+        around.note_block(0x10800, 8);
+        assert_eq!(around.note_block(0xf000, 0x3000), Grown::New { from: 0xf000, to: 0x12000 }, "on both sides");
         assert!(entry.was_used(0x90000) && !entry.was_used(0x10000));
         assert_eq!(entry.spans().collect::<Vec<_>>(), [(0x8fff0, 0x90010)]);
         entry.clear_spans();

@@ -33,6 +33,7 @@ mod guards;
 mod heap;
 #[cfg(feature = "start")]
 mod inside;
+mod last_stack;
 mod modules;
 mod objects;
 mod observed;

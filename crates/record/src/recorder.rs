@@ -13,6 +13,7 @@ use crate::checksum::{self, crc32c};
 use crate::clock::ticks;
 use crate::deep;
 use crate::heap::{self, HeapSet};
+use crate::last_stack::LastStack;
 use crate::modules::{self, MODULES, Modules};
 use crate::objects::{self, Objects};
 use crate::quiet;
@@ -20,7 +21,7 @@ use crate::reserve::{Reserve, WipedOnFork, Zeroed, page_wiped_on_fork};
 use crate::reused::Budget;
 use crate::sites::{CACHE_SLOTS, CachedSite, CallFrame, CodeRanges, FRAMES_MAX, SITE_SLOTS, SiteTable, StubFrame};
 use crate::space::{self, Space};
-use crate::stacks::{CachedStack, STACK_SLOTS, STACK_THREADS};
+use crate::stacks::{CachedStack, STACK_SLOTS, STACK_THREADS, Worth};
 use crate::system::{gettid, monotonic_ns};
 use crate::thread::{Caches, Segment, Thread};
 use crate::walk::{CachedRule, RULE_SLOTS};
@@ -48,6 +49,7 @@ pub const RESERVE_BYTES: usize = SITE_SLOTS * (size_of::<AtomicU64>() + size_of:
     + THREADS * (size_of::<Row>() + SCRATCH_BYTES)
     + THREADS * CACHE_SLOTS * size_of::<CachedSite>()
     + STACK_THREADS * STACK_SLOTS * size_of::<CachedStack>()
+    + THREADS * size_of::<LastStack>()
     + THREADS * RULE_SLOTS * size_of::<CachedRule>()
     + heap::SLOTS * 2 * size_of::<AtomicU64>()
     + objects::SLOTS * size_of::<objects::Seen>()
@@ -109,6 +111,7 @@ pub struct Recorder {
     modules: Modules,
     site_caches: &'static [UnsafeCell<CachedSite>],
     stack_caches: &'static [UnsafeCell<CachedStack>],
+    last_stacks: &'static [UnsafeCell<LastStack>],
     rule_caches: &'static [UnsafeCell<CachedRule>],
     scratches: &'static [UnsafeCell<u8>],
     thread_numbers: AtomicU32,
@@ -173,6 +176,7 @@ impl Recorder {
             modules: Modules::new(reserve.take(MODULES)?),
             site_caches: cells(reserve.take(THREADS * CACHE_SLOTS)?),
             stack_caches: cells(reserve.take(STACK_THREADS * STACK_SLOTS)?),
+            last_stacks: cells(reserve.take(THREADS)?),
             rule_caches: cells(reserve.take(THREADS * RULE_SLOTS)?),
             scratches: cells(reserve.take(THREADS * SCRATCH_BYTES)?),
             thread_numbers: AtomicU32::new(0),
@@ -382,7 +386,9 @@ impl Recorder {
                     Caches {
                         sites: part(self.site_caches, CACHE_SLOTS, index)?,
                         stacks: part(self.stack_caches, STACK_SLOTS, index).unwrap_or_default(),
-                        rules: part(self.rule_caches, RULE_SLOTS, index)?,
+                        worth: Worth::default(),
+                        last: part(self.last_stacks, 1, index)?.first_mut()?,
+                        rules: part(self.rule_caches, RULE_SLOTS, index)?.first_chunk_mut()?,
                     }
                 };
                 // SAFETY: as above.
@@ -531,9 +537,7 @@ impl Recorder {
     /// Takes note of where a block of `entry` lies, so that its bytes can be captured.
     #[inline]
     pub fn note_block(&self, entry: &Entry, block: u64, size: u64) {
-        if let Grown::New { from, to } = entry.note_block(block, size)
-            && ((from.wrapping_sub(1) ^ to.wrapping_sub(1)) >> 12 != 0 || from == block)
-        {
+        if let Grown::New { from, to } = entry.note_block(block, size) {
             self.arenas.pages().add(from, to);
         }
     }

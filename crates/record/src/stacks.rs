@@ -1,19 +1,29 @@
-//! Stacks that a thread has walked lately, and the sites they are.
+//! Stacks that a thread has met lately, whole, and the sites they are: for calls that come from the same places again and again.
 //!
-//! A walk is a function of the call's three registers, the stack's end, the modules, and the words it read. An entry keeps all of
+//! A walk is a function of the call's three registers, the stack's bounds, the modules, and the words it read. An entry keeps all of
 //! them: when each is as it was the walk would find what it found, and its site is known for one load and one compare a word. The words
-//! are the return addresses *and* the saved frame pointers that the walk followed. Tried by others: memray (pull request 1004) and
-//! bytehound compare the return addresses only, which is enough where frames have fixed sizes; ours need not.
+//! are the return addresses *and* the saved frame pointers that the walk followed. Where stacks hardly come again (a parser that
+//! recurses) keeping them is a waste; then most are not kept, and `last_stack` alone helps.
 #![allow(unsafe_code, reason = "reads the host's stack where a walk has read it")]
 
+use crate::last_stack::LastStack;
 use crate::reserve::Zeroed;
 use crate::sites::CallFrame;
-use crate::walk::{WORDS, Words};
+use crate::walk::Link;
 
 /// Stacks kept for a thread, in pairs: the first of a pair is the one met last.
 pub(crate) const STACK_SLOTS: usize = 256;
 /// Threads at once that keep stacks; further ones walk each time. Address space is what they cost.
 pub(crate) const STACK_THREADS: usize = 256;
+
+/// Words of a kept stack, at most.
+const WORDS: usize = 18;
+/// Stacks that are kept on trust after one that was met again, and the most of them.
+const TRUST: (u32, u32) = (2, 64);
+/// Without trust one in so many is kept.
+const RARELY: u32 = 8;
+/// And looked for, one in so many.
+const LOOKS: u32 = 4;
 
 /// A stack.
 #[derive(Clone, Copy)]
@@ -36,6 +46,20 @@ pub(crate) struct CachedStack {
 unsafe impl Zeroed for CachedStack {}
 
 impl CachedStack {
+    /// A word that the walk read. False: it does not fit.
+    #[inline]
+    fn add(&mut self, place: u64, value: u64) -> bool {
+        let index = self.count as usize;
+        let above = u16::try_from(place.wrapping_sub(self.stack_pointer) >> 3);
+        if let (Some(kept), Some(word), Ok(above)) = (self.places.get_mut(index), self.values.get_mut(index), above) {
+            *kept = above;
+            *word = value;
+            self.count = self.count.wrapping_add(1);
+            return true;
+        }
+        false
+    }
+
     /// True when a walk from `call` would find what it found when this was kept.
     #[inline]
     fn is(&self, call: CallFrame, told: u64, version: u64) -> bool {
@@ -85,67 +109,80 @@ pub(crate) fn forget(stacks: &mut [CachedStack]) {
     }
 }
 
-/// Keeps what a walk from `call` read.
-#[inline]
-pub(crate) fn keep(stacks: &mut [CachedStack], call: CallFrame, told: u64, version: u64, words: &Words, site: u32) {
-    if words.count as usize <= WORDS
-        && let Some([first, second]) = stacks.get_mut(pair(call, told)..).and_then(|rest| rest.first_chunk_mut::<2>())
-    {
-        *second = *first;
-        *first = CachedStack {
-            return_address: call.return_address,
-            stack_pointer: call.stack_pointer,
-            frame_pointer: call.frame_pointer,
-            version,
-            told,
-            site,
-            count: words.count,
-            places: words.places,
-            values: words.values,
-        };
+/// Whether it is worth it to keep stacks.
+#[derive(Clone, Copy, Default, Debug)]
+pub(crate) struct Worth {
+    trust: u32,
+    left_out: u32,
+    passed: u32,
+}
+
+impl Worth {
+    /// Is it worth it to look for a stack among those kept?
+    #[inline]
+    pub(crate) fn looks(&mut self) -> bool {
+        self.passed = self.passed.wrapping_add(1);
+        self.trust > 0 || self.passed.is_multiple_of(LOOKS)
     }
+
+    /// A stack was met again.
+    #[inline]
+    pub(crate) fn met(&mut self) {
+        let (more, most) = TRUST;
+        self.trust = self.trust.wrapping_add(more).min(most);
+    }
+
+    /// A stack was not among those kept: is it to be?
+    #[inline]
+    pub(crate) fn wants(&mut self) -> bool {
+        if self.trust > 0 {
+            self.trust = self.trust.wrapping_sub(1);
+            return true;
+        }
+        self.left_out = self.left_out.wrapping_add(1);
+        self.left_out.is_multiple_of(RARELY)
+    }
+}
+
+/// Keeps what the walk from `call` that ended in the first `frames` of `last` has read, if each of its steps says what that was.
+pub(crate) fn keep(
+    stacks: &mut [CachedStack],
+    call: CallFrame,
+    told: u64,
+    version: u64,
+    (last, frames): (&LastStack, usize),
+    site: u32,
+) {
+    // The two of a pair by turns, as sites are numbered.
+    let Some(kept) = stacks.get_mut(pair(call, told).wrapping_add(site as usize & 1)) else { return };
+    kept.version = 0;
+    kept.return_address = call.return_address;
+    kept.stack_pointer = call.stack_pointer;
+    kept.frame_pointer = call.frame_pointer;
+    kept.told = told;
+    kept.site = site;
+    kept.count = 0;
+    for (link, caller) in last.steps(frames) {
+        let Link { return_at, frame_at, .. } = link;
+        if return_at == 0 || !kept.add(return_at, caller.address) {
+            return;
+        }
+        if frame_at > Link::LOST && !kept.add(frame_at, caller.frame) {
+            return;
+        }
+    }
+    kept.version = version;
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::modules::{CodeModule, Modules, Row};
-    use crate::sites::{CodeRanges, FRAMES_MAX, StubFrame};
+    use crate::last_stack::tests::{CODE, NO_STUB, Random, module};
+    use crate::modules::{Modules, Row};
+    use crate::sites::{CodeRanges, FRAMES_MAX};
     use crate::walk::{CachedRule, RULE_SLOTS, Rules, Walk, after};
-    use arenascope_unwind::{Kind, Rule, SavedFrame, Table};
     extern crate std;
     use std::{collections::HashMap, vec::Vec};
-
-    struct Random(u64);
-    impl Random {
-        fn below(&mut self, limit: u64) -> u64 {
-            self.0 ^= self.0 << 13;
-            self.0 ^= self.0 >> 7;
-            self.0 ^= self.0 << 17;
-            self.0 % limit
-        }
-    }
-
-    const CODE: (u64, u64) = (0x10_0000, 0x10_4000);
-
-    /// A module of 1024 places, each with a rule of its own.
-    fn module(random: &mut Random) -> CodeModule {
-        let starts: Vec<u32> = (0..1024u32).map(|place| place * 16).collect();
-        let rules = starts.iter().map(|_| {
-            let saved = [SavedFrame::Same, SavedFrame::Below(16), SavedFrame::Below(24), SavedFrame::Lost]
-                [random.below(4) as usize];
-            match random.below(10) {
-                0..6 => Rule::new(Kind::Stack, 8 * (1 + random.below(6) as i64), saved),
-                6..8 => Rule::new(Kind::Frame, 16, SavedFrame::Below(16)),
-                8 => Rule::GAP,
-                _ => Rule::UNKNOWN,
-            }
-        });
-        let rules: Vec<u32> = rules.map(Rule::bits).collect();
-        let words: &'static [u32] = Vec::leak(starts.iter().chain(&rules).copied().collect());
-        let (starts, rules) = words.split_at(1024);
-        CodeModule { start: CODE.0, end: CODE.1, table: Table::new(starts, rules) }
-    }
 
     #[test]
     fn a_stack_that_is_known_again_is_one_that_a_walk_finds_again() {
@@ -174,6 +211,7 @@ mod tests {
             values: [0; WORDS],
         };
         let mut stacks: Vec<CachedStack> = std::vec![empty; STACK_SLOTS];
+        let mut last = LastStack::new();
         let mut sites: HashMap<Vec<u64>, u32> = HashMap::new();
         let mut calls: Vec<CallFrame> = Vec::new();
         let (mut known, mut deep, mut changed) = (0, 0, 0);
@@ -198,25 +236,30 @@ mod tests {
             let mut cache = [CachedRule::EMPTY; RULE_SLOTS];
             let code = CodeRanges::new();
             let rules = Rules { modules: &modules, cache: &mut cache };
-            let mut walk = Walk { high: base + 64 * 8, stub: StubFrame::default(), code: &code, rules, limit: 8 };
-            let (mut out, mut words) = ([0u64; FRAMES_MAX], Words::NONE);
+            let mut walk = Walk::new(call.stack_pointer, base + 64 * 8, &NO_STUB, &code, rules);
+            let mut out = [0u64; FRAMES_MAX];
             std::hint::black_box(&mut stack);
-            let (count, _) = walk.run(after(call), call.stack_pointer, &mut out, &mut words);
+            let count = walk.run(after(call), 3, &mut out);
             let next = sites.len() as u32;
             let site = *sites.entry(out[..count].to_vec()).or_insert(next);
-            deep += usize::from(count >= 4);
+            deep += usize::from(count >= 3);
             match find(&stacks, call, 7, version) {
                 Some(found) => {
                     assert_eq!(found, site, "round {round}: {call:x?}");
                     known += 1;
                 }
-                None => keep(&mut stacks, call, 7, version, &words, site),
+                None => {
+                    let found = last.walk(&mut walk, after(call), version, 3);
+                    if found.sure {
+                        keep(&mut stacks, call, 7, version, (&last, found.count), site);
+                    }
+                }
             }
             assert_eq!(find(&stacks, call, 8, version), None, "another place told");
             assert_eq!(find(&stacks, call, 7, version + 1), None, "other bounds, or other modules");
         }
         assert!(
-            known > 50_000 && deep > 10_000 && changed > 40_000 && sites.len() > 1000,
+            known > 10_000 && deep > 10_000 && changed > 40_000 && sites.len() > 1000,
             "{known} {deep} {} {changed}",
             sites.len()
         );

@@ -3,10 +3,11 @@
 //! Exclusive to its thread: the only concurrency is a signal handler on the same stack, which `busy` keeps out.
 
 use crate::arenas::Entry;
+use crate::last_stack::LastStack;
 use crate::recorder::Passed;
 use crate::sites::{CACHE_SLOTS, CachedSite, FRAMES_MAX};
-use crate::stacks::CachedStack;
-use crate::walk::{CachedRule, Words};
+use crate::stacks::{self, CachedStack, Worth};
+use crate::walk::CachedRules;
 use arenascope_trace::SegmentEncoder;
 
 /// Remembered arenas, direct-mapped by object address.
@@ -48,7 +49,9 @@ pub(crate) struct Segment {
 pub(crate) struct Caches {
     pub sites: &'static mut [CachedSite],
     pub stacks: &'static mut [CachedStack],
-    pub rules: &'static mut [CachedRule],
+    pub worth: Worth,
+    pub last: &'static mut LastStack,
+    pub rules: &'static mut CachedRules,
 }
 
 /// One thread of the host.
@@ -77,7 +80,6 @@ pub struct Thread {
     arena_cache: [(u64, Option<&'static Entry>); ARENA_CACHE],
     pub(crate) caches: Caches,
     pub(crate) frames: [u64; FRAMES_MAX],
-    pub(crate) words: Words,
     pub(crate) scratch: &'static mut [u8],
     pub(crate) stack_looks: u32,
     /// Changes whenever the bounds above do.
@@ -114,7 +116,6 @@ impl Thread {
             arena_cache: [(u64::MAX, None); ARENA_CACHE],
             caches,
             frames: [0; FRAMES_MAX],
-            words: Words::NONE,
             scratch,
             stack_looks: 0,
             stack_bounds: 0,
@@ -152,7 +153,8 @@ impl Thread {
             self.segment = Segment::default();
             self.caches.sites.fill(CachedSite::default());
             // Their sites are the parent's.
-            crate::stacks::forget(self.caches.stacks);
+            stacks::forget(self.caches.stacks);
+            self.caches.last.forget();
         }
     }
 
@@ -233,12 +235,23 @@ impl Thread {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::walk::{CachedRule, RULE_SLOTS};
     extern crate std;
     use std::boxed::Box;
 
     fn thread() -> Thread {
         let sites = Box::leak(Box::new([CachedSite::default(); CACHE_SLOTS]));
-        Thread::new(0, Caches { sites, stacks: &mut [], rules: &mut [] }, Box::leak(Box::new([0; 64])))
+        Thread::new(
+            0,
+            Caches {
+                sites,
+                stacks: &mut [],
+                worth: Worth::default(),
+                last: Box::leak(Box::new(LastStack::new())),
+                rules: Box::leak(Box::new([CachedRule::EMPTY; RULE_SLOTS])),
+            },
+            Box::leak(Box::new([0; 64])),
+        )
     }
 
     fn call(stack_pointer: u64) -> Call {

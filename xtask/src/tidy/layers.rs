@@ -95,7 +95,9 @@ pub fn complaints(table: &[Row], rust: &[Source]) -> Vec<String> {
 
 fn before_tests(text: &str) -> &str {
     // A `#[cfg(test)] mod x;` line ends nothing; the inline module at a file's end does.
-    match text.find("#[cfg(test)]\nmod tests {") {
+    // Tests that share what they are made of are seen by each other.
+    let begins = ["#[cfg(test)]\nmod tests {", "#[cfg(test)]\npub(crate) mod tests {"];
+    match begins.iter().find_map(|begin| text.find(begin)) {
         Some(at) => &text[..at],
         None => text,
     }

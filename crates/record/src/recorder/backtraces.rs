@@ -1,4 +1,5 @@
-//! The site of a call: known by its stack, or the stack walked, the backtrace looked up, defined where it is new.
+//! The site of a call: known by its stack, or the stack walked as far as it differs from the last one, the backtrace looked up, defined
+//! where it is new.
 //!
 //! May be relied on: a stack that the thread has had lately costs no walk (`stacks`); a site that it has met lately costs the walk and
 //! one look into its cache. Absent on purpose: the walk itself (`walk`) and the table of sites (`sites`).
@@ -32,10 +33,36 @@ impl Recorder {
         self.look_up_stack_for(thread, call.stack_pointer);
         let version = self.version(thread);
         let told = place.map_or(0, |place| place.hash());
-        match stacks::find(thread.caches.stacks, call, told, version) {
-            Some(site) => site,
-            None => self.walk(thread, call, place, version),
+        if thread.caches.worth.looks()
+            && let Some(site) = stacks::find(thread.caches.stacks, call, told, version)
+        {
+            thread.caches.worth.met();
+            return site;
         }
+        self.walk(thread, call, place, told, version)
+    }
+
+    /// The site of a stack that is not one of the last few.
+    #[inline(never)]
+    fn walk(&self, thread: &mut Thread, call: CallFrame, place: Option<Place<'_>>, told: u64, version: u64) -> u32 {
+        self.renew_rules(thread);
+        let Thread { caches, stack_high, .. } = thread;
+        let rules = Rules { modules: &self.modules, cache: caches.rules };
+        let mut walk = Walk::new(call.stack_pointer, *stack_high, &self.stub, &self.code, rules);
+        let found = caches.last.walk(&mut walk, after(call), version, self.frames);
+        let hash = place.map_or(found.hash, |place| place.mixed_with(found.hash));
+        let site = match thread.cached_site(hash) {
+            Some(cached) if cached.hash == hash => cached.id,
+            _ => {
+                thread.caches.last.addresses(found.count, &mut thread.frames);
+                self.site_slowly(thread, hash, found.count, place)
+            }
+        };
+        let caches = &mut thread.caches;
+        if site != NO_SITE && found.sure && caches.worth.wants() {
+            stacks::keep(caches.stacks, call, told, version, (caches.last, found.count), site);
+        }
+        site
     }
 
     /// What a walk depends on besides registers and the words it reads. Never 0.
@@ -44,34 +71,22 @@ impl Recorder {
         u64::from(self.modules.generation()) << 32 | u64::from(thread.stack_bounds)
     }
 
-    /// The site of a stack that is not one of the last few.
-    #[inline(never)]
-    fn walk(&self, thread: &mut Thread, call: CallFrame, place: Option<Place<'_>>, version: u64) -> u32 {
-        let (count, hash) = self.walk_from(thread, after(call), call.stack_pointer, self.frames);
-        let hash = place.map_or(hash, |place| place.mixed_with(hash));
-        let site = match thread.cached_site(hash) {
-            Some(cached) if cached.hash == hash => cached.id,
-            _ => self.site_slowly(thread, hash, count, place),
-        };
-        if site != NO_SITE {
-            let told = place.map_or(0, |place| place.hash());
-            stacks::keep(thread.caches.stacks, call, told, version, &thread.words, site);
-        }
-        site
-    }
-
-    /// Walks into `thread.frames`, reading nothing below `low`; count and hash.
+    /// Forgets rules of modules that have changed.
     #[inline]
-    fn walk_from(&self, thread: &mut Thread, at: Cursor, low: u64, limit: usize) -> (usize, u64) {
-        let Thread { caches, frames, words, stack_high, .. } = thread;
+    fn renew_rules(&self, thread: &mut Thread) {
         let generation = self.modules.generation();
         if thread.rules_of != generation {
-            Rules::forget(caches.rules);
+            Rules::forget(thread.caches.rules);
             thread.rules_of = generation;
         }
+    }
+
+    /// Walks into `thread.frames`, reading nothing below `low`; their count.
+    fn walk_from(&self, thread: &mut Thread, at: Cursor, low: u64, limit: usize) -> usize {
+        self.renew_rules(thread);
+        let Thread { caches, frames, stack_high, .. } = thread;
         let rules = Rules { modules: &self.modules, cache: caches.rules };
-        let mut walk = Walk { high: *stack_high, stub: self.stub, code: &self.code, rules, limit };
-        walk.run(at, low, frames, words)
+        Walk::new(low, *stack_high, &self.stub, &self.code, rules).run(at, limit, frames)
     }
 
     /// The site of a place that the program names, of no call.
@@ -152,10 +167,10 @@ impl Recorder {
         let at = Cursor { address: frame.return_address, stack: low, frame: frame.frame_pointer };
         let rule = self.modules.look(at.place()).rule.kind();
         let known = !self.modules.is_empty() && !matches!(rule, Kind::Gap | Kind::Unknown);
-        let (mut count, _) = self.walk_from(thread, at, low, self.frames);
+        let mut count = self.walk_from(thread, at, low, self.frames);
         if !known && let Some(top) = self.return_address_at(low, thread.frames.get(..count).unwrap_or(&[])) {
             let above = Cursor { address: top, stack: low.wrapping_add(8), ..at };
-            (count, _) = self.walk_from(thread, above, low, self.frames.saturating_sub(1));
+            count = self.walk_from(thread, above, low, self.frames.saturating_sub(1));
             let kept = count.min(FRAMES_MAX.saturating_sub(1));
             thread.frames.copy_within(..kept, 1);
             if let Some(first) = thread.frames.first_mut() {
