@@ -124,12 +124,17 @@ impl Recorder {
     fn capture_blob(&self, thread: &mut Thread, arena: u32, reason: CaptureReason, base: u64, len: u64, taken: usize) {
         let Some(space) = self.blob_space() else { return };
         let count = taken.div_ceil(layout::SEGMENT_PAYLOAD) as u32;
-        let first_segment = space.take_slots(count);
+        let Some(first_segment) = space.take_slots(count) else {
+            self.lost_capture(taken as u64);
+            return;
+        };
         let at = ClockPair { tsc: ticks(), ns: monotonic_ns() };
         let mut done = 0usize;
         for piece in 0..count {
-            let Some(segment) = space.ready(first_segment.wrapping_add(piece)) else {
+            let slot = first_segment.wrapping_add(piece);
+            let Some(segment) = space.ready(slot) else {
                 self.lost_capture(taken.saturating_sub(done) as u64);
+                space.give_up(count.saturating_sub(piece));
                 if piece == 0 {
                     return;
                 }
@@ -144,6 +149,11 @@ impl Recorder {
             space::commit(segment, got as u32, crc);
             done = done.saturating_add(got);
             if got < want {
+                space.give_up(count.saturating_sub(piece).saturating_sub(1));
+                // Nothing is committed: it is this thread's next segment.
+                if got == 0 && thread.segment.owed_slot == 0 {
+                    thread.segment.owed_slot = slot.wrapping_add(1);
+                }
                 break;
             }
         }

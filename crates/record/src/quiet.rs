@@ -9,7 +9,7 @@ use crate::space::Space;
 use arenascope_trace::layout;
 use core::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
 
-/// Segments made ready: 16 MiB of the file, less where the disk is full.
+/// Segments made ready: 16 MiB of the file, less where the disk is full or so much may not be in memory.
 const SEGMENTS: u32 = (16 << 20) / layout::SEGMENT_BYTES as u32;
 
 static ON: AtomicBool = AtomicBool::new(false);
@@ -30,11 +30,12 @@ pub(crate) fn prepare(space: &Space) {
     if TAKEN.load(Relaxed) < COUNT.load(Relaxed) {
         return;
     }
-    let first = space.take_slots(SEGMENTS);
-    let have = (0..SEGMENTS).take_while(|index| space.ready(first.wrapping_add(*index)).is_some()).count();
+    let Some((first, count)) = space.take_up_to(SEGMENTS) else { return };
+    let have = (0..count).take_while(|index| space.ready(first.wrapping_add(*index)).is_some()).count() as u32;
+    space.give_up(count.saturating_sub(have));
     FIRST.store(first, Relaxed);
     TAKEN.store(0, Relaxed);
-    COUNT.store(have as u32, Relaxed);
+    COUNT.store(have, Relaxed);
 }
 
 /// The next segment that was made ready.

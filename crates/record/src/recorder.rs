@@ -40,6 +40,9 @@ const THREADS: usize = 2048;
 pub(crate) const SCRATCH_BYTES: usize = 4096;
 /// Events dropped between two questions to a full file system.
 const PATIENCE: u32 = 1024;
+/// Events dropped between two looks at memory that is full: the launcher may empty it at any moment, and looking takes no
+/// system call but those of [`deep::run`].
+const MEMORY_PATIENCE: u32 = 16;
 
 /// Address space the recorder's tables need, bytes. Touched lazily: a small program touches well under 1 MiB.
 pub const RESERVE_BYTES: usize = SITE_SLOTS * (size_of::<AtomicU64>() + size_of::<AtomicU32>())
@@ -662,7 +665,14 @@ impl Recorder {
         let Some(space) = self.space() else { return false };
         let slot = match thread.segment.owed_slot {
             _ if quiet::is_on() => 0,
-            0 => space.take_slots(1),
+            0 => match space.take_slots(1) {
+                Some(slot) => slot,
+                None => {
+                    thread.segment.patience = MEMORY_PATIENCE;
+                    thread.segment.payload = 0;
+                    return false;
+                }
+            },
             owed => owed.wrapping_sub(1),
         };
         let ready = if quiet::is_on() { quiet::next_segment(space) } else { space.ready(slot) };

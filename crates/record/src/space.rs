@@ -1,4 +1,8 @@
-//! The mapped trace file: where segments come from, how space is had before a page is touched, where losses are counted.
+//! The mapped trace: where segments come from, how space is had before a page is touched, where losses are counted.
+//!
+//! What is mapped is a file, or memory that the launcher copies to one and takes back (`cli/run/drain.rs`). Then a live word
+//! says how many segments may take memory at once, and [`Space::take_slots`] keeps to it: a launcher that falls behind
+//! costs events, which are counted, and never the host's time. To this side both are a file; it is called so below.
 //!
 //! The file is sparse, and mapped in *windows* as it fills: the first of 4 MiB, each further one as large as all before it
 //! together, 64 MiB at most. So an address space that the host limits (RLIMIT_AS) keeps room for the host, and `mlockall`
@@ -132,10 +136,47 @@ impl Space {
         unsafe { &*((self.base + offset as u64) as *const AtomicU64) }
     }
 
-    /// Takes `count` consecutive segment slots. They may lie past the file's end: `ready` tells.
-    pub fn take_slots(&self, count: u32) -> u32 {
-        let first = self.word(layout::live::NEXT_SEGMENT).fetch_add(u64::from(count), Relaxed);
-        u32::try_from(first).unwrap_or(u32::MAX)
+    /// Takes `count` consecutive segment slots. They may lie past the file's end: `ready` tells. `None`, and nothing taken:
+    /// more would be in memory than may be. No system call.
+    pub fn take_slots(&self, count: u32) -> Option<u32> {
+        self.take(count, count).map(|(first, _)| first)
+    }
+
+    /// As [`take_slots`](Space::take_slots), and fewer where there is no room for all: the first, and how many.
+    pub(crate) fn take_up_to(&self, most: u32) -> Option<(u32, u32)> {
+        self.take(1, most)
+    }
+
+    fn take(&self, least: u32, most: u32) -> Option<(u32, u32)> {
+        let next = self.word(layout::live::NEXT_SEGMENT);
+        let mut taken = next.load(Relaxed);
+        loop {
+            let count = most.min(self.room(taken));
+            if count < least {
+                return None;
+            }
+            // By comparing: threads that find the last room together must not take it twice.
+            match next.compare_exchange_weak(taken, taken.wrapping_add(u64::from(count)), Relaxed, Relaxed) {
+                Ok(first) => return Some((u32::try_from(first).unwrap_or(u32::MAX), count)),
+                Err(now) => taken = now,
+            }
+        }
+    }
+
+    /// How many slots may be taken when `taken` are.
+    fn room(&self, taken: u64) -> u32 {
+        let most = self.word(layout::live::SEGMENTS_AT_ONCE).load(Relaxed);
+        if most == 0 {
+            return u32::MAX;
+        }
+        let gone = self.word(layout::live::SEGMENTS_DRAINED).load(Relaxed);
+        let gone = gone.saturating_add(self.word(layout::live::SEGMENTS_GIVEN_UP).load(Relaxed));
+        u32::try_from(most.saturating_sub(taken.saturating_sub(gone))).unwrap_or(u32::MAX)
+    }
+
+    /// Slots that were taken and that nobody will write into.
+    pub(crate) fn give_up(&self, count: u32) {
+        self.word(layout::live::SEGMENTS_GIVEN_UP).fetch_add(u64::from(count), Relaxed);
     }
 
     /// Gives a slot space in the file; its address, or `None` when there is no room, on the disk or in the address
@@ -210,6 +251,9 @@ fn assert_offset(offset: usize) {
 /// segment's end.
 pub(crate) fn put(address: u64, offset: usize, bytes: &[u8]) {
     debug_assert!(offset + bytes.len() <= layout::SEGMENT_BYTES);
+    // A header says that the writer's segment before it is finished: the last commit there must not come after it. x86 keeps
+    // stores in order, this the compiler.
+    core::sync::atomic::compiler_fence(core::sync::atomic::Ordering::Release);
     // SAFETY: `address` is a segment made writable and allocated by `Space::ready`, owned by this thread alone since
     // slots are handed out once; the range stays inside the segment (callers write headers and counted payloads).
     unsafe { core::ptr::copy_nonoverlapping(bytes.as_ptr(), (address as *mut u8).add(offset), bytes.len()) }
@@ -246,6 +290,11 @@ mod tests {
     extern crate std;
     use std::os::fd::AsRawFd;
 
+    fn descriptor(file: &std::fs::File) -> BorrowedFd<'_> {
+        // SAFETY: `file` is open as long as what is returned may be used.
+        unsafe { BorrowedFd::borrow_raw(file.as_raw_fd()) }
+    }
+
     #[test]
     fn windows_follow_each_other_without_a_gap() {
         let mut next = 0u64;
@@ -260,13 +309,38 @@ mod tests {
     }
 
     #[test]
+    fn no_more_segments_are_taken_than_may_be_in_memory_whoever_takes_them() {
+        let path = std::env::temp_dir().join(std::format!("arenascope-room-{}", std::process::id()));
+        let file = std::fs::OpenOptions::new().read(true).write(true).create_new(true).open(&path).expect("a file");
+        std::fs::remove_file(&path).expect("removes");
+        file.set_len(1 << 20).expect("sparse");
+        let space = Space::map(descriptor(&file), 1 << 20, false).expect("maps");
+        let set = |word, value| space.word(word).store(value, Relaxed);
+        assert_eq!((space.take_slots(1), space.take_slots(100)), (Some(0), Some(1)), "without a bound");
+        set(layout::live::SEGMENTS_AT_ONCE, 101);
+        assert_eq!((space.take_slots(1), space.take_up_to(5)), (None, None));
+        set(layout::live::SEGMENTS_DRAINED, 10);
+        assert_eq!((space.take_slots(11), space.take_slots(2)), (None, Some(101)));
+        space.give_up(2);
+        assert_eq!(space.take_up_to(256), Some((103, 10)), "what there is");
+        set(layout::live::SEGMENTS_DRAINED, 5113);
+        set(layout::live::SEGMENTS_AT_ONCE, 5000);
+        let takers: std::vec::Vec<_> = (0..4)
+            .map(|_| std::thread::spawn(move || (0..5000).filter(|_| space.take_slots(1).is_some()).count()))
+            .collect();
+        let taken: usize = takers.into_iter().map(|taker| taker.join().expect("ends")).sum();
+        // 113 were taken before, 5115 are gone.
+        assert_eq!((taken, space.word(layout::live::NEXT_SEGMENT).load(Relaxed)), (10_002, 10_115));
+        assert_eq!(space.take_slots(1), None);
+    }
+
+    #[test]
     fn segments_of_all_windows_are_the_files() {
         let path = std::env::temp_dir().join(std::format!("arenascope-space-{}", std::process::id()));
         let file = std::fs::OpenOptions::new().read(true).write(true).create_new(true).open(&path).expect("a file");
         std::fs::remove_file(&path).expect("removes");
         file.set_len(1 << 30).expect("sparse");
-        // SAFETY: `file` is open to the end of this test.
-        let borrowed = unsafe { BorrowedFd::borrow_raw(file.as_raw_fd()) };
+        let borrowed = descriptor(&file);
         let space = Space::map(borrowed, 1 << 30, false).expect("maps");
         // Those of the first 100 MB while the descriptor is at hand, the others as they are needed.
         space.map_ahead(borrowed, 100_000_000);

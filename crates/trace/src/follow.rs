@@ -63,7 +63,10 @@ impl Follower {
         self.seen = self.seen.max(taken);
         for slot in look {
             match slot_head(head_bytes(file, slot)) {
-                SlotHead::Empty => self.unbegun.push(slot),
+                // A blob segment of which nothing was committed may become another one.
+                SlotHead::Empty | SlotHead::Segment { kind: SegmentKind::Blob, committed: 0, .. } => {
+                    self.unbegun.push(slot);
+                }
                 SlotHead::Segment { kind: SegmentKind::Events, writer, sequence, at, .. } => {
                     let segment = Segment { slot, kind: SegmentKind::Events, writer, sequence, at, len: 0 };
                     let stream = merge.grow(merge.stream_of(writer), segment);

@@ -70,6 +70,17 @@ pub mod live {
     pub const FORKS: usize = 2496;
     /// Blocks that check mode could not put a redzone behind, or could not go on looking at.
     pub const UNCHECKED: usize = 2504;
+    /// Of a trace that lies in memory until the launcher has copied it; 0 in a file. Slots that take no memory any more:
+    /// written by the launcher.
+    pub const SEGMENTS_DRAINED: usize = 2560;
+    /// As above: how many of the slots taken may take memory at once; 0: any number. Written by the launcher.
+    pub const SEGMENTS_AT_ONCE: usize = 2568;
+    /// As above: slots that were taken and will never be written. Threads fetch and add.
+    pub const SEGMENTS_GIVEN_UP: usize = 2624;
+    /// Where the live words begin.
+    pub const BEGIN: usize = 2048;
+    /// One past the last of them.
+    pub const END: usize = 3072;
 }
 
 /// Words written by the launcher when the process has ended, each 8 bytes, little-endian. All are repeated inside the
@@ -201,11 +212,24 @@ pub(crate) const fn wait_status(word: u64) -> Option<i32> {
 
 /// What stands in a slot.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum SlotHead {
+pub enum SlotHead {
     /// All zero: nobody took it. Or taken and not begun when the process was killed: nothing is committed.
     Empty,
     /// A segment.
-    Segment { kind: SegmentKind, writer: u32, sequence: u32, at: ClockPair, committed: u32, crc: u32 },
+    Segment {
+        /// What it holds.
+        kind: SegmentKind,
+        /// Whose it is.
+        writer: u32,
+        /// Its place among the writer's events segments, or in its run of blob segments.
+        sequence: u32,
+        /// When it was taken.
+        at: ClockPair,
+        /// Payload bytes committed, as the commit word says: unchecked.
+        committed: u32,
+        /// Their CRC-32C.
+        crc: u32,
+    },
     /// The tail begins here.
     Tail,
     /// Neither; the commit word says that there was something.
@@ -213,7 +237,7 @@ pub(crate) enum SlotHead {
 }
 
 /// Reads the header of a slot. `head` may be shorter than a header (then `Empty` or `Damaged`).
-pub(crate) fn slot_head(head: &[u8]) -> SlotHead {
+pub fn slot_head(head: &[u8]) -> SlotHead {
     if head.starts_with(&TAIL_MAGIC) {
         return SlotHead::Tail;
     }

@@ -31,7 +31,7 @@ pub use checksum::crc32c;
 pub use damage::{Damage, DamageKind, OpenError};
 pub use encode::SegmentEncoder;
 pub use follow::Follower;
-pub use read::{Events, Trace};
+pub use read::{Events, Trace, events_in};
 pub use record::{
     MAX_BUILD_ID_BYTES, MAX_FOUND_BYTES, MAX_FRAMES, MAX_RECORD_BYTES, MAX_STRING_BYTES, NO_SITE, Record,
 };

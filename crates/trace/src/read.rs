@@ -260,20 +260,23 @@ impl<'a> Trace<'a> {
     fn events_left_out(&self) -> u64 {
         let mut count = 0;
         for &(slot, len) in &self.slots.left_out {
-            let payload = crate::slots::payload(self.file, slot, len);
-            let mut decoder = SegmentDecoder::new(0, slot);
-            let mut at = 0;
-            let mut events = 0u64;
-            loop {
-                match decoder.step(payload, &mut at) {
-                    Step::End | Step::Malformed => break,
-                    Step::Event(_) => events += 1,
-                    Step::Site(..) | Step::Place(_) | Step::Nothing => {}
-                }
-            }
-            count += events.max(1);
+            count += events_in(crate::slots::payload(self.file, slot, len)).max(1);
         }
         count
+    }
+}
+
+/// How many events the first bytes of an events segment's payload hold, up to the first that makes no sense. O(bytes).
+pub fn events_in(payload: &[u8]) -> u64 {
+    let mut decoder = SegmentDecoder::new(0, 0);
+    let mut at = 0;
+    let mut events = 0u64;
+    loop {
+        match decoder.step(payload, &mut at) {
+            Step::End | Step::Malformed => return events,
+            Step::Event(_) => events += 1,
+            Step::Site(..) | Step::Place(_) | Step::Nothing => {}
+        }
     }
 }
 

@@ -32,9 +32,10 @@ pub fn complete(args: &CompleteArgs) -> Result<ExitCode, CliError> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Whether the process has the file in its memory; true as well when nobody may know.
+/// Whether the process has the file in its memory, or the memory that is copied to it; true as well when nobody may know.
 fn maps(pid: u32, path: &Path) -> bool {
     let (Ok(maps), Ok(path)) = (std::fs::read(format!("/proc/{pid}/maps")), path.canonicalize()) else { return true };
-    let path = path.to_string_lossy().into_owned();
-    String::from_utf8_lossy(&maps).lines().any(|line| line.ends_with(&path))
+    let maps = String::from_utf8_lossy(&maps);
+    let name = path.to_string_lossy().into_owned();
+    maps.lines().any(|line| line.ends_with(&name)) || trace_file::is_in_memory_of(&maps, &path)
 }

@@ -8,6 +8,7 @@ use crate::family::{self, Family};
 use crate::output;
 use crate::reading;
 use crate::run::compile::{self, Compiled};
+use crate::run::drain::{Draining, Drains};
 use crate::run::finish;
 use crate::run::given;
 use crate::run::launch::{self, End};
@@ -283,8 +284,11 @@ fn watched(
     // Shown and stored as the user would type it: relative to the current folder.
     let path = path.strip_prefix(&naming.folder).map(Path::to_owned).unwrap_or(path);
     let _before = args.force.then(|| Before::put_aside(&path)).flatten();
-    let main_trace = match trace_file::begin(&path, args.force, main_pid, launcher, 0, name.as_bytes()) {
-        Ok(trace) => trace,
+    let drains = Arc::new(Drains::new());
+    let begun = trace_file::begin(&path, args.force, &drains, false, main_pid, launcher, 0, name.as_bytes())
+        .and_then(|trace| Ok((trace, Draining::start(&drains).map_err(|error| no_thread(&path, &error))?)));
+    let (main_trace, draining) = match begun {
+        Ok(begun) => begun,
         Err(error) => {
             waiting.abandon();
             return Err(error);
@@ -305,6 +309,7 @@ fn watched(
     let settings = Settings {
         main_pid,
         main_trace: Some(main_trace),
+        drains: Arc::clone(&drains),
         naming,
         watching,
         mode,
@@ -330,6 +335,8 @@ fn watched(
     });
     let outcome =
         start(job, waiting, mark_on).and_then(|running| running.wait().map_err(|error| cannot_start(job, &error)));
+    // The narrator reads the rest from the file.
+    drains.sync(&path);
     ended.store(true, Relaxed);
     if let Some(narrator) = narrator {
         let _ = narrator.join();
@@ -343,8 +350,15 @@ fn watched(
             return Err(error);
         }
     };
-    let decided = Decided { given: &given, notes, memcheck, mark_on };
-    finish_all(args, judging, words, job, &path, main_pid, end, seen, &decided)
+    let decided = Decided { given: &given, notes, memcheck, mark_on, drains: &drains };
+    finish_all(args, judging, words, job, &path, main_pid, end, seen, &decided, draining)
+}
+
+/// Nobody can copy the trace from memory.
+fn no_thread(path: &Path, error: &std::io::Error) -> CliError {
+    let _ = std::fs::remove_file(path);
+    CliError::usage(format!("cannot write the trace {}: no thread can be made ({error})", path.display()))
+        .hint("a higher limit on processes (ulimit -u), or --mode off")
 }
 
 /// A trace that is to be overwritten, kept beside it until there is another: a run that leaves no trace leaves the old one.
@@ -387,6 +401,8 @@ struct Decided<'a> {
     memcheck: Option<&'a Memcheck>,
     /// Signals that set a mark, bit n − 1 for signal n.
     mark_on: u64,
+    /// Traces that lie in memory.
+    drains: &'a Drains,
 }
 
 /// Seals every trace, shows the first screen of the main one, decides the exit status.
@@ -401,6 +417,7 @@ fn finish_all(
     end: End,
     mut seen: Vec<Seen>,
     decided: &Decided<'_>,
+    draining: Draining,
 ) -> Result<ExitCode, CliError> {
     let mut remarks: Vec<String> = remarks::no_alloc(decided.given).into_iter().collect();
     remarks.extend(remarks::never_turned_up(decided.given, &seen));
@@ -415,6 +432,7 @@ fn finish_all(
         let Some(trace) = &process.trace else { continue };
         let main = process.pid == main_pid;
         if !main && outlive::runs(process.pid) {
+            decided.drains.sync(trace);
             let trace = std::path::absolute(trace).ok();
             still_running.push(Seen { trace, ..process.clone() });
             continue;
@@ -424,6 +442,16 @@ fn finish_all(
         } else {
             Vec::new()
         };
+        if let Err(error) = decided.drains.finish(trace) {
+            remarks.push(format!("what {} holds in the end is not all that was recorded: {error}", trace.display()));
+        }
+        if let Some(bytes) = decided.drains.filled(trace) {
+            remarks.push(format!(
+                "events came faster than {} took them, and {} MiB of memory for them were full: -o FILE on a faster disk",
+                trace.display(),
+                bytes >> 20
+            ));
+        }
         if let Err(error) = finish::finish(process, &arguments, main.then_some(end.raw), decided.memcheck) {
             remarks.push(format!(
                 "the trace {} could not be completed ({error}): it holds the events, without names",
@@ -515,8 +543,10 @@ fn finish_all(
             words.say(&text);
         }
     }
-    if !still_running.is_empty() && !outlive::seal_when_ended(&still_running) {
-        words.say("what still runs will leave its trace without names: no process could be started to add them\n");
+    // One thread is left: the one in the background goes on.
+    drop(draining);
+    if !still_running.is_empty() && !outlive::seal_when_ended(&still_running, decided.drains) {
+        words.say("what still runs leaves its trace as it is now, without names: no process could be started to go on with it\n");
     }
     if judging.fail_on.hits(&findings) {
         return Ok(ExitCode::from(1));

@@ -9,7 +9,7 @@ use crate::run::sanitizer::{self, Way};
 use arenascope_plan::signal_bit;
 use std::ffi::{CString, OsStr, OsString};
 use std::io;
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicI32, Ordering::Relaxed};
@@ -245,9 +245,25 @@ impl Running {
     }
 }
 
-/// Does `work` in a process of its own that belongs to nobody: no terminal, no descriptor of ours or of our parent, the
-/// root as its folder. Must be called while this process has one thread. Returns at once; an error means no process.
-pub fn in_background(work: impl FnOnce()) -> io::Result<()> {
+/// The ranges of descriptors from 3 on without those of `keep`: first and last of each.
+fn gaps(keep: &[RawFd]) -> Vec<(u32, u32)> {
+    let mut keep: Vec<u32> = keep.iter().filter_map(|kept| u32::try_from(*kept).ok()).collect();
+    keep.sort_unstable();
+    let mut gaps = Vec::new();
+    let mut next = 3;
+    for kept in keep.into_iter().chain([u32::MAX]) {
+        if next < kept {
+            gaps.push((next, kept - 1));
+        }
+        next = next.max(kept.saturating_add(1));
+    }
+    gaps
+}
+
+/// Does `work` in a process of its own that belongs to nobody: no terminal, no descriptor of ours or of our parent but those of
+/// `keep`, the root as its folder. Must be called while this process has one thread. Returns at once; an error means no process.
+pub fn in_background(keep: &[RawFd], work: impl FnOnce()) -> io::Result<()> {
+    let closed = gaps(keep);
     // SAFETY: one thread exists (contract), so the child may do anything.
     match unsafe { libc::fork() } {
         -1 => return Err(io::Error::last_os_error()),
@@ -259,7 +275,7 @@ pub fn in_background(work: impl FnOnce()) -> io::Result<()> {
         }
     }
     // SAFETY: system calls of a process with one thread. The second fork leaves a session without a leader, so that no
-    // terminal can ever become ours; every descriptor is closed, so that a pipe of our parent ends when we do; signals
+    // terminal can ever become ours; every other descriptor is closed, so that a pipe of our parent ends when we do; signals
     // that `pass_on` took get their usual meaning back.
     unsafe {
         libc::setsid();
@@ -271,7 +287,9 @@ pub fn in_background(work: impl FnOnce()) -> io::Result<()> {
         for standard in 0..3 {
             libc::dup2(nothing, standard);
         }
-        libc::syscall(libc::SYS_close_range, 3, u32::MAX, 0);
+        for (first, last) in closed {
+            libc::syscall(libc::SYS_close_range, first, last, 0);
+        }
         for signal in PASSED_ON {
             libc::signal(signal, libc::SIG_DFL);
         }
@@ -279,4 +297,17 @@ pub fn in_background(work: impl FnOnce()) -> io::Result<()> {
     work();
     // SAFETY: ends this process without the handlers and buffers it inherited.
     unsafe { libc::_exit(0) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_descriptors_but_those_kept_are_closed() {
+        const LAST: u32 = u32::MAX - 1;
+        assert_eq!(gaps(&[]), [(3, LAST)]);
+        assert_eq!(gaps(&[5, 4, 9, 5]), [(3, 3), (6, 8), (10, LAST)]);
+        assert_eq!(gaps(&[3, 1, -1]), [(4, LAST)]);
+    }
 }

@@ -12,11 +12,14 @@
 //!   outlive   processes that run on        neighbours   code that may jump behind a function's first instruction
 //!   unwinding   tables by which frames are followed                place    frames of calls whose program said where they stand
 //!   sanitizer   programs that bring a malloc of their own          narrate  events told as they happen
+//!   drain   a trace's way from memory to disk                       budget   how much memory that may take
 //!   sources, code_source   lines of source and code, for findings
 //! ```
 
+pub mod budget;
 pub mod code_source;
 pub mod compile;
+pub mod drain;
 pub mod finish;
 pub mod fits;
 pub mod given;

@@ -10,6 +10,7 @@
 
 use crate::reading;
 use crate::run::reach::Reach;
+use crate::run::trace_file::MEMORY_NAME;
 use arenascope_event::{Address, ArenaKey, Scan, ScannedArena, Unreached};
 use arenascope_replay::Replay;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
@@ -231,7 +232,8 @@ fn parts(smaps: &str, trace: &str) -> Vec<Part> {
             }
         }
         let flag = |wanted: &str| flags.split_whitespace().any(|flag| flag == wanted);
-        let ours = flag("gd") && flag("dd") && name.is_empty() || name == trace;
+        let in_memory = name.strip_prefix("/memfd:").is_some_and(|name| name.starts_with(MEMORY_NAME));
+        let ours = flag("gd") && flag("dd") && name.is_empty() || name == trace || in_memory;
         let device = flag("io") || flag("pf") || name.starts_with("[v");
         if ours || device || end <= start {
             continue;
@@ -314,6 +316,7 @@ mod tests {
 7f0060000000-7f0060010000 rw-s 00000000 fe:01 99 /tmp/prog.1.ascope\nRss: 64 kB\nAnonymous: 0 kB\nVmFlags: rd wr sh\n\
 7f0070000000-7f0070010000 rw-s 00000000 00:01 98 /memfd:x (deleted)\nRss: 4 kB\nAnonymous: 0 kB\nVmFlags: rd wr sh\n\
 7f0080000000-7f0080010000 r--p 00000000 00:01 97 /usr/lib/locale\nRss: 4 kB\nAnonymous: 0 kB\nVmFlags: rd\n\
+7f0090000000-7f0090010000 rw-s 00000000 00:01 96 /memfd:arenascope-trace.fe01.99 (deleted)\nRss: 4 kB\nAnonymous: 0 kB\nVmFlags: rd wr sh\n\
 7ffc00000000-7ffc00021000 rw-p 00000000 00:00 0 [stack]\nRss: 16 kB\nAnonymous: 16 kB\nVmFlags: rd wr gd\n\
 7ffc00100000-7ffc00104000 r--p 00000000 00:00 0 [vvar]\nRss: 0 kB\nVmFlags: rd io dd pf\n";
 

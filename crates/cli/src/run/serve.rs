@@ -3,6 +3,7 @@
 //! Runs in a thread of its own for as long as `run` lasts. Everything that must be parsed is parsed here, so that
 //! nothing of the kind happens inside the target.
 
+use crate::run::drain::Drains;
 use crate::run::libc;
 use crate::run::markers;
 use crate::run::plan::{self, Loaded, Outcome, Request};
@@ -28,6 +29,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::{SocketAddr, UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// Return addresses kept per site.
@@ -95,6 +97,8 @@ pub struct Settings {
     pub main_pid: u32,
     /// The main trace, begun before the program ran.
     pub main_trace: Option<TraceFile>,
+    /// Traces that lie in memory.
+    pub drains: Arc<Drains>,
     /// Where and how other traces are named.
     pub naming: Naming,
     /// Which roles.
@@ -250,7 +254,7 @@ impl Server {
         let mut left: HashMap<u32, i64> = HashMap::new();
         for seen in &self.seen {
             if let Some(trace) = &seen.trace {
-                let begun = trace_file::forks_begun(trace).unwrap_or(0);
+                let begun = trace_file::forks_begun(trace, &self.settings.drains).unwrap_or(0);
                 *left.entry(seen.pid).or_default() += i64::try_from(begun).unwrap_or(0);
             }
             if seen.fork_id != 0 {
@@ -301,6 +305,7 @@ impl Server {
             // What a forked process inherited is in another trace; documented, and nothing to say about each.
             && seen.fork_id == 0
         {
+            self.settings.drains.sync(trace);
             match scan::scan(hello.pid, trace, hello.mark, limit) {
                 Ok(scan) => seen.scans.push(scan),
                 Err(why) => {
@@ -326,6 +331,7 @@ impl Server {
         program: String,
         modules: &[Loaded],
     ) -> io::Result<()> {
+        self.settings.drains.executed(hello.pid);
         let image = modules.first().and_then(|module| module.image.clone());
         let roles = self.settings.watching.roles_for(image.as_deref());
         let maps = maps_of(hello.pid);
@@ -585,7 +591,9 @@ impl Server {
             path = naming.path(program, hello.pid, false).with_extension(extension);
             round += 1;
         }
-        trace_file::begin(&path, naming.force, hello.pid, hello.parent_pid, fork_id, program.as_bytes())
+        let drains = &self.settings.drains;
+        let program = program.as_bytes();
+        trace_file::begin(&path, naming.force, drains, true, hello.pid, hello.parent_pid, fork_id, program)
     }
 
     /// Sends the plan, hears what became of it, and files the process. The rules of `modules` go along; a forked child has its parent's.
@@ -655,12 +663,12 @@ impl Server {
         };
         let files: Vec<BorrowedFd<'_>> = trace
             .as_ref()
-            .map(|trace| &trace.file)
+            .map(TraceFile::mapped)
             .into_iter()
             .chain(tables.map(|(file, _)| file))
             .map(AsFd::as_fd)
             .collect();
-        let started = trace.as_ref().map_or(Ok(()), TraceFile::start_clock);
+        let started = trace.as_ref().map_or(Ok(()), |trace| trace.start(&self.settings.drains));
         let sent = started.and_then(|()| write_message(stream, buffer.get(..used).unwrap_or(&[]), &files));
         if !outcome.facts.is_empty() {
             seen.hooks = outcome.facts;

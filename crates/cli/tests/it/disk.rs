@@ -54,11 +54,18 @@ const ROLES: &str = "--alloc 'bump_alloc(arena, size) -> block'";
 
 #[test]
 fn a_full_disk_costs_events_and_never_the_program() {
+    // A file system that is memory itself is written to directly; any other is copied to.
+    a_full_disk_costs_events("");
+    a_full_disk_costs_events("ARENASCOPE_TRACE_MEMORY=2000000 ");
+}
+
+/// `memory`: what makes the launcher copy.
+fn a_full_disk_costs_events(memory: &str) {
     let place = Place::new();
     let program = place.cc("sigkill.c", &["-O2"]);
     let plain = place.plain(&program, &["2000000"]);
     let script = format!(
-        "\"$0\" run {ROLES} -o small/t.ascope --log words -- ./sigkill 2000000; status=$?; \
+        "{memory}\"$0\" run {ROLES} -o small/t.ascope --log words -- ./sigkill 2000000; status=$?; \
          \"$0\" findings --json small/t.ascope > found.json; echo $? > found.status; cp small/t.ascope kept.ascope; exit $status"
     );
     let outcome = on_a_small_disk(&place, "2m", &script);
@@ -75,14 +82,22 @@ fn a_full_disk_costs_events_and_never_the_program() {
     assert!((2_000_000..2_000_100).contains(&told), "every allocation is recorded or counted: {kept} + {lost}");
     let words = read("words");
     assert!(words.to_lowercase().contains("lost") && words.contains("space"), "the screen says so: {words}");
+    assert!(!words.contains("faster"), "the disk is not slow, it is full: {words}");
 }
 
 #[test]
 fn a_disk_too_small_even_to_begin() {
+    for memory in ["", "ARENASCOPE_TRACE_MEMORY=2000000 "] {
+        a_disk_too_small(memory);
+    }
+}
+
+fn a_disk_too_small(memory: &str) {
     let place = Place::new();
     place.cc("limits.c", &[]);
-    let script =
-        format!("head -c 65536 /dev/zero > small/filler; \"$0\" run {ROLES} -o small/t.ascope --log words -- ./limits");
+    let script = format!(
+        "head -c 65536 /dev/zero > small/filler; {memory}\"$0\" run {ROLES} -o small/t.ascope --log words -- ./limits"
+    );
     let outcome = on_a_small_disk(&place, "64k", &script);
     let words = std::fs::read_to_string(place.file("words")).unwrap_or_default();
     let refused = outcome.status == 2 && outcome.stdout.is_empty() && outcome.stderr.contains("small/t.ascope");

@@ -13,6 +13,7 @@ mod check;
 mod correct_programs;
 mod diff;
 mod disk;
+mod drained;
 mod findings;
 mod forks;
 mod harness;

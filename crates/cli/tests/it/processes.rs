@@ -1,6 +1,6 @@
 //! Processes: fork, vfork, spawn, exec, and being killed at any instant.
 
-use crate::harness::{Place, count, long};
+use crate::harness::{Place, count, is_sealed, long};
 use serde_json::Value;
 use std::path::Path;
 
@@ -305,13 +305,12 @@ fn a_daemon_keeps_nobody_waiting_and_its_trace_is_completed_when_it_ends() {
     let (outcome, screen) = place.watch(&BUMP, &program, &[]);
     assert_eq!(outcome.status, 0, "{outcome:?}\n{screen}");
     assert!(screen.contains("it still runs, names follow when it ends · trace outlives."), "{screen}");
-    let sparse = |trace: &Path| trace.metadata().expect("a trace").len() > 1 << 24;
-    let open: Vec<_> = place.traces().into_iter().filter(|trace| sparse(trace)).collect();
+    let open: Vec<_> = place.traces().into_iter().filter(|trace| !is_sealed(trace)).collect();
     let [trace] = open.as_slice() else { panic!("one trace is still written: {:?}", place.traces()) };
     std::fs::write(place.file("end"), "").expect("a file");
     let sealed = (0..400).any(|_| {
         std::thread::sleep(std::time::Duration::from_millis(25));
-        !sparse(trace)
+        is_sealed(trace)
     });
     assert!(sealed, "somebody completes the trace");
     std::thread::sleep(std::time::Duration::from_millis(100));
