@@ -615,6 +615,11 @@ pub enum EventKind {
         /// Of a dead one: the order of the arena's event that ended it.
         ended: Option<u64>,
     },
+    /// The program called an arena of our library whose header says that it has ended.
+    CalledEnded {
+        /// The key of the arena that was there.
+        arena: ArenaKey,
+    },
 }
 
 impl EventKind {
@@ -671,6 +676,7 @@ impl EventKind {
             EventKind::Bounds { .. } => "bounds",
             EventKind::Checked { .. } => "checked",
             EventKind::Touched { .. } => "touched",
+            EventKind::CalledEnded { .. } => "called-ended",
             EventKind::Sampling { .. } => "sampling",
         }
     }

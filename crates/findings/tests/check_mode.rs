@@ -1,6 +1,6 @@
 //! What check mode saw: planted faults, and correct programs that look alike.
 
-use arenascope_event::{Address, ArenaKey, EventKind, HookStatus, Mode, ProcessFacts, Result_, Role, Zone};
+use arenascope_event::{Address, ArenaKey, BoundsKind, EventKind, HookStatus, Mode, ProcessFacts, Result_, Role, Zone};
 use arenascope_findings::{Certainty, Class, Finding, findings};
 use arenascope_testkit::{Facts, Table, dropped, read};
 
@@ -259,4 +259,50 @@ fn other_faults_are_not_the_arenas() {
     assert!(judge(&record, gone().map(0x1000, 4096).unmap(0x1000, 4096).fault(11, 0x1047)).is_empty());
     assert!(judge(&record, gone().killed(11)).is_empty());
     assert!(judge(&record, three().fault(11, 0x1047)).is_empty(), "the arena lives");
+}
+
+// ---- a call of an arena of our library that had ended ----
+
+/// An arena of our library with its header at 0x2000 and its payload behind it has been created, used and destroyed.
+fn ended() -> Table {
+    let made = Table::new().seen(1, 0x2000).at(0).create_named(1, "planted", None);
+    made.bounds(1, BoundsKind::Bounded, 0x2180, 4096).at(1).alloc(1, 0x2180, 32).at(3).destroy(1)
+}
+
+fn called(story: Table) -> Table {
+    story.at(1).event(EventKind::CalledEnded { arena: ArenaKey(1) })
+}
+
+#[test]
+fn a_call_of_an_arena_that_had_ended_names_its_begin_and_its_end() {
+    for mode in [Mode::Record, Mode::Check] {
+        let found = judge(&ProcessFacts { mode, ..facts() }, called(called(ended())));
+        let message = "arena 1 \"planted\" was called after it had been destroyed";
+        assert_eq!(one(&found), ("use-after-unmap", Class::Finding, Certainty::Certain, 0, message.into()));
+        assert_eq!(found[0].sites.len(), 3, "touched, destroyed, created");
+    }
+    let mut lossy = facts();
+    lossy.lost.no_space = 1;
+    assert_eq!(one(&judge(&lossy, called(ended()))).2, Certainty::Possible, "a creation may be among what was lost");
+}
+
+#[test]
+fn a_call_of_what_may_be_a_living_arena_accuses_nobody() {
+    let began = |story: Table| story.create_named(1, "next", None).bounds(1, BoundsKind::Bounded, 0x2180, 4096);
+    assert!(judge(&facts(), called(began(ended()))).is_empty(), "another arena has begun there");
+    assert!(judge(&facts(), called(Table::new().seen(1, 0x2000).alloc(1, 0x2180, 32))).is_empty(), "no end was seen");
+    assert!(judge(&facts(), called(Table::new().seen(1, 0x2000))).is_empty(), "nothing was ever there");
+}
+
+#[test]
+fn a_fault_in_the_header_of_an_arena_that_had_ended_is_likely_one() {
+    let found = judge(&facts(), ended().fault(11, 0x2010));
+    let message = "arena 1 \"planted\" was used after it had been destroyed";
+    assert_eq!(one(&found), ("use-after-unmap", Class::Finding, Certainty::Likely, 0, message.into()));
+    assert!(judge(&facts(), ended().fault(11, 0x2180)).is_empty(), "behind the header");
+    assert!(judge(&facts(), ended().map(0x2000, 4096).fault(11, 0x2010)).is_empty(), "somebody else's memory");
+    assert!(judge(&facts(), ended().map(0x2000, 4096).unmap(0x2000, 4096).fault(11, 0x2010)).is_empty(), "so it was");
+    let other = ended().seen(2, 0x1000).create_named(2, "vast", None).bounds(2, BoundsKind::Growing, 0x1180, 1 << 20);
+    assert!(judge(&facts(), other.fault(11, 0x2010)).is_empty(), "in what a living arena has reserved");
+    assert!(judge(&facts(), ended().killed(11)).is_empty(), "sent by somebody");
 }

@@ -189,6 +189,11 @@ impl Replay {
                 Some(found) => on(found.id, What::Nothing),
                 None => Effect::nothing(),
             },
+            // The arena that ended last at this key's object, and none has begun there since.
+            EventKind::CalledEnded { arena } => match self.state.ended_of_key(arena) {
+                Some(found) => on(found, What::Nothing),
+                None => Effect::nothing(),
+            },
             EventKind::HeapSegment { arena, start, len, top } => self.heap_segment(call, arena, start, len, top),
             EventKind::HeapAlloc { address, size } => self.heap_alloc(call, address, size),
             EventKind::HeapFree { address } => self.heap_free(call, address),
@@ -414,6 +419,7 @@ fn is_aside(kind: &EventKind) -> bool {
             | EventKind::Bounds { .. }
             | EventKind::Checked { .. }
             | EventKind::Touched { .. }
+            | EventKind::CalledEnded { .. }
     )
 }
 

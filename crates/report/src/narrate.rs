@@ -304,6 +304,7 @@ impl<'a> Narrator<'a> {
                     fate.word()
                 )
             }
+            EventKind::CalledEnded { .. } => write!(out, "call of an arena that had ended"),
             EventKind::Reset { .. } => write!(out, "{}: {} emptied{died}", self.call(Role::Reset), title()),
             EventKind::Destroy { .. } => write!(out, "{}: {} destroyed{died}", self.call(Role::Destroy), title()),
             EventKind::ArenaSeen { object, .. } if object.is_null() => write!(out, "the global arena came into sight"),

@@ -355,6 +355,7 @@ fn fields(model: &mut Model, kind: u8, slot: u32, start: usize, bytes: &mut Curs
             fate: newer!(BlockFate::ALL.get(usize::from(bytes.byte()?)).copied()),
             ended: bytes.number()?.checked_sub(1),
         },
+        tag::CALLED_ENDED => EventKind::CalledEnded { arena: ArenaKey(bytes.number32()?) },
         tag::SAMPLING => EventKind::Sampling { bytes: bytes.number()? },
         _ => return Some(None),
     };

@@ -195,6 +195,7 @@ fn kind_of(record: &Record<'_>) -> (u8, bool) {
         Record::Bounds { .. } => (tag::BOUNDS, false),
         Record::Checked { .. } => (tag::CHECKED, false),
         Record::Touched { .. } => (tag::TOUCHED, false),
+        Record::CalledEnded { .. } => (tag::CALLED_ENDED, false),
         Record::Sampling { .. } => (tag::SAMPLING, false),
     }
 }
@@ -368,6 +369,7 @@ fn fields(model: &mut Model, record: &Record<'_>, out: &mut Out<'_>) {
             out.byte(fate as u8);
             out.number(ended.map_or(0, |order| order.saturating_add(1)));
         }
+        Record::CalledEnded { arena } => out.number(u64::from(arena)),
         Record::Sampling { bytes } => out.number(bytes),
     }
 }

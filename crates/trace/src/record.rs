@@ -239,6 +239,9 @@ pub enum Record<'a> {
         fate: BlockFate,
         ended: Option<u64>,
     },
+    CalledEnded {
+        arena: u32,
+    },
 }
 
 impl Record<'_> {
@@ -325,5 +328,6 @@ pub(crate) mod tag {
     pub const BOUNDS: u8 = 47;
     pub const CHECKED: u8 = 50;
     pub const TOUCHED: u8 = 51;
+    pub const CALLED_ENDED: u8 = 52;
     pub const SAMPLING: u8 = 48;
 }

@@ -72,6 +72,59 @@ fn each_planted_fault_is_found_and_its_mended_twin_is_silent() {
     }
 }
 
+/// The library sees it where the header of the dead arena is still there, with and without check mode; and the fault tells it where it is not.
+#[test]
+fn a_call_of_a_destroyed_arena_is_told_with_its_ends_and_its_mended_twin_is_silent() {
+    let place = Place::new();
+    let program = on_library(&place, "own_faults.c", &["-g", "-O2"], false);
+    let at = |mark| Some(line_of(&source(), mark));
+    let end = "/* the end */";
+    let table = [
+        ("call-alloc", "/* the alloc of a dead arena */", "certain", "\"planted\" was called", 0),
+        ("call-reset", "/* the reset of a dead arena */", "certain", "\"planted\" was called", 0),
+        ("call-destroy", "/* the second end */", "certain", "\"planted\" was called", 0),
+        // Its header was unmapped: more arenas ended since than check mode sets aside, and than a thread keeps.
+        ("call-unmapped", "/* the far reset */", "likely", "\"far\" was used", 128 + libc::SIGSEGV),
+    ];
+    for flags in [&[][..], &["--check"]] {
+        for (fault, call, certainty, says, status) in table {
+            let said = watched(&place, &program, flags, fault, false);
+            let [found] = said.found.as_slice() else { panic!("{fault} {flags:?}: {:#?} {}", said.found, said.words) };
+            assert_eq!(found["rule"], "use-after-unmap", "{fault} {flags:?}: {found:#?}");
+            assert_eq!(found["certainty"], certainty, "{fault} {flags:?}: {found:#?}");
+            assert!(found["message"].as_str().is_some_and(|words| words.contains(says)), "{fault}: {found:#?}");
+            assert_eq!(line(found, "destroyed"), at(end), "{fault} {flags:?}: {found:#?}");
+            if certainty == "certain" {
+                assert_eq!(line(found, "touched"), at(call), "{fault} {flags:?}: {found:#?}");
+            } else {
+                assert_eq!(line(found, "created"), at("/* the far arena */"), "{found:#?}");
+            }
+            assert_eq!(said.status, status, "{fault} {flags:?}");
+            let mended = watched(&place, &program, flags, fault, true);
+            assert!(mended.found.is_empty(), "{fault} {flags:?}, mended: {:#?}", mended.found);
+            assert_eq!((mended.printed, mended.status), (said.printed, 0), "{fault} {flags:?}");
+        }
+    }
+}
+
+#[test]
+fn so_is_one_through_the_unsafe_face_of_rust() {
+    let source = root().join("crates/arenascope/examples/own_faults.rs");
+    let (place, program) = (Place::new(), example("own_faults"));
+    for flags in [&[][..], &["--check"]] {
+        for fault in ["call-alloc", "call-destroy"] {
+            let said = watched(&place, &program, flags, fault, false);
+            let [found] = said.found.as_slice() else { panic!("{fault} {flags:?}: {:#?} {}", said.found, said.words) };
+            assert_eq!(found["rule"], "use-after-unmap", "{fault} {flags:?}: {found:#?}");
+            assert_eq!(line(found, "destroyed"), Some(line_of(&source, "// the end")), "{fault}: {found:#?}");
+            assert_eq!(said.status, 0, "{fault} {flags:?}");
+            let mended = watched(&place, &program, flags, fault, true);
+            assert!(mended.found.is_empty(), "{fault} {flags:?}, mended: {:#?}", mended.found);
+            assert_eq!((mended.printed, mended.status), (said.printed, 0), "{fault} {flags:?}");
+        }
+    }
+}
+
 #[test]
 fn a_guard_page_stops_the_very_access() {
     let (found, _, status) = findings(&["--check", "--guard-pages"], "guard", false);
