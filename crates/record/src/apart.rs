@@ -23,7 +23,7 @@ use crate::check::{CANARY, POISON};
 use crate::quiet;
 use crate::reserve::{Reserve, Zeroed};
 use arenascope_event::Zone;
-use core::cell::UnsafeCell;
+use core::cell::{Cell, UnsafeCell};
 use core::mem::MaybeUninit;
 use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Acquire, Ordering::Relaxed, Ordering::Release};
 use plots::{Ground, NONE, Plots, ROWS, Row, Stage, UNIT, bits};
@@ -91,7 +91,8 @@ pub enum Told {
 /// Takes what is told.
 pub type Sink<'a> = &'a mut dyn FnMut(&Told);
 
-/// One checked arena. Its address is what the arena knows its checker by.
+/// One checked arena. Its address is what the arena knows its checker by. Cells are its thread's, and of nobody else but who ends it or holds its lock;
+/// atomic words and what never changes are everybody's.
 #[repr(C, align(128))]
 pub struct OfArena {
     /// The function that the arena calls: `arenascope::Checker`.
@@ -107,19 +108,19 @@ pub struct OfArena {
     /// The arena's number in the process.
     id: u64,
     /// Where the next zone ends, and the plot.
-    next: u64,
-    end: u64,
-    plot: u32,
+    next: Cell<u64>,
+    end: Cell<u64>,
+    plot: Cell<u32>,
     /// The newest living block.
-    top: u32,
-    newest: u32,
-    oldest: u32,
+    top: Cell<u32>,
+    newest: Cell<u32>,
+    oldest: Cell<u32>,
     /// 1: blocks end at a guard page.
-    guarded: u32,
+    guarded: Cell<u32>,
     /// 1: the arena is destroyed. Blocks that lived then ended with it.
-    over: u32,
+    over: AtomicU32,
     /// The order of the event that did it.
-    ended: u32,
+    ended: AtomicU32,
     /// This one's number.
     number: u32,
 }
@@ -374,15 +375,15 @@ impl Apart {
                 header,
                 base,
                 id,
-                next: 0,
-                end: 0,
-                plot: NONE,
-                top: NONE,
-                newest: NONE,
-                oldest: NONE,
-                guarded: u32::from(guarded),
-                over: 0,
-                ended: 0,
+                next: Cell::new(0),
+                end: Cell::new(0),
+                plot: Cell::new(NONE),
+                top: Cell::new(NONE),
+                newest: Cell::new(NONE),
+                oldest: Cell::new(NONE),
+                guarded: Cell::new(u32::from(guarded)),
+                over: AtomicU32::new(0),
+                ended: AtomicU32::new(0),
                 number,
             });
         }
@@ -404,22 +405,21 @@ impl Apart {
     /// The last row of a plot that does not begin behind the address. O(log blocks of the plot).
     fn row_near(&self, address: u64) -> Option<(u32, Row)> {
         let mut plot = self.ground.at(address)?;
-        let mut found = self.ground.plot(plot).filter(|found| found.stage != Stage::Fresh)?;
-        if found.run == 0 {
-            plot = plot.checked_sub(found.back)?;
-            found = self.ground.plot(plot)?;
+        let found = self.ground.words(plot).filter(|found| found.stage() != Stage::Fresh)?;
+        if found.run.load(Relaxed) == 0 {
+            plot = plot.checked_sub(found.read().back)?;
         }
         let at = in_units(self.ground.start(plot), address);
-        let (mut low, mut high) = (0, found.count.min(ROWS));
+        let (mut low, mut high) = (0, self.ground.words(plot)?.count().min(ROWS));
         while low < high {
             let middle = low.wrapping_add(high) / 2;
             // SAFETY: below the plot's count: a row that was written.
-            let start = unsafe { (*self.ground.row(plot, middle)).start };
+            let start = unsafe { self.ground.row(plot, middle) }.start();
             if u64::from(start) <= at { low = middle.wrapping_add(1) } else { high = middle }
         }
         let row = low.checked_sub(1)?;
         // SAFETY: as above.
-        Some((row_id(plot, row), unsafe { self.ground.row(plot, row).read() }))
+        Some((row_id(plot, row), unsafe { self.ground.row(plot, row) }.read()))
     }
 
     fn start_of(&self, plot: u32, row: &Row) -> u64 {
@@ -433,7 +433,7 @@ impl Apart {
 
     /// Where a row's block would lie; `None`: it died below others.
     fn place_in(&self, plot: u32, row: &Row) -> Option<u64> {
-        let of = self.arena(self.ground.plot(plot)?.of);
+        let of = self.arena(self.ground.words(plot)?.of.load(Relaxed));
         // SAFETY: a plot's arena is a row of the table; a word that is written once.
         let base = unsafe { (*of).base };
         (row.bits & bits::BELOW == 0).then_some(base.wrapping_add(u64::from(row.place).wrapping_mul(UNIT)))
@@ -443,7 +443,7 @@ impl Apart {
     fn size_in(&self, plot: u32, row: &Row) -> u64 {
         match row.bits & bits::LARGE {
             0 => u64::from(row.size),
-            _ => self.ground.plot(plot).map_or(0, |plot| plot.size),
+            _ => self.ground.words(plot).map_or(0, |plot| plot.size.load(Relaxed)),
         }
     }
 
@@ -457,7 +457,7 @@ impl Apart {
         let into = address.wrapping_sub(self.start_of(plot, &row));
         // SAFETY: the contract: a word that never changes.
         let arena = unsafe { (*of).id };
-        let ours = self.ground.plot(plot).is_some_and(|plot| plot.arena == arena);
+        let ours = self.ground.words(plot).is_some_and(|plot| plot.is_of(arena));
         if !ours || !row.lives() || into >= self.size_in(plot, &row) {
             return 0;
         }
@@ -472,11 +472,11 @@ impl Apart {
         // SAFETY: the contract.
         let Some(_held) = (unsafe { self.hold(of) }) else { return };
         // SAFETY: as in `alloc`.
-        let mut plot = unsafe { (*of).newest };
+        let mut plot = unsafe { (*of).newest.get() };
         while let Some(found) = self.ground.plot(plot) {
             for number in 0..found.count.min(ROWS) {
                 // SAFETY: a row of a plot of the arena whose lock is held.
-                let row = unsafe { self.ground.row(plot, number).read() };
+                let row = unsafe { self.ground.row(plot, number) }.read();
                 if let (true, Some(place)) = (row.lives(), self.place_in(plot, &row)) {
                     let (start, bytes) = (self.start_of(plot, &row), self.size_in(plot, &row));
                     // SAFETY: a living block, and the place in the region that is its own (contract).
