@@ -49,9 +49,10 @@ fn tell(recorder: &Recorder, thread: &mut Thread, told: &Told) {
             };
             recorder.note(thread, None, &record);
         }
-        Told::Plot(header, base, bytes) => {
+        Told::Plot { header, start: base, bytes, again } => {
             let Some(arena) = key(thread, header) else { return };
-            let record = Record::Bounds { arena, base, capacity: bytes, reserved: bytes, kind: BoundsKind::Plot };
+            let kind = if again { BoundsKind::PlotAgain } else { BoundsKind::Plot };
+            let record = Record::Bounds { arena, base, capacity: bytes, reserved: bytes, kind };
             recorder.note(thread, None, &record);
         }
         Told::NoGuard { header, quiet } => {

@@ -176,12 +176,25 @@ pub enum BoundsKind {
     Copied = 3,
     /// Memory of check mode's, in which blocks of the arena lie, and not in its payload.
     Plot = 4,
+    /// The same, where dead blocks of this arena or of others lay before, which check mode has forgotten.
+    PlotAgain = 5,
 }
 
 impl BoundsKind {
     /// All kinds, in code order.
-    pub const ALL: [BoundsKind; 5] =
-        [BoundsKind::Bounded, BoundsKind::Growing, BoundsKind::Lease, BoundsKind::Copied, BoundsKind::Plot];
+    pub const ALL: [BoundsKind; 6] = [
+        BoundsKind::Bounded,
+        BoundsKind::Growing,
+        BoundsKind::Lease,
+        BoundsKind::Copied,
+        BoundsKind::Plot,
+        BoundsKind::PlotAgain,
+    ];
+
+    /// True for memory of check mode's.
+    pub const fn is_plot(self) -> bool {
+        matches!(self, BoundsKind::Plot | BoundsKind::PlotAgain)
+    }
 
     /// A plain word for texts and JSON.
     pub const fn word(self) -> &'static str {
@@ -191,6 +204,7 @@ impl BoundsKind {
             BoundsKind::Lease => "lease",
             BoundsKind::Copied => "copied",
             BoundsKind::Plot => "plot",
+            BoundsKind::PlotAgain => "plot-again",
         }
     }
 }

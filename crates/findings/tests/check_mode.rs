@@ -1,6 +1,8 @@
 //! What check mode saw: planted faults, and correct programs that look alike.
 
-use arenascope_event::{Address, ArenaKey, BoundsKind, EventKind, HookStatus, Mode, ProcessFacts, Result_, Role, Zone};
+use arenascope_event::{
+    Address, ArenaKey, BlockFate, BoundsKind, Checking, EventKind, HookStatus, Mode, ProcessFacts, Result_, Role, Zone,
+};
 use arenascope_findings::{Certainty, Class, Finding, findings};
 use arenascope_testkit::{Facts, Table, dropped, read};
 
@@ -305,4 +307,52 @@ fn a_fault_in_the_header_of_an_arena_that_had_ended_is_likely_one() {
     let other = ended().seen(2, 0x1000).create_named(2, "vast", None).bounds(2, BoundsKind::Growing, 0x1180, 1 << 20);
     assert!(judge(&facts(), other.fault(11, 0x2010)).is_empty(), "in what a living arena has reserved");
     assert!(judge(&facts(), ended().killed(11)).is_empty(), "sent by somebody");
+}
+
+// ---- memory of check mode's that was given twice ----
+
+/// An arena that is checked, with a plot at 0x10000 of this kind, and a block in it.
+fn checked(kind: BoundsKind) -> Table {
+    let first = Table::new().seen(1, 0x2000).create_named(1, "former", None).bounds(1, BoundsKind::Bounded, 0x2180, 64);
+    let first = first.event(EventKind::Checked { arena: ArenaKey(1), how: Checking::Canaries });
+    let first = first.bounds(1, BoundsKind::Plot, 0x10000, 65536).alloc(1, 0x10010, 32).destroy(1);
+    let next = first.seen(2, 0x3000).create_named(2, "present", None).bounds(2, BoundsKind::Bounded, 0x3180, 64);
+    let next = next.event(EventKind::Checked { arena: ArenaKey(2), how: Checking::Canaries });
+    next.bounds(2, kind, 0x10000, 65536).at(1).alloc(2, 0x10010, 32)
+}
+
+fn zone_of_present(story: Table, zone: Zone, address: u64, ended: Option<u64>) -> Table {
+    story.event(EventKind::Damage {
+        arena: ArenaKey(2),
+        block: Address(0x10010),
+        size: 32,
+        zone,
+        address: Address(address),
+        expected: if ended.is_some() { POISON } else { CANARY },
+        found: b"x".to_vec(),
+        end: Address(address + 16),
+        since: 0,
+        ended,
+    })
+}
+
+#[test]
+fn where_addresses_were_given_twice_nobody_is_accused_and_both_are_named() {
+    let both = |found: &[Finding]| {
+        let note = found.iter().find(|one| one.class == Class::Note).expect("a note");
+        assert!(note.because.contains("blocks of arena 1 \"former\" lay at this place before"), "{note:#?}");
+        assert_eq!(note.arena.as_ref().map(|arena| arena.name.as_str()), Some("present"));
+        assert!(found.iter().all(|one| one.class == Class::Note), "{found:#?}");
+    };
+    let accused = |found: &[Finding]| assert_eq!(found.iter().filter(|one| one.class == Class::Finding).count(), 1);
+    let touched = |story: Table| {
+        let (arena, block) = (ArenaKey(2), Address(0x10010));
+        let event = EventKind::Touched { arena, block, size: 32, at: 40, fate: BlockFate::Lives, ended: None };
+        story.event(event).fault(11, 0x10038)
+    };
+    for (kind, judged) in [(BoundsKind::PlotAgain, &both as &dyn Fn(&[Finding])), (BoundsKind::Plot, &accused)] {
+        judged(&judge(&facts(), zone_of_present(checked(kind), Zone::After, 0x10030, None)));
+        judged(&judge(&facts(), zone_of_present(checked(kind).reset(2), Zone::Dead, 0x10018, Some(2))));
+        judged(&judge(&facts(), touched(checked(kind))));
+    }
 }

@@ -77,8 +77,17 @@ pub struct Found {
 pub enum Told {
     /// Bytes were found changed.
     Found(Found),
-    /// From here on blocks of the arena at this header may lie in so many bytes from this address on.
-    Plot(u64, u64, u64),
+    /// From here on blocks of an arena may lie in memory of ours.
+    Plot {
+        /// Address of the arena's header.
+        header: u64,
+        /// First byte of that memory.
+        start: u64,
+        /// How many.
+        bytes: u64,
+        /// Dead blocks lay there before, which are forgotten: there were no other addresses.
+        again: bool,
+    },
     /// From here on blocks of the arena at this header end at guard pages no longer: the kernel refused one, or with `quiet` may not be asked.
     NoGuard {
         /// Address of the arena's header.

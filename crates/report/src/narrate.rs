@@ -291,6 +291,10 @@ impl<'a> Narrator<'a> {
                     }
                     BoundsKind::Lease => write!(out, "lease of {} at {base}: {bytes}", title()),
                     BoundsKind::Copied => write!(out, "from here on a copy of {} of this process's own", title()),
+                    BoundsKind::PlotAgain => {
+                        let title = title();
+                        write!(out, "check mode's memory for blocks of {title} at {base}, used before: {bytes}")
+                    }
                     BoundsKind::Plot => write!(out, "check mode's memory for blocks of {} at {base}: {bytes}", title()),
                 }
             }

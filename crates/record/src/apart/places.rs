@@ -108,12 +108,17 @@ impl Apart {
         drop(plots);
         self.chain(of, plot);
         let start = self.ground.start(plot);
-        sink(&Told::Plot(of.header, start, PLOT_BYTES));
+        self.tell_plot(of, plot, PLOT_BYTES, sink);
         // SAFETY: the plot is the arena's own, and nothing lies in it yet.
         unsafe { canary(start, start.wrapping_add(16)) };
         of.next.set(start.wrapping_add(16));
         of.end.set(start.wrapping_add(PLOT_BYTES));
         true
+    }
+
+    fn tell_plot(&self, of: &OfArena, plot: u32, bytes: u64, sink: Sink<'_>) {
+        let again = self.ground.plot(plot).is_some_and(|plot| plot.again != 0);
+        sink(&Told::Plot { header: of.header, start: self.ground.start(plot), bytes, again });
     }
 
     pub(super) fn place_run(&self, of: &OfArena, place: u64, size: u64, align: u64, sink: Sink<'_>) -> u64 {
@@ -127,7 +132,7 @@ impl Apart {
         let Some(plot) = taken else { return self.leave_block() };
         self.chain(of, plot);
         let first = self.ground.start(plot);
-        sink(&Told::Plot(of.header, first, run * PLOT_BYTES));
+        self.tell_plot(of, plot, run * PLOT_BYTES, sink);
         // The first block of a run begins at 512 KiB at most, for its row to hold that.
         let start = up(first.wrapping_add(16), align);
         let data_end = start.wrapping_add(size);
@@ -176,7 +181,7 @@ impl Apart {
             let Some(plot) = taken else { return 0 };
             self.chain(of, plot);
             let first = self.ground.start(plot);
-            sink(&Told::Plot(of.header, first, u64::from(run) * PLOT_BYTES));
+            self.tell_plot(of, plot, u64::from(run) * PLOT_BYTES, sink);
             let guard = first.wrapping_add(u64::from(run) * PLOT_BYTES).wrapping_sub(PAGE);
             let start = guard.wrapping_sub(size) & align.wrapping_neg();
             if !self.guard(of, guard, [start.wrapping_sub(BEFORE).max(first), start, size], sink) {

@@ -12,7 +12,7 @@
 
 use crate::quiet;
 use core::sync::atomic::{
-    AtomicU8, AtomicU16, AtomicU32, AtomicU64, Ordering::Acquire, Ordering::Relaxed, Ordering::Release,
+    AtomicU8, AtomicU16, AtomicU32, AtomicU64, Ordering::Acquire, Ordering::Relaxed, Ordering::Release, fence,
 };
 use rustix::mm::{Advice, MapFlags, MprotectFlags, ProtFlags, madvise, mmap_anonymous, mprotect, munmap};
 
@@ -238,6 +238,8 @@ pub(crate) struct Plot {
     pub back: u32,
     /// In [`UNIT`]s from the plot's begin: the end of its last zone.
     pub end: u32,
+    /// 1: its addresses were blocks' before, of this arena or another.
+    pub again: u32,
     /// Bytes of a block that has a run of plots.
     pub size: u64,
     /// The same arena's plots.
@@ -260,6 +262,7 @@ pub(crate) struct PlotWords {
     pub run: AtomicU32,
     back: AtomicU32,
     end: AtomicU32,
+    again: AtomicU32,
     pub size: AtomicU64,
     pub older: AtomicU32,
     pub newer: AtomicU32,
@@ -279,6 +282,7 @@ impl PlotWords {
             run: self.run.load(Relaxed),
             back: self.back.load(Relaxed),
             end: self.end(),
+            again: self.again.load(Relaxed),
             size: self.size.load(Relaxed),
             older: self.older.load(Relaxed),
             newer: self.newer.load(Relaxed),
@@ -288,6 +292,10 @@ impl PlotWords {
     }
 
     fn write(&self, plot: &Plot) {
+        // Who reads it meanwhile is to find nothing, not half of each: see `touched`.
+        self.set_stage(Stage::Fresh);
+        fence(Release);
+        self.again.store(plot.again, Relaxed);
         self.arena.store(plot.arena, Relaxed);
         self.of.store(plot.of, Relaxed);
         self.living.store(plot.living, Relaxed);
@@ -500,11 +508,11 @@ impl Plots {
     /// Hands out `run` plots side by side. `None`: there are none, or no system call may be made now. What they hold is not known.
     pub fn take(&mut self, run: u32, arena: u64, of: u32) -> Option<u32> {
         let wanted = self.taken.checked_add(run)?;
-        let first = if wanted <= self.ground.count && (wanted <= self.opened || self.open(wanted)) {
+        let (first, again) = if wanted <= self.ground.count && (wanted <= self.opened || self.open(wanted)) {
             self.taken = wanted;
-            wanted.wrapping_sub(run)
+            (wanted.wrapping_sub(run), 0)
         } else if run == 1 {
-            self.take_again()?
+            (self.take_again()?, 1)
         } else {
             return None;
         };
@@ -518,6 +526,7 @@ impl Plots {
                 run: if index == 0 { run } else { 0 },
                 back: index,
                 end: 0,
+                again,
                 size: 0,
                 older: NONE,
                 newer: NONE,

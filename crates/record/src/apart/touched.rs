@@ -6,7 +6,7 @@
 
 use super::plots::{ROWS, Stage, bits};
 use super::{Apart, Fate, row_of};
-use core::sync::atomic::{Ordering::Acquire, Ordering::Relaxed};
+use core::sync::atomic::{Ordering::Acquire, Ordering::Relaxed, fence};
 
 /// A touched block.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -60,6 +60,12 @@ impl Apart {
             let of = self.arena(found.of);
             ((*of).header, (*of).id, (*of).over.load(Acquire) != 0, (*of).ended.load(Relaxed))
         };
+        // It was given anew while we were reading.
+        fence(Acquire);
+        let now = self.ground.plot(first)?;
+        if now.stage == Stage::Fresh || now.arena != found.arena || now.count < found.count {
+            return None;
+        }
         Some(Touched {
             header,
             arena: found.arena,
