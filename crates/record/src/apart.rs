@@ -25,7 +25,7 @@ use crate::reserve::{Reserve, Zeroed};
 use arenascope_event::Zone;
 use core::cell::{Cell, UnsafeCell};
 use core::mem::MaybeUninit;
-use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Acquire, Ordering::Relaxed, Ordering::Release};
+use core::sync::atomic::{AtomicU32, AtomicU64, Ordering::Acquire, Ordering::Relaxed, Ordering::Release};
 use plots::{Ground, NONE, Plots, ROWS, Row, Stage, UNIT, bits};
 use rustix::mm::{MapFlags, ProtFlags, mmap_anonymous};
 
@@ -108,7 +108,8 @@ pub struct OfArena {
     check: usize,
     /// What it is checked by.
     apart: *const Apart,
-    locked: AtomicU32,
+    /// The thread that holds it; 0: none.
+    locked: AtomicU64,
     /// Not 0: nothing is placed here any more.
     given_up: AtomicU32,
     header: u64,
@@ -139,16 +140,17 @@ const _: () = assert!(size_of::<OfArena>() == 128);
 /// Check mode of a process. One, never dropped.
 pub struct Apart {
     ground: Ground,
-    locked: AtomicBool,
+    /// The thread that holds the plots; 0: none.
+    locked: AtomicU64,
     plots: UnsafeCell<Plots>,
     arenas: u64,
     arenas_used: AtomicU32,
     budget: u32,
-    /// Arenas and blocks that are not checked.
+    /// Arenas and blocks that are not checked, or not by the guard page that was wanted.
     unchecked_blocks: AtomicU64,
 }
 
-// SAFETY: `plots` is reached through `OpenPlots` alone, which is made by whoever moved `locked` from false to true; arenas through
+// SAFETY: `plots` is reached through `OpenPlots` alone, which is made by whoever moved `locked` from 0 to its own number; arenas through
 // `Held`, or by reading words that only grow.
 unsafe impl Sync for Apart {}
 // SAFETY: as above; nothing is tied to a thread.
@@ -184,7 +186,7 @@ impl core::ops::DerefMut for OpenPlots<'_> {
 impl Drop for OpenPlots<'_> {
     fn drop(&mut self) {
         // Release: pairs with the Acquire in `open`.
-        self.0.locked.store(false, Release);
+        self.0.locked.store(0, Release);
     }
 }
 
@@ -202,11 +204,33 @@ impl Drop for Held {
     }
 }
 
-/// Tries until it has been tried often: who holds a lock may be the code that a signal handler has interrupted.
-fn persist(mut attempt: impl FnMut() -> bool) -> bool {
+/// This thread's number: where its control block lies, which is never 0, and no two threads' of a process.
+#[inline]
+fn me() -> u64 {
+    let block: u64;
+    // SAFETY: a load: the control block begins with its own address (psABI for x86-64, thread-local storage; both C libraries keep to it).
+    unsafe {
+        core::arch::asm!("mov {}, fs:0", out(reg) block, options(nostack, preserves_flags, readonly, pure));
+    }
+    block | 1
+}
+
+/// Takes a lock: tries often, but not where this very thread holds it. Then that is code that a signal handler has interrupted, which would
+/// wait for itself; and a timer's handler that waits long enough is followed by the next one, for ever.
+#[inline]
+fn persist(lock: &AtomicU64) -> bool {
+    let me = me();
+    match lock.compare_exchange(0, me, Acquire, Relaxed) {
+        Ok(_) => true,
+        Err(holder) => holder != me && persist_slowly(lock, me),
+    }
+}
+
+#[cold]
+fn persist_slowly(lock: &AtomicU64, me: u64) -> bool {
     for round in 0..SPINS.1 {
         for _ in 0..SPINS.0 {
-            if attempt() {
+            if lock.load(Relaxed) == 0 && lock.compare_exchange_weak(0, me, Acquire, Relaxed).is_ok() {
                 return true;
             }
             core::hint::spin_loop();
@@ -254,7 +278,7 @@ impl Apart {
         let arenas = unsafe { mmap_anonymous(core::ptr::null_mut(), bytes, ProtFlags::READ | ProtFlags::WRITE, flags) };
         Some(Apart {
             ground: plots.ground(),
-            locked: AtomicBool::new(false),
+            locked: AtomicU64::new(0),
             plots: UnsafeCell::new(plots),
             arenas: arenas.ok()? as u64,
             arenas_used: AtomicU32::new(0),
@@ -306,8 +330,7 @@ impl Apart {
     }
 
     fn open(&self) -> Option<OpenPlots<'_>> {
-        let taken = || self.locked.compare_exchange_weak(false, true, Acquire, Relaxed).is_ok();
-        persist(taken).then(|| OpenPlots(self))
+        persist(&self.locked).then(|| OpenPlots(self))
     }
 
     /// # Safety
@@ -318,7 +341,7 @@ impl Apart {
         if given_up.load(Relaxed) != 0 {
             return None;
         }
-        if persist(|| locked.compare_exchange_weak(0, 1, Acquire, Relaxed).is_ok()) {
+        if persist(locked) {
             return Some(Held { of });
         }
         given_up.store(1, Relaxed);
@@ -332,8 +355,7 @@ impl Apart {
     unsafe fn hold_gently(&self, of: *mut OfArena) -> Option<Held> {
         // SAFETY: the contract; an atomic word.
         let locked = unsafe { &(*of).locked };
-        let taken = persist(|| locked.compare_exchange_weak(0, 1, Acquire, Relaxed).is_ok());
-        taken.then(|| Held { of })
+        persist(locked).then(|| Held { of })
     }
 
     /// As [`Apart::hold`], if nobody else holds it now.
@@ -342,14 +364,14 @@ impl Apart {
     /// As there.
     unsafe fn hold_now(&self, of: *mut OfArena) -> Option<Held> {
         // SAFETY: the contract; an atomic word.
-        let taken = unsafe { (*of).locked.compare_exchange(0, 1, Acquire, Relaxed) };
+        let taken = unsafe { (*of).locked.compare_exchange(0, me(), Acquire, Relaxed) };
         // Not `then_some`: a Held that is made unlocks when it is dropped.
         taken.is_ok().then(|| Held { of })
     }
 
     /// In a forked child: other threads of the parent may have held locks, and what they guard may be half done.
     pub fn only_this_thread(&self) {
-        let broken = self.locked.swap(false, Relaxed);
+        let broken = self.locked.swap(0, Relaxed) != 0;
         for number in 0..self.arenas_used.load(Relaxed).min(ARENAS) {
             // SAFETY: below `arenas_used`: in the table, zeroed or written; atomic words.
             unsafe {
@@ -379,7 +401,7 @@ impl Apart {
             of.write(OfArena {
                 check,
                 apart: self,
-                locked: AtomicU32::new(0),
+                locked: AtomicU64::new(0),
                 given_up: AtomicU32::new(0),
                 header,
                 base,

@@ -260,3 +260,18 @@ fn a_layer_over_the_library_is_neither_watched_twice_nor_accused() {
         }
     }
 }
+
+/// A handler that asks for blocks in the midst of check mode's work does not wait for what it has interrupted: the program ends, and what could not be
+/// guarded is counted. (Where it waited, a timer's handlers followed each other for ever.)
+#[test]
+fn a_timer_s_handler_with_an_arena_of_its_own_does_not_stop_the_program() {
+    let place = Place::new();
+    let program = on_library(&place, "own_timer.c", &["-g", "-O2"], false);
+    for flags in [&["--check"][..], &["--check", "--guard-pages"]] {
+        let (said, words) = place.watch(flags, &program, &[]);
+        let trace = place.trace();
+        assert_eq!((said.stdout.as_str(), said.status), ("done\n", 0), "{words}");
+        assert_eq!(accused(&place.findings(&trace)), Vec::<Value>::new(), "{words}");
+        std::fs::remove_file(trace).expect("the trace goes");
+    }
+}

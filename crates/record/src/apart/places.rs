@@ -82,6 +82,14 @@ impl Apart {
             if block != 0 {
                 return block;
             }
+            // Behind the last block, between canaries. Not in a plot of its own: there are only so many.
+            let guarded = of.guarded.replace(0);
+            let block = self.place_block(of, place, size, align, sink);
+            of.guarded.set(guarded);
+            if block != 0 && guarded != 0 && size > 0 && align <= PAGE {
+                self.leave_block();
+            }
+            return block;
         }
         let needed = up(align.wrapping_add(size).wrapping_add(zone_behind(size)).wrapping_add(64), 16);
         if needed > PLOT_BYTES / 2 || align > PAGE {
@@ -90,10 +98,7 @@ impl Apart {
         if !self.next_plot(of, sink) {
             return self.leave_block();
         }
-        let guarded = of.guarded.replace(0);
-        let block = self.place_block(of, place, size, align, sink);
-        of.guarded.set(guarded);
-        block
+        self.place_block(of, place, size, align, sink)
     }
 
     /// Another plot for the arena's small blocks.
