@@ -13,7 +13,9 @@ use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
-use arenascope_event::{Address, ArenaKey, Event, EventKind, EventNumber, ProcessFacts, SiteId, ThreadNumber};
+use arenascope_event::{
+    Address, ArenaKey, BoundsKind, Event, EventKind, EventNumber, ProcessFacts, SiteId, ThreadNumber,
+};
 use arenascope_replay::{Arena, ArenaId, Block, Effect, How, Place, State, What};
 
 /// Misfrees told apart, by what they are and where. Those beyond are not told.
@@ -36,6 +38,8 @@ pub(crate) struct Frees {
     /// The C library's arenas.
     library: BTreeSet<ArenaKey>,
     earlier: EarlierFrees,
+    /// Memory of check mode's that was given twice: begin and end of each part.
+    again: BTreeMap<u64, u64>,
 }
 
 /// What was recorded of the earlier free of a block that is about to be freed again: whether it changed the arena object,
@@ -246,17 +250,31 @@ impl Frees {
         }
     }
 
-    fn resized(&mut self, event: &Event, effect: &Effect, arena: ArenaId, old: Address) {
+    fn resized(&mut self, event: &Event, effect: &Effect, state: &State, arena: ArenaId, old: Address) {
         match (effect.what, &effect.block, effect.place) {
             (What::Resized { moved: true }, Some(block), Some(place)) => {
                 self.dead.put(arena, old, dead(block, place, event, DeadHow::Moved));
             }
             (What::Allocated, ..) if !old.is_null() && self.dead.get(arena, old).is_none() => {
-                self.tally(arena).strange += 1;
+                // Of the C library's kin nobody knows what a resize through another arena does; ours never takes it.
+                let through = state.arena(arena).filter(|arena| is_ours(arena));
+                match through.and_then(|through| foreign(state, through, old)) {
+                    Some((owner, block)) if is_ours(owner) => {
+                        self.tally(arena).foreign += 1;
+                        let lives = dead(block, owner.place(block), event, DeadHow::Moved);
+                        self.add(event, owner.id, Wrong::Foreign { through: arena }, lives);
+                    }
+                    _ => self.tally(arena).strange += 1,
+                }
             }
             _ => {}
         }
         self.handed_out(event, effect, arena);
+    }
+
+    /// True in memory of check mode's that dead blocks had before.
+    fn given_twice(&self, address: Address) -> bool {
+        self.again.range(..=address.0).next_back().is_some_and(|(_, end)| address.0 < *end)
     }
 
     fn tally(&mut self, arena: ArenaId) -> &mut Tally {
@@ -284,6 +302,10 @@ impl Frees {
     fn unknown(&mut self, event: &Event, state: &State, arena: &Arena, address: Address) {
         let id = arena.id;
         if let Some((owner, block)) = foreign(state, arena, address) {
+            if self.given_twice(address) {
+                // The address may be that of a dead block of this arena's.
+                return;
+            }
             self.tally(id).foreign += 1;
             let lives = dead(block, owner.place(block), event, DeadHow::Died(How::Freed));
             return self.add(event, owner.id, Wrong::Foreign { through: id }, lives);
@@ -370,10 +392,17 @@ impl Frees {
     }
 }
 
+/// True for an arena of our library that is no handle of a shared one, and no child's copy: it has its blocks to itself.
+pub(crate) fn is_ours(arena: &Arena) -> bool {
+    arena.bounds.is_some_and(|bounds| bounds.kind != BoundsKind::Lease) && !arena.copied && !arena.inherited
+}
+
 /// A living block of another arena that begins exactly at `address`, in memory that `arena` has no part of.
 fn foreign<'a>(state: &'a State, arena: &Arena, address: Address) -> Option<(&'a Arena, &'a Block)> {
-    // Without blocks nobody knows where its memory is.
-    if arena.counts.allocs == 0 || arena.extents().any(|extent| extent.start <= address && address < extent.end()) {
+    // Without blocks nobody knows where its memory is, but where its header says so.
+    if (arena.counts.allocs == 0 && arena.bounds.is_none())
+        || arena.extents().any(|extent| extent.start <= address && address < extent.end())
+    {
         return None;
     }
     let owner_of = |other: &'a Arena| {
@@ -401,7 +430,7 @@ impl Rule for Frees {
             }
             EventKind::Resize { old, .. } => {
                 if let Some(arena) = effect.arena {
-                    self.resized(event, effect, arena, old);
+                    self.resized(event, effect, state, arena, old);
                 }
             }
             EventKind::Free { arena, block, .. } if !block.is_null() => {
@@ -412,6 +441,9 @@ impl Rule for Frees {
                 {
                     self.doubled.insert((id, block.0), (id, 0, event.site, dead.allocated));
                 }
+            }
+            EventKind::Bounds { base, capacity, kind: BoundsKind::PlotAgain, .. } => {
+                self.again.insert(base.0, base.plus(capacity).0);
             }
             EventKind::HeapSegment { arena, .. } => {
                 self.library.insert(arena);

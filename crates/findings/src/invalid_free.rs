@@ -16,12 +16,12 @@
 //! - **Lab**: none of its own; `free_wrong.c` among the tests' programs.
 
 use crate::finding::{Certainty, Class, Finding, SiteRole};
-use crate::frees::{Case, DeadHow, Words, Wrong};
+use crate::frees::{Case, DeadHow, Words, Wrong, is_ours};
 use crate::wording;
 use alloc::borrow::ToOwned;
 use alloc::format;
 use alloc::vec::Vec;
-use arenascope_event::{Address, Watched};
+use arenascope_event::{Address, Checking, Watched};
 use arenascope_replay::{Ending, ExtentKind, How};
 
 /// The rule. It observes with the other rules of frees; this is its name.
@@ -67,7 +67,9 @@ pub(crate) fn judge(case: &Case<'_>) -> Option<Finding> {
 }
 
 fn interior(case: &Case<'_>, at: u64) -> Option<Words> {
-    if case.tally.strange > 0 {
+    // Check mode has each block of an arena of our library apart, and sees each handed out.
+    let sure = is_ours(case.arena) && case.arena.checking.is_some_and(Checking::works);
+    if case.tally.strange > 0 && !sure {
         return None;
     }
     let misfree = case.misfree;
@@ -75,11 +77,14 @@ fn interior(case: &Case<'_>, at: u64) -> Option<Words> {
     // A free function that never gets what the alloc function returned: the roles describe different pointers. Once proves
     // nothing where somebody said what they describe.
     let said = case.facts.watched == Watched::Given && case.interior == 1;
-    let misfit = case.tally.interior > fitting && !said;
+    let misfit = case.tally.interior > fitting && !said && !sure;
     let place = wording::block(&misfree.dead.block, misfree.arena);
     let mut because = format!("the block begins {} before the address given back, and still lived", wording::bytes(at));
     if misfit {
         because.push_str("; no other free fits the blocks better, so free may take other addresses than alloc returns");
+    }
+    if sure {
+        because.push_str("; check mode had put the blocks of this arena apart, and none begins there");
     }
     Some(Words {
         class: if misfit { Class::Note } else { Class::Finding },

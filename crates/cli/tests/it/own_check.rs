@@ -55,6 +55,9 @@ fn each_planted_fault_is_found_and_its_mended_twin_is_silent() {
         ("use-after-rewind", "use-after-rewind", Some(allocated), Some(("rewound", "/* the rewind */"))),
         ("use-after-reset", "use-after-reset", Some(allocated), Some(("reset", "/* the reset */"))),
         ("use-after-unmap", "use-after-unmap", Some(allocated), Some(("destroyed", "/* the end */"))),
+        ("wrong-free", "wrong-arena-free", Some(allocated), Some(("freed", "/* the free through it */"))),
+        ("wrong-resize", "wrong-arena-free", Some(allocated), Some(("freed", "/* the resize through it */"))),
+        ("inside-free", "invalid-free", Some(allocated), Some(("freed", "/* the free inside it */"))),
         ("region", "overflow", Some(line_of(&source(), "/* the last block */")), None),
     ];
     for (fault, rule, allocated, ended) in table {

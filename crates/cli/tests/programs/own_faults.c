@@ -57,6 +57,16 @@ int main(int count, char **words)
         if (!mended) {
             kept[4096 - offset + 16 + 11] = 'X'; /* beyond the arena's capacity */
         }
+    } else if (is(fault, "wrong-free") || is(fault, "wrong-resize")) {
+        ascope_arena *empty = ascope_init_named("empty", 4096); /* the other arena */
+        if (is(fault, "wrong-free")) {
+            ascope_free(mended ? arena : empty, block, 24); /* the free through it */
+        } else {
+            kept = ascope_realloc(mended ? arena : empty, block, 24, 40); /* the resize through it */
+        }
+        ascope_destroy(empty);
+    } else if (is(fault, "inside-free")) {
+        ascope_free(arena, mended ? block : block + 8, mended ? 24 : 16); /* the free inside it */
     } else if (is(fault, "guard")) {
         kept[mended ? 23 : 24 + 11] = 'X'; /* the touch */
     }

@@ -46,7 +46,8 @@ impl Apart {
         // SAFETY: as in `alloc`.
         let of = unsafe { &*of };
         let Some((id, row)) = self.find(old) else { return 0 };
-        if !row.lives() {
+        // Another arena's rows are its thread's.
+        if !row.lives() || self.ground.words(row_of(id).0).is_none_or(|plot| !plot.is_of(of.id)) {
             return 0;
         }
         self.look_around(id, true, sink);
