@@ -629,6 +629,14 @@ pub enum EventKind {
         /// Of a dead one: the order of the arena's event that ended it.
         ended: Option<u64>,
     },
+    /// No block of this arena ever began at an address in memory that check mode has for its blocks, and the free that follows on this thread gives
+    /// it back.
+    NoBlock {
+        /// The arena.
+        arena: ArenaKey,
+        /// The address.
+        address: Address,
+    },
     /// The program called an arena of our library whose header says that it has ended.
     CalledEnded {
         /// The key of the arena that was there.
@@ -690,6 +698,7 @@ impl EventKind {
             EventKind::Bounds { .. } => "bounds",
             EventKind::Checked { .. } => "checked",
             EventKind::Touched { .. } => "touched",
+            EventKind::NoBlock { .. } => "no-block",
             EventKind::CalledEnded { .. } => "called-ended",
             EventKind::Sampling { .. } => "sampling",
         }

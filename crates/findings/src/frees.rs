@@ -38,6 +38,8 @@ pub(crate) struct Frees {
     /// The C library's arenas.
     library: BTreeSet<ArenaKey>,
     earlier: EarlierFrees,
+    /// What check mode said of the address that each thread is about to free.
+    none_there: BTreeMap<ThreadNumber, (ArenaKey, Address)>,
     /// Memory of check mode's that was given twice: begin and end of each part.
     again: BTreeMap<u64, u64>,
 }
@@ -139,6 +141,8 @@ pub(crate) enum Wrong {
     Nowhere {
         /// It.
         address: Address,
+        /// Check mode says so: in memory that it has for the arena's blocks.
+        sure: bool,
     },
 }
 
@@ -150,7 +154,8 @@ impl Wrong {
             Wrong::Ended { .. } => 2,
             Wrong::Interior { .. } => 3,
             Wrong::Foreign { .. } => 4,
-            Wrong::Nowhere { .. } => 5,
+            Wrong::Nowhere { sure: false, .. } => 5,
+            Wrong::Nowhere { sure: true, .. } => 6,
         }
     }
 }
@@ -338,8 +343,9 @@ impl Frees {
                         site: event.site,
                         thread: event.thread,
                     };
-                    self.tally(id).strange += 1;
-                    self.add(event, id, Wrong::Nowhere { address }, nowhere);
+                    let sure = self.none_there.get(&event.thread) == Some(&(arena.key, address));
+                    self.tally(id).strange += u64::from(!sure);
+                    self.add(event, id, Wrong::Nowhere { address, sure }, nowhere);
                 }
             },
         }
@@ -405,8 +411,10 @@ fn foreign<'a>(state: &'a State, arena: &Arena, address: Address) -> Option<(&'a
     {
         return None;
     }
+    // Handles of shared arenas take each other's blocks (arenascope_shared.h), and nothing happens.
+    let leased = |arena: &Arena| arena.bounds.is_some_and(|bounds| bounds.kind == BoundsKind::Lease);
     let owner_of = |other: &'a Arena| {
-        let apart = other.id != arena.id && other.key != arena.key;
+        let apart = other.id != arena.id && other.key != arena.key && !(leased(arena) && leased(other));
         other.block_at(address).filter(|_| apart).map(|block| (other, block))
     };
     match state.region_holding(address) {
@@ -442,6 +450,9 @@ impl Rule for Frees {
                     self.doubled.insert((id, block.0), (id, 0, event.site, dead.allocated));
                 }
             }
+            EventKind::NoBlock { arena, address } => {
+                self.none_there.insert(event.thread, (arena, address));
+            }
             EventKind::Bounds { base, capacity, kind: BoundsKind::PlotAgain, .. } => {
                 self.again.insert(base.0, base.plus(capacity).0);
             }
@@ -451,6 +462,9 @@ impl Rule for Frees {
             _ => {}
         }
         self.earlier.observe(event);
+        if !self.none_there.is_empty() && event.kind.arena_order().is_some() {
+            self.none_there.remove(&event.thread);
+        }
         if !effect.dead.is_empty()
             && self.dead.any()
             && let Some(arena) = effect.arena.and_then(|id| state.arena(id))

@@ -20,6 +20,7 @@ use crate::frees::{Case, DeadHow, Words, Wrong, is_ours};
 use crate::wording;
 use alloc::borrow::ToOwned;
 use alloc::format;
+use alloc::string::String;
 use alloc::vec::Vec;
 use arenascope_event::{Address, Checking, Watched};
 use arenascope_replay::{Ending, ExtentKind, How};
@@ -43,7 +44,8 @@ pub(crate) fn judge(case: &Case<'_>) -> Option<Finding> {
         Wrong::Interior { at } => interior(case, at)?,
         Wrong::Stale => stale(case),
         Wrong::Ended { .. } => ended(case)?,
-        Wrong::Nowhere { address } => nowhere(case, address)?,
+        Wrong::Nowhere { address, sure: false } => nowhere(case, address)?,
+        Wrong::Nowhere { address, sure: true } => no_block(case, address),
         Wrong::Double { .. } | Wrong::Foreign { .. } => return None,
     };
     if case.lost > 0 {
@@ -127,6 +129,27 @@ fn ended(case: &Case<'_>) -> Option<Words> {
         disproof: "a new arena over the same memory, made by a function that no role names",
         next: "free the block before the arena ends, or not at all: the arena's end takes its blocks along",
     })
+}
+
+/// Check mode, which knows each block that it has placed, says that none ever began there.
+fn no_block(case: &Case<'_>, address: Address) -> Words {
+    let misfree = case.misfree;
+    let holds = |extent: &&arenascope_replay::Extent| extent.start <= address && address < extent.end();
+    let place = case.arena.extents().find(holds).map_or_else(String::new, |extent| {
+        let offset = address.0.saturating_sub(extent.start.0);
+        format!(", +{offset} of extent {},", extent.number)
+    });
+    Words {
+        class: Class::Finding,
+        certainty: Certainty::Likely,
+        message: format!(
+            "arena {}: an address{place} where no block begins was freed at #{}",
+            misfree.arena, misfree.moment.0
+        ),
+        because: "check mode has this memory for blocks of this arena alone, and none of them, living or dead, ever began there".to_owned(),
+        disproof: "an allocator of the program's own inside a block, whose pieces are not for this free",
+        next: "free the address that the alloc function returned",
+    }
 }
 
 fn nowhere(case: &Case<'_>, address: Address) -> Option<Words> {

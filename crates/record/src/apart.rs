@@ -478,6 +478,18 @@ impl Apart {
         }
     }
 
+    /// True for an address in memory that this arena has for its blocks, and nobody had before, where none of them ever began.
+    ///
+    /// # Safety
+    /// As [`Apart::alloc`].
+    pub unsafe fn had_none(&self, of: *mut OfArena, address: u64) -> bool {
+        // SAFETY: the contract: a word that never changes.
+        let arena = unsafe { (*of).id };
+        let plot = self.ground.at(address).and_then(|plot| self.ground.plot(plot));
+        let ours = plot.is_some_and(|plot| plot.stage != Stage::Fresh && plot.arena == arena && plot.again == 0);
+        ours && self.find(address).is_none()
+    }
+
     /// Where the address would lie, if it lies in a living block of this arena; 0: in none.
     ///
     /// # Safety

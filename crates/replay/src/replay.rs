@@ -185,7 +185,8 @@ impl Replay {
                 self.bounds(call, arena, Bounds { kind, base, capacity, reserved })
             }
             EventKind::Checked { arena, how } => self.checked(call, arena, how),
-            EventKind::Touched { arena, .. } => match self.state.arena_of_key(arena) {
+            EventKind::Touched { arena, .. } | EventKind::NoBlock { arena, .. } => match self.state.arena_of_key(arena)
+            {
                 Some(found) => on(found.id, What::Nothing),
                 None => Effect::nothing(),
             },
@@ -419,6 +420,7 @@ fn is_aside(kind: &EventKind) -> bool {
             | EventKind::Bounds { .. }
             | EventKind::Checked { .. }
             | EventKind::Touched { .. }
+            | EventKind::NoBlock { .. }
             | EventKind::CalledEnded { .. }
     )
 }

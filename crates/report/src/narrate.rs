@@ -308,6 +308,7 @@ impl<'a> Narrator<'a> {
                     fate.word()
                 )
             }
+            EventKind::NoBlock { address, .. } => write!(out, "no block of {} ever began at {address}", title()),
             EventKind::CalledEnded { .. } => write!(out, "call of an arena that had ended"),
             EventKind::Reset { .. } => write!(out, "{}: {} emptied{died}", self.call(Role::Reset), title()),
             EventKind::Destroy { .. } => write!(out, "{}: {} destroyed{died}", self.call(Role::Destroy), title()),

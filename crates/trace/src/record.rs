@@ -242,6 +242,10 @@ pub enum Record<'a> {
     CalledEnded {
         arena: u32,
     },
+    NoBlock {
+        arena: u32,
+        address: u64,
+    },
 }
 
 impl Record<'_> {
@@ -329,5 +333,6 @@ pub(crate) mod tag {
     pub const CHECKED: u8 = 50;
     pub const TOUCHED: u8 = 51;
     pub const CALLED_ENDED: u8 = 52;
+    pub const NO_BLOCK: u8 = 53;
     pub const SAMPLING: u8 = 48;
 }

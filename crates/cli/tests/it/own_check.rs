@@ -58,6 +58,7 @@ fn each_planted_fault_is_found_and_its_mended_twin_is_silent() {
         ("wrong-free", "wrong-arena-free", Some(allocated), Some(("freed", "/* the free through it */"))),
         ("wrong-resize", "wrong-arena-free", Some(allocated), Some(("freed", "/* the resize through it */"))),
         ("inside-free", "invalid-free", Some(allocated), Some(("freed", "/* the free inside it */"))),
+        ("free-between", "invalid-free", None, Some(("freed", "/* the free between blocks */"))),
         ("region", "overflow", Some(line_of(&source(), "/* the last block */")), None),
     ];
     for (fault, rule, allocated, ended) in table {
@@ -276,5 +277,19 @@ fn a_timer_s_handler_with_an_arena_of_its_own_does_not_stop_the_program() {
         assert_eq!((said.stdout.as_str(), said.status), ("done\n", 0), "{words}");
         assert_eq!(accused(&place.findings(&trace)), Vec::<Value>::new(), "{words}");
         std::fs::remove_file(trace).expect("the trace goes");
+    }
+}
+
+#[test]
+fn a_correct_program_of_unusual_style_is_not_accused() {
+    let place = Place::new();
+    let program = on_library(&place, "own_correct.c", &["-g", "-O2"], false);
+    for flags in [&[][..], &["--check"], &["--check", "--guard-pages=*"]] {
+        let (said, words) = place.watch(flags, &program, &[]);
+        assert_eq!((said.stdout.as_str(), said.status), ("done\n", 0), "{words}");
+        for trace in place.traces() {
+            assert_eq!(accused(&place.findings(&trace)), Vec::<Value>::new(), "{flags:?}: {words}");
+            std::fs::remove_file(trace).expect("the trace goes");
+        }
     }
 }

@@ -67,6 +67,8 @@ int main(int count, char **words)
         ascope_destroy(empty);
     } else if (is(fault, "inside-free")) {
         ascope_free(arena, mended ? block : block + 8, mended ? 24 : 16); /* the free inside it */
+    } else if (is(fault, "free-between")) {
+        ascope_free(arena, mended ? block : block + 32, 24); /* the free between blocks */
     } else if (is(fault, "guard")) {
         kept[mended ? 23 : 24 + 11] = 'X'; /* the touch */
     }
