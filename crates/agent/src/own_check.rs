@@ -49,9 +49,10 @@ fn tell(recorder: &Recorder, thread: &mut Thread, told: &Told) {
             };
             recorder.note(thread, None, &record);
         }
-        Told::Plot(header, base, bytes) => {
+        Told::Plot { header, start: base, bytes, again } => {
             let Some(arena) = key(thread, header) else { return };
-            let record = Record::Bounds { arena, base, capacity: bytes, reserved: bytes, kind: BoundsKind::Plot };
+            let kind = if again { BoundsKind::PlotAgain } else { BoundsKind::Plot };
+            let record = Record::Bounds { arena, base, capacity: bytes, reserved: bytes, kind };
             recorder.note(thread, None, &record);
         }
         Told::NoGuard { header, quiet } => {
@@ -160,7 +161,12 @@ unsafe fn answer(apart: &Apart, of: *mut OfArena, request: &mut CheckRequest) {
         match request.kind {
             ask::PLACE => request.place = apart.place_of(request.block),
             ask::INSIDE => request.place = apart.inside(of, request.block),
-            ask::FREE => request.place = apart.free(of, request.block, next_order(request.arena), sink),
+            ask::FREE => {
+                request.place = apart.free(of, request.block, next_order(request.arena), sink);
+                if apart.had_none(of, request.block) {
+                    tell_no_block(request.arena, request.block);
+                }
+            }
             ask::RESIZE => {
                 let order = next_order(request.arena);
                 let (old, place) = (request.old_block, request.place);
@@ -177,6 +183,17 @@ unsafe fn answer(apart: &Apart, of: *mut OfArena, request: &mut CheckRequest) {
             ask::SHOW => apart.show(of),
             _ => {}
         }
+    }
+}
+
+/// The program gives back what is no block of this arena's, and never was one.
+#[cold]
+fn tell_no_block(header: u64, address: u64) {
+    let here = 0u64;
+    let Some(mut inside) = Inside::enter(core::ptr::from_ref(&here) as u64, true) else { return };
+    let recorder = inside.recorder;
+    if let Some(entry) = recorder.arena(inside.thread(), header) {
+        recorder.note(inside.thread(), None, &Record::NoBlock { arena: entry.key.load(Relaxed), address });
     }
 }
 

@@ -116,6 +116,24 @@ fn main() {
             let arena = Arena::in_buffer(&mut bytes).expect("an arena");
             write(blocks(&arena), 23);
         }
+        "call-alloc" | "call-destroy" => {
+            println!("{} of {}", arena.offset(), arena.capacity());
+            let raw = arena.into_raw();
+            if mended && fault == "call-alloc" {
+                // SAFETY: the arena lives.
+                let _ = unsafe { raw.as_ref() }.try_alloc(1u64);
+            }
+            // SAFETY: from `into_raw`, and nobody else has it.
+            unsafe { OwnedArena::from_raw(raw) }.destroy(); // the end
+            if !mended && fault == "call-alloc" {
+                // SAFETY: none: the arena has ended, which is the fault.
+                let _ = unsafe { black_box(raw).as_ref() }.try_alloc(1u64); // the call of a dead arena
+            } else if !mended {
+                // SAFETY: none: the arena has ended, which is the fault.
+                unsafe { OwnedArena::from_raw(black_box(raw)) }.destroy(); // the second end
+            }
+            return;
+        }
         "use-after-drop" => {
             let block = blocks(&arena);
             println!("{} of {}", arena.offset(), arena.capacity());

@@ -6,7 +6,7 @@
 //! the common path.
 #![allow(unsafe_code)] // Calls the memory source; stores into `limit`, which others may write too.
 
-use crate::header::{LIMIT_RELEASE, LIMIT_WATCH, flags};
+use crate::header::{LIMIT_RELEASE, LIMIT_WATCH, MAGIC, flags};
 use crate::probe::{EventKind, Happening};
 use crate::system::HUGE;
 use crate::{Arena, Error, geometry, refill, slab};
@@ -197,6 +197,9 @@ impl Arena {
 
     /// Takes note of what an outsider stored into `limit` since the last time.
     pub(crate) fn heed_limit(&self) {
+        if self.magic.get() != MAGIC {
+            return self.tell_ended();
+        }
         match self.limit_now() {
             LIMIT_RELEASE if self.is_checked() => self.stay_watched(),
             LIMIT_RELEASE => {

@@ -704,21 +704,34 @@ fn set_name(arena: &Arena, builder: &Builder<'_>) {
 pub(crate) unsafe fn destroy(header: NonNull<Arena>, caller: Option<&'static Location<'static>>) {
     // SAFETY: I1.
     let arena = unsafe { header.as_ref() };
-    if !arena.unwatched() {
-        end_watched(arena, caller);
+    if !arena.unwatched() && !end_watched(arena, caller) {
+        return;
     }
     // SAFETY: the caller's condition: nothing refers to the arena from here on.
     unsafe { pool::take_back(header) }
 }
 
+/// False when the region is not to be taken back: it was before, or the arena was checked, and its header stays for a time.
 #[cold]
 #[inline(never)]
-fn end_watched(arena: &Arena, caller: Option<&'static Location<'static>>) {
+fn end_watched(arena: &Arena, caller: Option<&'static Location<'static>>) -> bool {
     arena.heed_limit();
-    if arena.sample_at.get() != 0 && arena.events.get() == 0 {
-        return arena.forget_samples();
+    if arena.magic.get() != MAGIC {
+        return false;
     }
+    if arena.sample_at.get() != 0 && arena.events.get() == 0 {
+        arena.forget_samples();
+        return true;
+    }
+    let checked = arena.is_checked();
     arena.checked_before(EventKind::DESTROY);
     arena.report(Happening { kind: EventKind::DESTROY, block: arena.base(), caller, ..Happening::default() });
     arena.checked_after(EventKind::DESTROY);
+    // Its own may end with this call: who calls a dead arena is not to find it.
+    arena.observer.set(core::ptr::null());
+    if checked {
+        // SAFETY: the arena has ended, and its blocks lay apart.
+        unsafe { pool::set_aside(NonNull::from_ref(arena)) };
+    }
+    !checked
 }

@@ -40,7 +40,7 @@ use core::sync::atomic::{AtomicU64, Ordering};
 /// The first eight bytes of a living arena: "ARENASC1" as text.
 pub const MAGIC: u64 = u64::from_le_bytes(*b"ARENASC1");
 
-/// The first eight bytes of a region that is kept for the next arena: "ARENAKPT" as text.
+/// The first eight bytes of a region whose arena has ended, kept for the next one, or for those who call it too late: "ARENAKPT" as text.
 pub const MAGIC_KEPT: u64 = u64::from_le_bytes(*b"ARENAKPT");
 
 /// Changes when a field moves or changes its meaning. New fields at the end do not count: see `header_bytes`.

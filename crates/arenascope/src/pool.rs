@@ -16,7 +16,7 @@ use crate::registry::{self, Listed};
 use crate::slab::{self, Slab};
 use crate::{GROWING_BYTES, process, valgrind};
 use core::ptr::{NonNull, null_mut};
-use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicPtr, AtomicU64, AtomicUsize, Ordering};
 
 /// Class of a region with a mapping of its own. Smaller classes are those of slots.
 pub(crate) const ALONE: u16 = 1 << 15;
@@ -424,6 +424,66 @@ pub(crate) unsafe fn take_back(header: NonNull<Arena>) {
     }
     // SAFETY: the caller's condition; no pool has it.
     unsafe { give_back(header) }
+}
+
+/// Headers of checked arenas that ended last: a call on one of them is seen (`Arena::tell_ended`). Later ones push earlier ones out.
+static SET_ASIDE: [AtomicPtr<Arena>; 64] = [const { AtomicPtr::new(null_mut()) }; 64];
+
+/// Keeps an ended, checked arena's header, with the page that it lies in, until 64 others have ended.
+///
+/// # Safety
+/// The arena has ended, nothing refers to it or to its blocks, and its region is the system's: checked ones are.
+#[cold]
+pub(crate) unsafe fn set_aside(header: NonNull<Arena>) {
+    static NEXT: AtomicUsize = AtomicUsize::new(0);
+    // SAFETY: I1 until the region is given back.
+    let arena = unsafe { header.as_ref() };
+    arena.announce(MAGIC_KEPT);
+    if arena.class.get() == ALONE {
+        // SAFETY: the caller's condition.
+        unsafe { keep_header_page(arena) };
+    }
+    let place = SET_ASIDE.get(NEXT.fetch_add(1, Ordering::Relaxed) % SET_ASIDE.len());
+    let before = place.map_or(header.as_ptr(), |place| place.swap(header.as_ptr(), Ordering::AcqRel));
+    if let Some(before) = NonNull::new(before) {
+        // SAFETY: set aside by an earlier call, with the same condition, and taken out by this thread alone.
+        unsafe { give_back(before) };
+    }
+}
+
+/// Gives all of a region back but the page of the header.
+///
+/// # Safety
+/// As [`set_aside`].
+unsafe fn keep_header_page(arena: &Arena) {
+    const PAGE: usize = 4096;
+    let (mapping, bytes, source) = (arena.mapping.get(), arena.mapping_bytes.get(), arena.source.get());
+    let at = (&raw const *arena).addr();
+    let (page, end) = (at & !(PAGE - 1), mapping.addr() + bytes);
+    let (ahead, behind) = (page - mapping.addr(), end.saturating_sub(page + PAGE));
+    if behind == 0 || at + HEADER_BYTES > page + PAGE {
+        return;
+    }
+    if arena.flags.get() & flags::UNLISTED == 0 {
+        discount_growing(arena.flags.get(), arena.reserved.get());
+    }
+    let left = (page + PAGE).saturating_sub(arena.base.get().addr());
+    arena.flags.set(arena.flags.get() & !flags::GROWING);
+    arena.capacity.set(left.min(arena.capacity.get()));
+    arena.committed.set(left.min(arena.committed.get()));
+    arena.reserved.set(left);
+    arena.mapping.set(mapping.with_addr(page));
+    arena.mapping_bytes.set(PAGE);
+    // SAFETY: whole pages of the mapping on both sides of the header's, in which nothing lives; the system's mappings can be given back in
+    // parts.
+    unsafe {
+        if let (Some(start), true) = (NonNull::new(mapping), ahead > 0) {
+            source.release(start, ahead);
+        }
+        if let Some(start) = NonNull::new(mapping.with_addr(page + PAGE)) {
+            source.release(start, behind);
+        }
+    }
 }
 
 #[cold]

@@ -9,7 +9,7 @@
 //! `limit` stands at the next sample. Free, resize, checkpoint, scope, rewind, reset and destroy compare `limit` with its unwatched value.
 #![allow(unsafe_code)] // Calls the observer's function; reads the table that a program gave.
 
-use crate::header::{LIMIT_RELEASE, LIMIT_WATCH, flags};
+use crate::header::{LIMIT_RELEASE, LIMIT_WATCH, MAGIC_KEPT, flags};
 use crate::{Arena, CheckRequest, pool, process, registry};
 use core::ffi::c_void;
 use core::mem::offset_of;
@@ -89,6 +89,9 @@ impl EventKind {
     pub const INHERITED: EventKind = EventKind(13);
     /// While sampling: of the bytes by which the block `old_block` grew in place, `size` from `block` on, one is a sample.
     pub const GROWN: EventKind = EventKind(14);
+    /// A call on an arena that had ended, which only a fault of the program makes; told once of each, to the process's observer, where
+    /// the header can still be read. It is number 0, and the header may hold anything. The call goes on as it would.
+    pub const ENDED: EventKind = EventKind(15);
 }
 
 /// One event, with everything that is known about it. Unused fields are 0 or null.
@@ -269,6 +272,45 @@ impl Arena {
             self.set_watched(true);
         }
         self.tell(observer, what);
+    }
+
+    /// A call came to an arena that had ended and was not unmapped: tells the process's observer once. Nothing else that the call does is told.
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn tell_ended(&self) {
+        let (flag, everyone) = (self.flags.get(), process_observer());
+        // Its end left no observer: this call has lent one, who knows the call's line.
+        let observer = match self.magic.get() {
+            MAGIC_KEPT if !self.observer.get().is_null() => self.observer.get(),
+            0 | MAGIC_KEPT => everyone,
+            // The header was written over, or its memory is another's.
+            _ => return,
+        };
+        if everyone.is_null() || flag & flags::REPORTING != 0 {
+            return;
+        }
+        self.flags.set(flag | flags::REPORTING);
+        let event = Event {
+            kind: EventKind::ENDED,
+            event_bytes: size_of::<Event>() as u32,
+            number: 0,
+            arena: self,
+            arena_id: self.id.get(),
+            block: core::ptr::null_mut(),
+            size: 0,
+            align: 0,
+            old_block: core::ptr::null_mut(),
+            old_size: 0,
+            offset: 0,
+            generation: 0,
+            depth: 0,
+            line: 0,
+            file: core::ptr::null(),
+            file_bytes: 0,
+            column: 0,
+        };
+        // SAFETY: the table lives forever and its function may be called here: `observe_all` had that promised.
+        unsafe { ((*observer).event)((*observer).context, &event) };
     }
 
     /// Calls the observer.

@@ -548,7 +548,8 @@ enum {
     ASCOPE_REFUSED = 11,    /* a block of size could not be had */
     ASCOPE_LEASE = 12,      /* a handle of a shared arena has another lease, or a longer one: size bytes from block on */
     ASCOPE_INHERITED = 13,  /* comes before a child's first event in its private copy of an arena; size is the parent's pid */
-    ASCOPE_GROWN = 14       /* sampling: of the bytes by which old_block grew in place, size from block on, one is a sample */
+    ASCOPE_GROWN = 14,      /* sampling: of the bytes by which old_block grew in place, size from block on, one is a sample */
+    ASCOPE_ENDED = 15       /* a call on an arena that had ended: a fault of the program; its header may hold anything */
 };
 
 /* One event. Unused fields are 0 or NULL. */

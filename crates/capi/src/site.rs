@@ -185,7 +185,7 @@ pub(crate) unsafe fn with_last_site(arena: NonNull<Arena>, site: Site, call: imp
     // SAFETY: as in `with_relay`.
     let mut relay = unsafe { Relay::new(inner, site) };
     let place = &raw mut relay;
-    // SAFETY: as in `with_relay`. Nobody reads the header's observer after the arena's end.
+    // SAFETY: as in `with_relay`. The end of an arena that reports takes the table out of the header (`create::end_watched`).
     unsafe {
         (*place).table.context = place.cast();
         raw::set_own_observer(arena.as_ref(), &raw const (*place).table);

@@ -176,12 +176,25 @@ pub enum BoundsKind {
     Copied = 3,
     /// Memory of check mode's, in which blocks of the arena lie, and not in its payload.
     Plot = 4,
+    /// The same, where dead blocks of this arena or of others lay before, which check mode has forgotten.
+    PlotAgain = 5,
 }
 
 impl BoundsKind {
     /// All kinds, in code order.
-    pub const ALL: [BoundsKind; 5] =
-        [BoundsKind::Bounded, BoundsKind::Growing, BoundsKind::Lease, BoundsKind::Copied, BoundsKind::Plot];
+    pub const ALL: [BoundsKind; 6] = [
+        BoundsKind::Bounded,
+        BoundsKind::Growing,
+        BoundsKind::Lease,
+        BoundsKind::Copied,
+        BoundsKind::Plot,
+        BoundsKind::PlotAgain,
+    ];
+
+    /// True for memory of check mode's.
+    pub const fn is_plot(self) -> bool {
+        matches!(self, BoundsKind::Plot | BoundsKind::PlotAgain)
+    }
 
     /// A plain word for texts and JSON.
     pub const fn word(self) -> &'static str {
@@ -191,6 +204,7 @@ impl BoundsKind {
             BoundsKind::Lease => "lease",
             BoundsKind::Copied => "copied",
             BoundsKind::Plot => "plot",
+            BoundsKind::PlotAgain => "plot-again",
         }
     }
 }
@@ -615,6 +629,19 @@ pub enum EventKind {
         /// Of a dead one: the order of the arena's event that ended it.
         ended: Option<u64>,
     },
+    /// No block of this arena ever began at an address in memory that check mode has for its blocks, and the free that follows on this thread gives
+    /// it back.
+    NoBlock {
+        /// The arena.
+        arena: ArenaKey,
+        /// The address.
+        address: Address,
+    },
+    /// The program called an arena of our library whose header says that it has ended.
+    CalledEnded {
+        /// The key of the arena that was there.
+        arena: ArenaKey,
+    },
 }
 
 impl EventKind {
@@ -671,6 +698,8 @@ impl EventKind {
             EventKind::Bounds { .. } => "bounds",
             EventKind::Checked { .. } => "checked",
             EventKind::Touched { .. } => "touched",
+            EventKind::NoBlock { .. } => "no-block",
+            EventKind::CalledEnded { .. } => "called-ended",
             EventKind::Sampling { .. } => "sampling",
         }
     }

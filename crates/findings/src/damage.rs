@@ -5,10 +5,13 @@
 //! Memory: a short history per arena (of arenas of our own library up to [`ENDS_OWN`] ends of blocks), the blocks of living arenas, and at most [`Damages::KEPT`] damages.
 
 use crate::finding::{BlockRef, Evidence};
+use alloc::borrow::ToOwned;
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::string::String;
 use alloc::vec::Vec;
-use arenascope_event::{Address, ArenaKey, Event, EventKind, EventNumber, ProcessFacts, SiteId, ThreadNumber, Zone};
+use arenascope_event::{
+    Address, ArenaKey, BoundsKind, Event, EventKind, EventNumber, ProcessFacts, SiteId, ThreadNumber, Zone,
+};
 use arenascope_replay::{ArenaId, Effect, State, What};
 
 /// Own events of an arena that are remembered.
@@ -102,6 +105,8 @@ pub(crate) struct Told {
     pub wiped_too: u64,
     /// The bytes lay in memory of check mode's, which nobody else has ever been given: an arena of our library.
     pub own: bool,
+    /// It is memory that dead blocks had before, of this arena or of others.
+    pub twice: bool,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -128,6 +133,8 @@ impl OfArena {
 pub(crate) struct Damages {
     arenas: BTreeMap<ArenaKey, OfArena>,
     shared: Vec<(u64, u64)>,
+    /// Memory of check mode's that was given twice: where each such part begins and ends. There are 2^20 of them at most.
+    again: BTreeMap<u64, u64>,
     forked: bool,
     told: Vec<Told>,
     /// First of `told` whose following event is still to come.
@@ -147,6 +154,9 @@ impl Damages {
                 self.shared.push((address.0, address.plus(len).0));
             }
             EventKind::Fork { .. } => self.forked = true,
+            EventKind::Bounds { base, capacity, kind: BoundsKind::PlotAgain, .. } => {
+                self.again.insert(base.0, base.plus(capacity).0);
+            }
             EventKind::Damage { .. } => self.damage(event, state),
             EventKind::Checked { arena, how } => self.arenas.entry(arena).or_default().own = how.works(),
             _ => {}
@@ -159,6 +169,11 @@ impl Damages {
     /// What is known of a block, as long as its arena lives.
     pub fn block_at(&self, key: ArenaKey, block: Address, size: u64) -> Option<Known> {
         self.arenas.get(&key)?.blocks.get(&block.0).copied().filter(|known| known.size == size)
+    }
+
+    /// True for an address in memory of check mode's that was given twice: who has a pointer there may have it from a former owner.
+    pub fn given_twice(&self, address: Address) -> bool {
+        self.again.range(..=address.0).next_back().is_some_and(|(_, end)| address.0 < *end)
     }
 
     /// The event of an arena that ended blocks, by its order.
@@ -250,6 +265,7 @@ impl Damages {
             self.more = self.more.saturating_add(1);
             return;
         }
+        let twice = self.given_twice(block);
         let of_arena = self.arenas.entry(key).or_default();
         let own = of_arena.own;
         let known = of_arena.blocks.get(&block.0).copied().filter(|known| known.size == size);
@@ -294,6 +310,7 @@ impl Damages {
                     || state.arenas().any(covered)),
             wiped_too: if own { 0 } else { u64::from(wiped) },
             own,
+            twice,
         };
         let mut told = told;
         if wiped && !own {
@@ -305,6 +322,26 @@ impl Damages {
         }
         self.told.push(told);
     }
+}
+
+/// Who else may have a pointer to an address in memory of check mode's that was given twice.
+pub(crate) fn former(address: Address, now: Option<ArenaId>, state: &State) -> String {
+    let had = |arena: &&arenascope_replay::Arena| {
+        Some(arena.id) != now && arena.extents().any(|extent| extent.start <= address && address < extent.end())
+    };
+    let named = |arena: &arenascope_replay::Arena| match arena.name.as_str() {
+        "" => alloc::format!("arena {}", arena.id),
+        name => alloc::format!("arena {} {name:?}", arena.id),
+    };
+    let others: Vec<String> = state.arenas().filter(had).take(4).map(named).collect();
+    let whose = match others.as_slice() {
+        [] => "dead blocks of the same arena".to_owned(),
+        all => alloc::format!("blocks of {}", all.join(", ")),
+    };
+    alloc::format!(
+        "addresses had run out, and {whose} lay at this place before: an old pointer to one of them may have been used, which only a run \
+         with fewer arenas checked (--only), or more addresses (ulimit -v), can tell"
+    )
 }
 
 fn born(known: Option<Known>) -> EventNumber {

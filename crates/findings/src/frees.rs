@@ -13,7 +13,9 @@ use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
-use arenascope_event::{Address, ArenaKey, Event, EventKind, EventNumber, ProcessFacts, SiteId, ThreadNumber};
+use arenascope_event::{
+    Address, ArenaKey, BoundsKind, Event, EventKind, EventNumber, ProcessFacts, SiteId, ThreadNumber,
+};
 use arenascope_replay::{Arena, ArenaId, Block, Effect, How, Place, State, What};
 
 /// Misfrees told apart, by what they are and where. Those beyond are not told.
@@ -36,6 +38,10 @@ pub(crate) struct Frees {
     /// The C library's arenas.
     library: BTreeSet<ArenaKey>,
     earlier: EarlierFrees,
+    /// What check mode said of the address that each thread is about to free.
+    none_there: BTreeMap<ThreadNumber, (ArenaKey, Address)>,
+    /// Memory of check mode's that was given twice: begin and end of each part.
+    again: BTreeMap<u64, u64>,
 }
 
 /// What was recorded of the earlier free of a block that is about to be freed again: whether it changed the arena object,
@@ -135,6 +141,8 @@ pub(crate) enum Wrong {
     Nowhere {
         /// It.
         address: Address,
+        /// Check mode says so: in memory that it has for the arena's blocks.
+        sure: bool,
     },
 }
 
@@ -146,7 +154,8 @@ impl Wrong {
             Wrong::Ended { .. } => 2,
             Wrong::Interior { .. } => 3,
             Wrong::Foreign { .. } => 4,
-            Wrong::Nowhere { .. } => 5,
+            Wrong::Nowhere { sure: false, .. } => 5,
+            Wrong::Nowhere { sure: true, .. } => 6,
         }
     }
 }
@@ -246,17 +255,31 @@ impl Frees {
         }
     }
 
-    fn resized(&mut self, event: &Event, effect: &Effect, arena: ArenaId, old: Address) {
+    fn resized(&mut self, event: &Event, effect: &Effect, state: &State, arena: ArenaId, old: Address) {
         match (effect.what, &effect.block, effect.place) {
             (What::Resized { moved: true }, Some(block), Some(place)) => {
                 self.dead.put(arena, old, dead(block, place, event, DeadHow::Moved));
             }
             (What::Allocated, ..) if !old.is_null() && self.dead.get(arena, old).is_none() => {
-                self.tally(arena).strange += 1;
+                // Of the C library's kin nobody knows what a resize through another arena does; ours never takes it.
+                let through = state.arena(arena).filter(|arena| is_ours(arena));
+                match through.and_then(|through| foreign(state, through, old)) {
+                    Some((owner, block)) if is_ours(owner) => {
+                        self.tally(arena).foreign += 1;
+                        let lives = dead(block, owner.place(block), event, DeadHow::Moved);
+                        self.add(event, owner.id, Wrong::Foreign { through: arena }, lives);
+                    }
+                    _ => self.tally(arena).strange += 1,
+                }
             }
             _ => {}
         }
         self.handed_out(event, effect, arena);
+    }
+
+    /// True in memory of check mode's that dead blocks had before.
+    fn given_twice(&self, address: Address) -> bool {
+        self.again.range(..=address.0).next_back().is_some_and(|(_, end)| address.0 < *end)
     }
 
     fn tally(&mut self, arena: ArenaId) -> &mut Tally {
@@ -284,6 +307,10 @@ impl Frees {
     fn unknown(&mut self, event: &Event, state: &State, arena: &Arena, address: Address) {
         let id = arena.id;
         if let Some((owner, block)) = foreign(state, arena, address) {
+            if self.given_twice(address) {
+                // The address may be that of a dead block of this arena's.
+                return;
+            }
             self.tally(id).foreign += 1;
             let lives = dead(block, owner.place(block), event, DeadHow::Died(How::Freed));
             return self.add(event, owner.id, Wrong::Foreign { through: id }, lives);
@@ -316,8 +343,9 @@ impl Frees {
                         site: event.site,
                         thread: event.thread,
                     };
-                    self.tally(id).strange += 1;
-                    self.add(event, id, Wrong::Nowhere { address }, nowhere);
+                    let sure = self.none_there.get(&event.thread) == Some(&(arena.key, address));
+                    self.tally(id).strange += u64::from(!sure);
+                    self.add(event, id, Wrong::Nowhere { address, sure }, nowhere);
                 }
             },
         }
@@ -370,14 +398,23 @@ impl Frees {
     }
 }
 
+/// True for an arena of our library that is no handle of a shared one, and no child's copy: it has its blocks to itself.
+pub(crate) fn is_ours(arena: &Arena) -> bool {
+    arena.bounds.is_some_and(|bounds| bounds.kind != BoundsKind::Lease) && !arena.copied && !arena.inherited
+}
+
 /// A living block of another arena that begins exactly at `address`, in memory that `arena` has no part of.
 fn foreign<'a>(state: &'a State, arena: &Arena, address: Address) -> Option<(&'a Arena, &'a Block)> {
-    // Without blocks nobody knows where its memory is.
-    if arena.counts.allocs == 0 || arena.extents().any(|extent| extent.start <= address && address < extent.end()) {
+    // Without blocks nobody knows where its memory is, but where its header says so.
+    if (arena.counts.allocs == 0 && arena.bounds.is_none())
+        || arena.extents().any(|extent| extent.start <= address && address < extent.end())
+    {
         return None;
     }
+    // Handles of shared arenas take each other's blocks (arenascope_shared.h), and nothing happens.
+    let leased = |arena: &Arena| arena.bounds.is_some_and(|bounds| bounds.kind == BoundsKind::Lease);
     let owner_of = |other: &'a Arena| {
-        let apart = other.id != arena.id && other.key != arena.key;
+        let apart = other.id != arena.id && other.key != arena.key && !(leased(arena) && leased(other));
         other.block_at(address).filter(|_| apart).map(|block| (other, block))
     };
     match state.region_holding(address) {
@@ -401,7 +438,7 @@ impl Rule for Frees {
             }
             EventKind::Resize { old, .. } => {
                 if let Some(arena) = effect.arena {
-                    self.resized(event, effect, arena, old);
+                    self.resized(event, effect, state, arena, old);
                 }
             }
             EventKind::Free { arena, block, .. } if !block.is_null() => {
@@ -413,12 +450,21 @@ impl Rule for Frees {
                     self.doubled.insert((id, block.0), (id, 0, event.site, dead.allocated));
                 }
             }
+            EventKind::NoBlock { arena, address } => {
+                self.none_there.insert(event.thread, (arena, address));
+            }
+            EventKind::Bounds { base, capacity, kind: BoundsKind::PlotAgain, .. } => {
+                self.again.insert(base.0, base.plus(capacity).0);
+            }
             EventKind::HeapSegment { arena, .. } => {
                 self.library.insert(arena);
             }
             _ => {}
         }
         self.earlier.observe(event);
+        if !self.none_there.is_empty() && event.kind.arena_order().is_some() {
+            self.none_there.remove(&event.thread);
+        }
         if !effect.dead.is_empty()
             && self.dead.any()
             && let Some(arena) = effect.arena.and_then(|id| state.arena(id))

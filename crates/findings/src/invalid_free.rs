@@ -16,12 +16,13 @@
 //! - **Lab**: none of its own; `free_wrong.c` among the tests' programs.
 
 use crate::finding::{Certainty, Class, Finding, SiteRole};
-use crate::frees::{Case, DeadHow, Words, Wrong};
+use crate::frees::{Case, DeadHow, Words, Wrong, is_ours};
 use crate::wording;
 use alloc::borrow::ToOwned;
 use alloc::format;
+use alloc::string::String;
 use alloc::vec::Vec;
-use arenascope_event::{Address, Watched};
+use arenascope_event::{Address, Checking, Watched};
 use arenascope_replay::{Ending, ExtentKind, How};
 
 /// The rule. It observes with the other rules of frees; this is its name.
@@ -43,7 +44,8 @@ pub(crate) fn judge(case: &Case<'_>) -> Option<Finding> {
         Wrong::Interior { at } => interior(case, at)?,
         Wrong::Stale => stale(case),
         Wrong::Ended { .. } => ended(case)?,
-        Wrong::Nowhere { address } => nowhere(case, address)?,
+        Wrong::Nowhere { address, sure: false } => nowhere(case, address)?,
+        Wrong::Nowhere { address, sure: true } => no_block(case, address),
         Wrong::Double { .. } | Wrong::Foreign { .. } => return None,
     };
     if case.lost > 0 {
@@ -67,7 +69,9 @@ pub(crate) fn judge(case: &Case<'_>) -> Option<Finding> {
 }
 
 fn interior(case: &Case<'_>, at: u64) -> Option<Words> {
-    if case.tally.strange > 0 {
+    // Check mode has each block of an arena of our library apart, and sees each handed out.
+    let sure = is_ours(case.arena) && case.arena.checking.is_some_and(Checking::works);
+    if case.tally.strange > 0 && !sure {
         return None;
     }
     let misfree = case.misfree;
@@ -75,11 +79,14 @@ fn interior(case: &Case<'_>, at: u64) -> Option<Words> {
     // A free function that never gets what the alloc function returned: the roles describe different pointers. Once proves
     // nothing where somebody said what they describe.
     let said = case.facts.watched == Watched::Given && case.interior == 1;
-    let misfit = case.tally.interior > fitting && !said;
+    let misfit = case.tally.interior > fitting && !said && !sure;
     let place = wording::block(&misfree.dead.block, misfree.arena);
     let mut because = format!("the block begins {} before the address given back, and still lived", wording::bytes(at));
     if misfit {
         because.push_str("; no other free fits the blocks better, so free may take other addresses than alloc returns");
+    }
+    if sure {
+        because.push_str("; check mode had put the blocks of this arena apart, and none begins there");
     }
     Some(Words {
         class: if misfit { Class::Note } else { Class::Finding },
@@ -122,6 +129,27 @@ fn ended(case: &Case<'_>) -> Option<Words> {
         disproof: "a new arena over the same memory, made by a function that no role names",
         next: "free the block before the arena ends, or not at all: the arena's end takes its blocks along",
     })
+}
+
+/// Check mode, which knows each block that it has placed, says that none ever began there.
+fn no_block(case: &Case<'_>, address: Address) -> Words {
+    let misfree = case.misfree;
+    let holds = |extent: &&arenascope_replay::Extent| extent.start <= address && address < extent.end();
+    let place = case.arena.extents().find(holds).map_or_else(String::new, |extent| {
+        let offset = address.0.saturating_sub(extent.start.0);
+        format!(", +{offset} of extent {},", extent.number)
+    });
+    Words {
+        class: Class::Finding,
+        certainty: Certainty::Likely,
+        message: format!(
+            "arena {}: an address{place} where no block begins was freed at #{}",
+            misfree.arena, misfree.moment.0
+        ),
+        because: "check mode has this memory for blocks of this arena alone, and none of them, living or dead, ever began there".to_owned(),
+        disproof: "an allocator of the program's own inside a block, whose pieces are not for this free",
+        next: "free the address that the alloc function returned",
+    }
 }
 
 fn nowhere(case: &Case<'_>, address: Address) -> Option<Words> {

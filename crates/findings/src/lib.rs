@@ -11,6 +11,7 @@
 
 extern crate alloc;
 
+mod called_ended;
 mod contents;
 mod cursor;
 mod cursor_corrupted;
@@ -52,6 +53,7 @@ mod watch;
 mod wording;
 mod wrong_arena_free;
 
+pub use called_ended::CalledEnded;
 pub use cursor_corrupted::CursorCorrupted;
 pub use double_free::DoubleFree;
 pub use family::{FamilyFinding, Forked, Kin, Member, judge};

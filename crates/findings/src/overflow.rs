@@ -19,7 +19,7 @@
 //!   look alike: all of these, in `tests/check_mode.rs`.
 //! - Labs: 09b with a true overflow by one byte.
 
-use crate::damage::{Act, Damages, Told, doubt};
+use crate::damage::{Act, Damages, Told, doubt, former};
 use crate::finding::{Certainty, Class, Finding, SiteRole};
 use crate::rounding::Rounding;
 use crate::watch::Rule;
@@ -79,6 +79,7 @@ impl Rule for Overflow {
                 .and_then(|rounding| rounding.usable(told.size));
             let slack = usable.filter(|usable| touched <= *usable);
             let doubt = slack.map(|usable| in_slack(told.size, usable)).or_else(|| doubt.clone()).filter(|_| !told.own);
+            let doubt = doubt.or_else(|| told.twice.then(|| former(told.address, Some(told.arena), state)));
             let one = accuse(told, below, doubt.as_deref(), state, facts);
             match found.entry((below, site, one.class)) {
                 Entry::Vacant(place) => drop(place.insert(one)),

@@ -10,7 +10,7 @@
 //!   on purpose has a handler of its own, and then a fault is told only when the process ended in that handler.
 //! - Labs: 11.
 
-use crate::damage::Damages;
+use crate::damage::{Damages, former};
 use crate::finding::{BlockRef, Certainty, Class, Finding, SiteRole};
 use crate::overflow::Overflow;
 use crate::use_after::UseAfter;
@@ -39,6 +39,8 @@ struct Told {
     fate: BlockFate,
     /// What is known of the block, and where it was handed out.
     block: Option<(BlockRef, Option<SiteId>)>,
+    /// Where it lies was given twice.
+    twice: bool,
     /// What ended it: its moment and site.
     ended: Option<(EventNumber, Option<SiteId>)>,
 }
@@ -80,7 +82,8 @@ impl Rule for Touched {
         };
         let arena = found.map(|arena| arena.id);
         let (moment, thread) = (event.number, event.thread);
-        self.told = Some(Told { moment, thread, arena, size, at, fate, block: known.or(of_ended), ended });
+        let (twice, block) = (self.damages.given_twice(block), known.or(of_ended));
+        self.told = Some(Told { moment, thread, arena, size, at, fate, block, twice, ended });
     }
 
     fn finish(self: Box<Self>, state: &State, facts: &ProcessFacts) -> Vec<Finding> {
@@ -124,6 +127,7 @@ fn accuse(told: &Told, state: &State, facts: &ProcessFacts) -> Option<Finding> {
     let (class, certainty) = match told.fate {
         // The last block of an arena of ours grows in place, and a program may count on that; check mode moves it.
         BlockFate::Outgrown => (Class::Note, Certainty::Possible),
+        _ if told.twice => (Class::Note, Certainty::Possible),
         _ if far < NEAR => (Class::Finding, Certainty::Certain),
         _ => (Class::Note, Certainty::Possible),
     };
@@ -134,6 +138,7 @@ fn accuse(told: &Told, state: &State, facts: &ProcessFacts) -> Option<Finding> {
     }
     sites.extend(told.block.and_then(|(_, site)| site).map(|site| (SiteRole::Allocated, site)));
     let because = match (told.fate, told.ended) {
+        _ if told.twice => former(address, told.arena, state),
         (BlockFate::Lives, _) => {
             "check mode had guarded the page behind the block, or had given the memory to nobody".to_owned()
         }

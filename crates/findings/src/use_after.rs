@@ -17,7 +17,7 @@
 //!   alloc calls that were inlined; memory that went to another arena.
 //! - Labs: 11 and its neighbours; `tests/check_mode.rs` has the tables.
 
-use crate::damage::{Act, Damages, Told, doubt};
+use crate::damage::{Act, Damages, Told, doubt, former};
 use crate::finding::{Certainty, Class, Finding, SiteRole};
 use crate::lifetime_inversion::{self, Holder, Holders};
 use crate::watch::Rule;
@@ -122,6 +122,7 @@ fn accuse(told: &Told, doubt: Option<&str>, state: &State, facts: &ProcessFacts)
         None => None,
     };
     let sure = match (handed_out_again, told.tight, rule) {
+        _ if told.own && told.twice => String::new(),
         _ if told.own => "check mode gives no memory twice while addresses last (64 GiB, or what the limit on memory leaves), and had given this to \
                            nobody else".to_owned(),
         (Some(own), ..) => {
@@ -134,6 +135,8 @@ fn accuse(told: &Told, doubt: Option<&str>, state: &State, facts: &ProcessFacts)
     let threads = state.arena(told.arena).map_or(0, |arena| arena.threads.len());
     let busy = "several threads use this arena, and one may just have been given these bytes";
     let doubt = doubt.or((threads > 1).then_some(busy)).filter(|_| !told.own);
+    let twice = told.twice.then(|| former(told.address, Some(told.arena), state));
+    let doubt = doubt.or(twice.as_deref());
     let (class, certainty) = match (doubt, sure.as_str()) {
         (Some(_), _) | (None, "") => (Class::Note, Certainty::Possible),
         (None, _) => (Class::Finding, Certainty::Likely),

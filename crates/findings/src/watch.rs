@@ -7,10 +7,10 @@ use crate::finding::{Certainty, Class, Finding, SiteRole};
 use crate::frees::Frees;
 use crate::scopes::Scopes;
 use crate::{
-    CursorCorrupted, DoubleFree, GrowthWaste, InvalidFree, NeverStored, NeverUnmapped, NullUsed, OffsetNotReset,
-    OnlyGrows, OutOfOrderRewind, Overflow, OverlappingArenas, OverlappingBlocks, PaddingWaste, Precise, StaleBytes,
-    StalePointerAfterResize, Touched, UnbalancedScope, Unreachable, UnsynchronisedSharing, UseAfter, UseAfterUnmap,
-    WrongArenaFree, fork_private_write, fork_same_block, lifetime_inversion,
+    CalledEnded, CursorCorrupted, DoubleFree, GrowthWaste, InvalidFree, NeverStored, NeverUnmapped, NullUsed,
+    OffsetNotReset, OnlyGrows, OutOfOrderRewind, Overflow, OverlappingArenas, OverlappingBlocks, PaddingWaste, Precise,
+    StaleBytes, StalePointerAfterResize, Touched, UnbalancedScope, Unreachable, UnsynchronisedSharing, UseAfter,
+    UseAfterUnmap, WrongArenaFree, fork_private_write, fork_same_block, lifetime_inversion,
 };
 use alloc::boxed::Box;
 use alloc::vec::Vec;
@@ -204,6 +204,7 @@ impl Watch {
                 Box::new(NeverStored::new()) as Box<dyn Rule>,
                 Box::new(NullUsed::new()),
                 Box::new(UseAfterUnmap::new()),
+                Box::new(CalledEnded::new()),
                 Box::new(UnsynchronisedSharing::new()),
                 Box::new(Frees::new()),
                 Box::new(OverlappingBlocks::new()),

@@ -5,6 +5,7 @@
 //! - **Evidence**: the block's allocation in A; the free through B; both lived, and B had no extent there.
 //! - **Disproof**: an allocator that takes back blocks of any of its arenas (a central heap with handles, caches that swap
 //!   blocks).
+//!   Of two arenas of our library also a block that was resized through the other, and the other need have had no block.
 //! - **Silent**: when both arenas share the memory (a copied arena object, a sub-arena inside its parent); when B is no arena
 //!   so far; when blocks are handed out by calls that are not seen; for the C library's `malloc`. A note when the arenas
 //!   belong to different threads (giving a block back to the cache of the thread at hand is a usual design), when it is what
@@ -12,7 +13,7 @@
 //! - **Lab**: none of its own; `free_wrong.c` among the tests' programs.
 
 use crate::finding::{Certainty, Class, Finding, SiteRole};
-use crate::frees::{Case, Words};
+use crate::frees::{Case, DeadHow, Words, is_ours};
 use crate::wording;
 use alloc::format;
 use alloc::vec::Vec;
@@ -36,7 +37,10 @@ pub(crate) fn judge(case: &Case<'_>, through: ArenaId) -> Option<Finding> {
     }
     let customary = case.tally.foreign >= 3 && case.tally.foreign >= other.counts.frees;
     let apart = case.arena.threads.is_disjoint(&other.threads);
-    let unsure = case.lost > 0 || customary || apart || case.tally.strange > 0;
+    // Arenas of our library take no blocks of each other's back, whoever calls.
+    let ours = is_ours(case.arena) && is_ours(other);
+    let (customary, apart) = (customary && !ours, apart && !ours);
+    let unsure = case.lost > 0 || customary || apart || (case.tally.strange > 0 && !ours);
     let (class, certainty) =
         if unsure { (Class::Note, Certainty::Possible) } else { (Class::Finding, Certainty::Likely) };
     let dead = misfree.dead;
@@ -57,8 +61,10 @@ pub(crate) fn judge(case: &Case<'_>, through: ArenaId) -> Option<Finding> {
         class,
         certainty,
         message: format!(
-            "{place}: freed at #{} through arena {through} \"{}\", which it does not belong to",
-            misfree.moment.0, named.name
+            "{place}: {} at #{} through arena {through} \"{}\", which it does not belong to",
+            if dead.how == DeadHow::Moved { "resized" } else { "freed" },
+            misfree.moment.0,
+            named.name
         ),
         because,
         disproof: "an allocator that takes back blocks of any of its arenas",

@@ -1,6 +1,8 @@
 //! What check mode saw: planted faults, and correct programs that look alike.
 
-use arenascope_event::{Address, ArenaKey, EventKind, HookStatus, Mode, ProcessFacts, Result_, Role, Zone};
+use arenascope_event::{
+    Address, ArenaKey, BlockFate, BoundsKind, Checking, EventKind, HookStatus, Mode, ProcessFacts, Result_, Role, Zone,
+};
 use arenascope_findings::{Certainty, Class, Finding, findings};
 use arenascope_testkit::{Facts, Table, dropped, read};
 
@@ -259,4 +261,98 @@ fn other_faults_are_not_the_arenas() {
     assert!(judge(&record, gone().map(0x1000, 4096).unmap(0x1000, 4096).fault(11, 0x1047)).is_empty());
     assert!(judge(&record, gone().killed(11)).is_empty());
     assert!(judge(&record, three().fault(11, 0x1047)).is_empty(), "the arena lives");
+}
+
+// ---- a call of an arena of our library that had ended ----
+
+/// An arena of our library with its header at 0x2000 and its payload behind it has been created, used and destroyed.
+fn ended() -> Table {
+    let made = Table::new().seen(1, 0x2000).at(0).create_named(1, "planted", None);
+    made.bounds(1, BoundsKind::Bounded, 0x2180, 4096).at(1).alloc(1, 0x2180, 32).at(3).destroy(1)
+}
+
+fn called(story: Table) -> Table {
+    story.at(1).event(EventKind::CalledEnded { arena: ArenaKey(1) })
+}
+
+#[test]
+fn a_call_of_an_arena_that_had_ended_names_its_begin_and_its_end() {
+    for mode in [Mode::Record, Mode::Check] {
+        let found = judge(&ProcessFacts { mode, ..facts() }, called(called(ended())));
+        let message = "arena 1 \"planted\" was called after it had been destroyed";
+        assert_eq!(one(&found), ("use-after-unmap", Class::Finding, Certainty::Certain, 0, message.into()));
+        assert_eq!(found[0].sites.len(), 3, "touched, destroyed, created");
+    }
+    let mut lossy = facts();
+    lossy.lost.no_space = 1;
+    assert_eq!(one(&judge(&lossy, called(ended()))).2, Certainty::Possible, "a creation may be among what was lost");
+}
+
+#[test]
+fn a_call_of_what_may_be_a_living_arena_accuses_nobody() {
+    let began = |story: Table| story.create_named(1, "next", None).bounds(1, BoundsKind::Bounded, 0x2180, 4096);
+    assert!(judge(&facts(), called(began(ended()))).is_empty(), "another arena has begun there");
+    assert!(judge(&facts(), called(Table::new().seen(1, 0x2000).alloc(1, 0x2180, 32))).is_empty(), "no end was seen");
+    assert!(judge(&facts(), called(Table::new().seen(1, 0x2000))).is_empty(), "nothing was ever there");
+}
+
+#[test]
+fn a_fault_in_the_header_of_an_arena_that_had_ended_is_likely_one() {
+    let found = judge(&facts(), ended().fault(11, 0x2010));
+    let message = "arena 1 \"planted\" was used after it had been destroyed";
+    assert_eq!(one(&found), ("use-after-unmap", Class::Finding, Certainty::Likely, 0, message.into()));
+    assert!(judge(&facts(), ended().fault(11, 0x2180)).is_empty(), "behind the header");
+    assert!(judge(&facts(), ended().map(0x2000, 4096).fault(11, 0x2010)).is_empty(), "somebody else's memory");
+    assert!(judge(&facts(), ended().map(0x2000, 4096).unmap(0x2000, 4096).fault(11, 0x2010)).is_empty(), "so it was");
+    let other = ended().seen(2, 0x1000).create_named(2, "vast", None).bounds(2, BoundsKind::Growing, 0x1180, 1 << 20);
+    assert!(judge(&facts(), other.fault(11, 0x2010)).is_empty(), "in what a living arena has reserved");
+    assert!(judge(&facts(), ended().killed(11)).is_empty(), "sent by somebody");
+}
+
+// ---- memory of check mode's that was given twice ----
+
+/// An arena that is checked, with a plot at 0x10000 of this kind, and a block in it.
+fn checked(kind: BoundsKind) -> Table {
+    let first = Table::new().seen(1, 0x2000).create_named(1, "former", None).bounds(1, BoundsKind::Bounded, 0x2180, 64);
+    let first = first.event(EventKind::Checked { arena: ArenaKey(1), how: Checking::Canaries });
+    let first = first.bounds(1, BoundsKind::Plot, 0x10000, 65536).alloc(1, 0x10010, 32).destroy(1);
+    let next = first.seen(2, 0x3000).create_named(2, "present", None).bounds(2, BoundsKind::Bounded, 0x3180, 64);
+    let next = next.event(EventKind::Checked { arena: ArenaKey(2), how: Checking::Canaries });
+    next.bounds(2, kind, 0x10000, 65536).at(1).alloc(2, 0x10010, 32)
+}
+
+fn zone_of_present(story: Table, zone: Zone, address: u64, ended: Option<u64>) -> Table {
+    story.event(EventKind::Damage {
+        arena: ArenaKey(2),
+        block: Address(0x10010),
+        size: 32,
+        zone,
+        address: Address(address),
+        expected: if ended.is_some() { POISON } else { CANARY },
+        found: b"x".to_vec(),
+        end: Address(address + 16),
+        since: 0,
+        ended,
+    })
+}
+
+#[test]
+fn where_addresses_were_given_twice_nobody_is_accused_and_both_are_named() {
+    let both = |found: &[Finding]| {
+        let note = found.iter().find(|one| one.class == Class::Note).expect("a note");
+        assert!(note.because.contains("blocks of arena 1 \"former\" lay at this place before"), "{note:#?}");
+        assert_eq!(note.arena.as_ref().map(|arena| arena.name.as_str()), Some("present"));
+        assert!(found.iter().all(|one| one.class == Class::Note), "{found:#?}");
+    };
+    let accused = |found: &[Finding]| assert_eq!(found.iter().filter(|one| one.class == Class::Finding).count(), 1);
+    let touched = |story: Table| {
+        let (arena, block) = (ArenaKey(2), Address(0x10010));
+        let event = EventKind::Touched { arena, block, size: 32, at: 40, fate: BlockFate::Lives, ended: None };
+        story.event(event).fault(11, 0x10038)
+    };
+    for (kind, judged) in [(BoundsKind::PlotAgain, &both as &dyn Fn(&[Finding])), (BoundsKind::Plot, &accused)] {
+        judged(&judge(&facts(), zone_of_present(checked(kind), Zone::After, 0x10030, None)));
+        judged(&judge(&facts(), zone_of_present(checked(kind).reset(2), Zone::Dead, 0x10018, Some(2))));
+        judged(&judge(&facts(), touched(checked(kind))));
+    }
 }

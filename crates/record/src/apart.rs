@@ -23,9 +23,9 @@ use crate::check::{CANARY, POISON};
 use crate::quiet;
 use crate::reserve::{Reserve, Zeroed};
 use arenascope_event::Zone;
-use core::cell::UnsafeCell;
+use core::cell::{Cell, UnsafeCell};
 use core::mem::MaybeUninit;
-use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Acquire, Ordering::Relaxed, Ordering::Release};
+use core::sync::atomic::{AtomicU32, AtomicU64, Ordering::Acquire, Ordering::Relaxed, Ordering::Release};
 use plots::{Ground, NONE, Plots, ROWS, Row, Stage, UNIT, bits};
 use rustix::mm::{MapFlags, ProtFlags, mmap_anonymous};
 
@@ -77,8 +77,17 @@ pub struct Found {
 pub enum Told {
     /// Bytes were found changed.
     Found(Found),
-    /// From here on blocks of the arena at this header may lie in so many bytes from this address on.
-    Plot(u64, u64, u64),
+    /// From here on blocks of an arena may lie in memory of ours.
+    Plot {
+        /// Address of the arena's header.
+        header: u64,
+        /// First byte of that memory.
+        start: u64,
+        /// How many.
+        bytes: u64,
+        /// Dead blocks lay there before, which are forgotten: there were no other addresses.
+        again: bool,
+    },
     /// From here on blocks of the arena at this header end at guard pages no longer: the kernel refused one, or with `quiet` may not be asked.
     NoGuard {
         /// Address of the arena's header.
@@ -91,14 +100,16 @@ pub enum Told {
 /// Takes what is told.
 pub type Sink<'a> = &'a mut dyn FnMut(&Told);
 
-/// One checked arena. Its address is what the arena knows its checker by.
+/// One checked arena. Its address is what the arena knows its checker by. Cells are its thread's, and of nobody else but who ends it or holds its lock;
+/// atomic words and what never changes are everybody's.
 #[repr(C, align(128))]
 pub struct OfArena {
     /// The function that the arena calls: `arenascope::Checker`.
     check: usize,
     /// What it is checked by.
     apart: *const Apart,
-    locked: AtomicU32,
+    /// The thread that holds it; 0: none.
+    locked: AtomicU64,
     /// Not 0: nothing is placed here any more.
     given_up: AtomicU32,
     header: u64,
@@ -107,19 +118,19 @@ pub struct OfArena {
     /// The arena's number in the process.
     id: u64,
     /// Where the next zone ends, and the plot.
-    next: u64,
-    end: u64,
-    plot: u32,
+    next: Cell<u64>,
+    end: Cell<u64>,
+    plot: Cell<u32>,
     /// The newest living block.
-    top: u32,
-    newest: u32,
-    oldest: u32,
+    top: Cell<u32>,
+    newest: Cell<u32>,
+    oldest: Cell<u32>,
     /// 1: blocks end at a guard page.
-    guarded: u32,
+    guarded: Cell<u32>,
     /// 1: the arena is destroyed. Blocks that lived then ended with it.
-    over: u32,
+    over: AtomicU32,
     /// The order of the event that did it.
-    ended: u32,
+    ended: AtomicU32,
     /// This one's number.
     number: u32,
 }
@@ -129,16 +140,17 @@ const _: () = assert!(size_of::<OfArena>() == 128);
 /// Check mode of a process. One, never dropped.
 pub struct Apart {
     ground: Ground,
-    locked: AtomicBool,
+    /// The thread that holds the plots; 0: none.
+    locked: AtomicU64,
     plots: UnsafeCell<Plots>,
     arenas: u64,
     arenas_used: AtomicU32,
     budget: u32,
-    /// Arenas and blocks that are not checked.
+    /// Arenas and blocks that are not checked, or not by the guard page that was wanted.
     unchecked_blocks: AtomicU64,
 }
 
-// SAFETY: `plots` is reached through `OpenPlots` alone, which is made by whoever moved `locked` from false to true; arenas through
+// SAFETY: `plots` is reached through `OpenPlots` alone, which is made by whoever moved `locked` from 0 to its own number; arenas through
 // `Held`, or by reading words that only grow.
 unsafe impl Sync for Apart {}
 // SAFETY: as above; nothing is tied to a thread.
@@ -174,7 +186,7 @@ impl core::ops::DerefMut for OpenPlots<'_> {
 impl Drop for OpenPlots<'_> {
     fn drop(&mut self) {
         // Release: pairs with the Acquire in `open`.
-        self.0.locked.store(false, Release);
+        self.0.locked.store(0, Release);
     }
 }
 
@@ -192,11 +204,33 @@ impl Drop for Held {
     }
 }
 
-/// Tries until it has been tried often: who holds a lock may be the code that a signal handler has interrupted.
-fn persist(mut attempt: impl FnMut() -> bool) -> bool {
+/// This thread's number: where its control block lies, which is never 0, and no two threads' of a process.
+#[inline]
+fn me() -> u64 {
+    let block: u64;
+    // SAFETY: a load: the control block begins with its own address (psABI for x86-64, thread-local storage; both C libraries keep to it).
+    unsafe {
+        core::arch::asm!("mov {}, fs:0", out(reg) block, options(nostack, preserves_flags, readonly, pure));
+    }
+    block | 1
+}
+
+/// Takes a lock: tries often, but not where this very thread holds it. Then that is code that a signal handler has interrupted, which would
+/// wait for itself; and a timer's handler that waits long enough is followed by the next one, for ever.
+#[inline]
+fn persist(lock: &AtomicU64) -> bool {
+    let me = me();
+    match lock.compare_exchange(0, me, Acquire, Relaxed) {
+        Ok(_) => true,
+        Err(holder) => holder != me && persist_slowly(lock, me),
+    }
+}
+
+#[cold]
+fn persist_slowly(lock: &AtomicU64, me: u64) -> bool {
     for round in 0..SPINS.1 {
         for _ in 0..SPINS.0 {
-            if attempt() {
+            if lock.load(Relaxed) == 0 && lock.compare_exchange_weak(0, me, Acquire, Relaxed).is_ok() {
                 return true;
             }
             core::hint::spin_loop();
@@ -244,7 +278,7 @@ impl Apart {
         let arenas = unsafe { mmap_anonymous(core::ptr::null_mut(), bytes, ProtFlags::READ | ProtFlags::WRITE, flags) };
         Some(Apart {
             ground: plots.ground(),
-            locked: AtomicBool::new(false),
+            locked: AtomicU64::new(0),
             plots: UnsafeCell::new(plots),
             arenas: arenas.ok()? as u64,
             arenas_used: AtomicU32::new(0),
@@ -296,8 +330,7 @@ impl Apart {
     }
 
     fn open(&self) -> Option<OpenPlots<'_>> {
-        let taken = || self.locked.compare_exchange_weak(false, true, Acquire, Relaxed).is_ok();
-        persist(taken).then(|| OpenPlots(self))
+        persist(&self.locked).then(|| OpenPlots(self))
     }
 
     /// # Safety
@@ -308,7 +341,7 @@ impl Apart {
         if given_up.load(Relaxed) != 0 {
             return None;
         }
-        if persist(|| locked.compare_exchange_weak(0, 1, Acquire, Relaxed).is_ok()) {
+        if persist(locked) {
             return Some(Held { of });
         }
         given_up.store(1, Relaxed);
@@ -322,8 +355,7 @@ impl Apart {
     unsafe fn hold_gently(&self, of: *mut OfArena) -> Option<Held> {
         // SAFETY: the contract; an atomic word.
         let locked = unsafe { &(*of).locked };
-        let taken = persist(|| locked.compare_exchange_weak(0, 1, Acquire, Relaxed).is_ok());
-        taken.then(|| Held { of })
+        persist(locked).then(|| Held { of })
     }
 
     /// As [`Apart::hold`], if nobody else holds it now.
@@ -332,14 +364,14 @@ impl Apart {
     /// As there.
     unsafe fn hold_now(&self, of: *mut OfArena) -> Option<Held> {
         // SAFETY: the contract; an atomic word.
-        let taken = unsafe { (*of).locked.compare_exchange(0, 1, Acquire, Relaxed) };
+        let taken = unsafe { (*of).locked.compare_exchange(0, me(), Acquire, Relaxed) };
         // Not `then_some`: a Held that is made unlocks when it is dropped.
         taken.is_ok().then(|| Held { of })
     }
 
     /// In a forked child: other threads of the parent may have held locks, and what they guard may be half done.
     pub fn only_this_thread(&self) {
-        let broken = self.locked.swap(false, Relaxed);
+        let broken = self.locked.swap(0, Relaxed) != 0;
         for number in 0..self.arenas_used.load(Relaxed).min(ARENAS) {
             // SAFETY: below `arenas_used`: in the table, zeroed or written; atomic words.
             unsafe {
@@ -369,20 +401,20 @@ impl Apart {
             of.write(OfArena {
                 check,
                 apart: self,
-                locked: AtomicU32::new(0),
+                locked: AtomicU64::new(0),
                 given_up: AtomicU32::new(0),
                 header,
                 base,
                 id,
-                next: 0,
-                end: 0,
-                plot: NONE,
-                top: NONE,
-                newest: NONE,
-                oldest: NONE,
-                guarded: u32::from(guarded),
-                over: 0,
-                ended: 0,
+                next: Cell::new(0),
+                end: Cell::new(0),
+                plot: Cell::new(NONE),
+                top: Cell::new(NONE),
+                newest: Cell::new(NONE),
+                oldest: Cell::new(NONE),
+                guarded: Cell::new(u32::from(guarded)),
+                over: AtomicU32::new(0),
+                ended: AtomicU32::new(0),
                 number,
             });
         }
@@ -404,22 +436,21 @@ impl Apart {
     /// The last row of a plot that does not begin behind the address. O(log blocks of the plot).
     fn row_near(&self, address: u64) -> Option<(u32, Row)> {
         let mut plot = self.ground.at(address)?;
-        let mut found = self.ground.plot(plot).filter(|found| found.stage != Stage::Fresh)?;
-        if found.run == 0 {
-            plot = plot.checked_sub(found.back)?;
-            found = self.ground.plot(plot)?;
+        let found = self.ground.words(plot).filter(|found| found.stage() != Stage::Fresh)?;
+        if found.run.load(Relaxed) == 0 {
+            plot = plot.checked_sub(found.read().back)?;
         }
         let at = in_units(self.ground.start(plot), address);
-        let (mut low, mut high) = (0, found.count.min(ROWS));
+        let (mut low, mut high) = (0, self.ground.words(plot)?.count().min(ROWS));
         while low < high {
             let middle = low.wrapping_add(high) / 2;
             // SAFETY: below the plot's count: a row that was written.
-            let start = unsafe { (*self.ground.row(plot, middle)).start };
+            let start = unsafe { self.ground.row(plot, middle) }.start();
             if u64::from(start) <= at { low = middle.wrapping_add(1) } else { high = middle }
         }
         let row = low.checked_sub(1)?;
         // SAFETY: as above.
-        Some((row_id(plot, row), unsafe { self.ground.row(plot, row).read() }))
+        Some((row_id(plot, row), unsafe { self.ground.row(plot, row) }.read()))
     }
 
     fn start_of(&self, plot: u32, row: &Row) -> u64 {
@@ -433,7 +464,7 @@ impl Apart {
 
     /// Where a row's block would lie; `None`: it died below others.
     fn place_in(&self, plot: u32, row: &Row) -> Option<u64> {
-        let of = self.arena(self.ground.plot(plot)?.of);
+        let of = self.arena(self.ground.words(plot)?.of.load(Relaxed));
         // SAFETY: a plot's arena is a row of the table; a word that is written once.
         let base = unsafe { (*of).base };
         (row.bits & bits::BELOW == 0).then_some(base.wrapping_add(u64::from(row.place).wrapping_mul(UNIT)))
@@ -443,8 +474,20 @@ impl Apart {
     fn size_in(&self, plot: u32, row: &Row) -> u64 {
         match row.bits & bits::LARGE {
             0 => u64::from(row.size),
-            _ => self.ground.plot(plot).map_or(0, |plot| plot.size),
+            _ => self.ground.words(plot).map_or(0, |plot| plot.size.load(Relaxed)),
         }
+    }
+
+    /// True for an address in memory that this arena has for its blocks, and nobody had before, where none of them ever began.
+    ///
+    /// # Safety
+    /// As [`Apart::alloc`].
+    pub unsafe fn had_none(&self, of: *mut OfArena, address: u64) -> bool {
+        // SAFETY: the contract: a word that never changes.
+        let arena = unsafe { (*of).id };
+        let plot = self.ground.at(address).and_then(|plot| self.ground.plot(plot));
+        let ours = plot.is_some_and(|plot| plot.stage != Stage::Fresh && plot.arena == arena && plot.again == 0);
+        ours && self.find(address).is_none()
     }
 
     /// Where the address would lie, if it lies in a living block of this arena; 0: in none.
@@ -457,7 +500,7 @@ impl Apart {
         let into = address.wrapping_sub(self.start_of(plot, &row));
         // SAFETY: the contract: a word that never changes.
         let arena = unsafe { (*of).id };
-        let ours = self.ground.plot(plot).is_some_and(|plot| plot.arena == arena);
+        let ours = self.ground.words(plot).is_some_and(|plot| plot.is_of(arena));
         if !ours || !row.lives() || into >= self.size_in(plot, &row) {
             return 0;
         }
@@ -472,11 +515,11 @@ impl Apart {
         // SAFETY: the contract.
         let Some(_held) = (unsafe { self.hold(of) }) else { return };
         // SAFETY: as in `alloc`.
-        let mut plot = unsafe { (*of).newest };
+        let mut plot = unsafe { (*of).newest.get() };
         while let Some(found) = self.ground.plot(plot) {
             for number in 0..found.count.min(ROWS) {
                 // SAFETY: a row of a plot of the arena whose lock is held.
-                let row = unsafe { self.ground.row(plot, number).read() };
+                let row = unsafe { self.ground.row(plot, number) }.read();
                 if let (true, Some(place)) = (row.lives(), self.place_in(plot, &row)) {
                     let (start, bytes) = (self.start_of(plot, &row), self.size_in(plot, &row));
                     // SAFETY: a living block, and the place in the region that is its own (contract).

@@ -128,6 +128,7 @@ pub mod kind {
     pub const LEASE: u32 = 12;
     pub const INHERITED: u32 = 13;
     pub const GROWN: u32 = 14;
+    pub const ENDED: u32 = 15;
 }
 
 /// Bits of a header's flags that matter here.
@@ -285,6 +286,14 @@ impl Recorder {
         known: Option<&'static Entry>,
         wanted: impl FnOnce(&[u8]) -> bool,
     ) {
+        if event.kind == kind::ENDED {
+            // Only of an arena that we know; whether it has ended is for those to say who see all events.
+            if let Some(entry) = known {
+                let site = self.site_at(thread, call, place(event));
+                self.note_of(thread, site, &Record::CalledEnded { arena: entry.key.load(Relaxed) });
+            }
+            return;
+        }
         let header = header(event);
         if (event.kind == kind::CREATE || known.is_none())
             && let Some(header) = header

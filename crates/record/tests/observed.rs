@@ -39,6 +39,7 @@ fn an_event_is_the_library_s() {
         (library_kind::LEASE, EventKind::LEASE),
         (library_kind::INHERITED, EventKind::INHERITED),
         (library_kind::GROWN, EventKind::GROWN),
+        (library_kind::ENDED, EventKind::ENDED),
     ];
     for (ours, theirs) in kinds {
         assert_eq!(ours, theirs.0);

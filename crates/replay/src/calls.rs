@@ -418,11 +418,11 @@ impl Replay {
             arena.copied = true;
             return effect;
         }
-        if bounds.kind != BoundsKind::Plot || arena.bounds.is_none() {
+        if !bounds.kind.is_plot() || arena.bounds.is_none() {
             arena.bounds = Some(bounds);
         }
         let len = if bounds.kind == BoundsKind::Growing { 0 } else { bounds.capacity };
-        let kind = if bounds.kind == BoundsKind::Plot { ExtentKind::Plot } else { ExtentKind::Payload };
+        let kind = if bounds.kind.is_plot() { ExtentKind::Plot } else { ExtentKind::Payload };
         let found = arena.extents.values_mut().find(|extent| match kind {
             // Plots that follow each other are one extent.
             ExtentKind::Plot => extent.kind == kind && extent.end() == bounds.base,

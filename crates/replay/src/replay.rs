@@ -185,8 +185,14 @@ impl Replay {
                 self.bounds(call, arena, Bounds { kind, base, capacity, reserved })
             }
             EventKind::Checked { arena, how } => self.checked(call, arena, how),
-            EventKind::Touched { arena, .. } => match self.state.arena_of_key(arena) {
+            EventKind::Touched { arena, .. } | EventKind::NoBlock { arena, .. } => match self.state.arena_of_key(arena)
+            {
                 Some(found) => on(found.id, What::Nothing),
+                None => Effect::nothing(),
+            },
+            // The arena that ended last at this key's object, and none has begun there since.
+            EventKind::CalledEnded { arena } => match self.state.ended_of_key(arena) {
+                Some(found) => on(found, What::Nothing),
                 None => Effect::nothing(),
             },
             EventKind::HeapSegment { arena, start, len, top } => self.heap_segment(call, arena, start, len, top),
@@ -414,6 +420,8 @@ fn is_aside(kind: &EventKind) -> bool {
             | EventKind::Bounds { .. }
             | EventKind::Checked { .. }
             | EventKind::Touched { .. }
+            | EventKind::NoBlock { .. }
+            | EventKind::CalledEnded { .. }
     )
 }
 

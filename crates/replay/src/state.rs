@@ -165,6 +165,16 @@ impl State {
         self.arena(self.keys.get(&key)?.living?)
     }
 
+    /// The arena that was destroyed last at a key's object, if no arena lives there now. O(arenas).
+    pub(crate) fn ended_of_key(&self, key: ArenaKey) -> Option<ArenaId> {
+        if self.living_of(key).is_some() {
+            return None;
+        }
+        let of_key = self.arenas().filter(|arena| arena.key == key);
+        let last = of_key.max_by_key(|arena| arena.id).filter(|arena| arena.ended.is_some());
+        last.map(|arena| arena.id)
+    }
+
     /// Mappings and malloc blocks that stand, in order of appearance.
     pub fn regions(&self) -> impl Iterator<Item = &Region> {
         self.regions.iter()

@@ -240,6 +240,8 @@ impl<'a> JsonLog<'a> {
                 number(out, "reserved_bytes", *reserved);
                 text(out, "bounds", kind.word());
             }
+            EventKind::NoBlock { address: at, .. } => address(out, "address", *at),
+            EventKind::CalledEnded { .. } => {}
             EventKind::Checked { how, .. } => text(out, "checked", how.word()),
             EventKind::Touched { block, size, at, fate, ended, .. } => {
                 address(out, "address", *block);

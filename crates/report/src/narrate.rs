@@ -291,6 +291,10 @@ impl<'a> Narrator<'a> {
                     }
                     BoundsKind::Lease => write!(out, "lease of {} at {base}: {bytes}", title()),
                     BoundsKind::Copied => write!(out, "from here on a copy of {} of this process's own", title()),
+                    BoundsKind::PlotAgain => {
+                        let title = title();
+                        write!(out, "check mode's memory for blocks of {title} at {base}, used before: {bytes}")
+                    }
                     BoundsKind::Plot => write!(out, "check mode's memory for blocks of {} at {base}: {bytes}", title()),
                 }
             }
@@ -304,6 +308,8 @@ impl<'a> Narrator<'a> {
                     fate.word()
                 )
             }
+            EventKind::NoBlock { address, .. } => write!(out, "no block of {} ever began at {address}", title()),
+            EventKind::CalledEnded { .. } => write!(out, "call of an arena that had ended"),
             EventKind::Reset { .. } => write!(out, "{}: {} emptied{died}", self.call(Role::Reset), title()),
             EventKind::Destroy { .. } => write!(out, "{}: {} destroyed{died}", self.call(Role::Destroy), title()),
             EventKind::ArenaSeen { object, .. } if object.is_null() => write!(out, "the global arena came into sight"),

@@ -355,6 +355,8 @@ fn fields(model: &mut Model, kind: u8, slot: u32, start: usize, bytes: &mut Curs
             fate: newer!(BlockFate::ALL.get(usize::from(bytes.byte()?)).copied()),
             ended: bytes.number()?.checked_sub(1),
         },
+        tag::CALLED_ENDED => EventKind::CalledEnded { arena: ArenaKey(bytes.number32()?) },
+        tag::NO_BLOCK => EventKind::NoBlock { arena: ArenaKey(bytes.number32()?), address: Address(bytes.number()?) },
         tag::SAMPLING => EventKind::Sampling { bytes: bytes.number()? },
         _ => return Some(None),
     };

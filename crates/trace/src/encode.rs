@@ -195,6 +195,8 @@ fn kind_of(record: &Record<'_>) -> (u8, bool) {
         Record::Bounds { .. } => (tag::BOUNDS, false),
         Record::Checked { .. } => (tag::CHECKED, false),
         Record::Touched { .. } => (tag::TOUCHED, false),
+        Record::CalledEnded { .. } => (tag::CALLED_ENDED, false),
+        Record::NoBlock { .. } => (tag::NO_BLOCK, false),
         Record::Sampling { .. } => (tag::SAMPLING, false),
     }
 }
@@ -367,6 +369,11 @@ fn fields(model: &mut Model, record: &Record<'_>, out: &mut Out<'_>) {
             out.number(zigzag(at as u64));
             out.byte(fate as u8);
             out.number(ended.map_or(0, |order| order.saturating_add(1)));
+        }
+        Record::CalledEnded { arena } => out.number(u64::from(arena)),
+        Record::NoBlock { arena, address } => {
+            out.number(u64::from(arena));
+            out.number(address);
         }
         Record::Sampling { bytes } => out.number(bytes),
     }

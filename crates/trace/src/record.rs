@@ -239,6 +239,13 @@ pub enum Record<'a> {
         fate: BlockFate,
         ended: Option<u64>,
     },
+    CalledEnded {
+        arena: u32,
+    },
+    NoBlock {
+        arena: u32,
+        address: u64,
+    },
 }
 
 impl Record<'_> {
@@ -325,5 +332,7 @@ pub(crate) mod tag {
     pub const BOUNDS: u8 = 47;
     pub const CHECKED: u8 = 50;
     pub const TOUCHED: u8 = 51;
+    pub const CALLED_ENDED: u8 = 52;
+    pub const NO_BLOCK: u8 = 53;
     pub const SAMPLING: u8 = 48;
 }

@@ -7,6 +7,7 @@
 use crate::run::given;
 use crate::run::memcheck::Memcheck;
 use crate::run::serve::Seen;
+use crate::run::trace_file;
 use arenascope_event::{HookFact, HookStatus, Mode, Role, RoleDecl};
 use arenascope_replay::State;
 use arenascope_symbols::Image;
@@ -66,6 +67,19 @@ pub fn of_check(seen: &[Seen]) -> Vec<String> {
         );
     }
     sentences.extend(own.then(|| of_own.to_owned()));
+    let left = |process: &&Seen| process.mode == Mode::Check && !process.libraries.is_empty();
+    let left: u64 = seen
+        .iter()
+        .filter(left)
+        .filter_map(|process| trace_file::unchecked(process.trace.as_ref()?).ok())
+        .fold(0, u64::saturating_add);
+    if left > 0 {
+        let blocks = if left == 1 { "1 block was".to_owned() } else { format!("{left} blocks were") };
+        sentences.push(format!(
+            "partly checked: {blocks} not checked, or have no guard page though it was wanted: there was no room, or a signal handler \
+             asked for them in the midst of check mode's own work"
+        ));
+    }
     for limit in checked().flat_map(|process| &process.mode_limits) {
         if !sentences.contains(limit) {
             sentences.push(limit.clone());

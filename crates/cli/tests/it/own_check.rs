@@ -55,6 +55,10 @@ fn each_planted_fault_is_found_and_its_mended_twin_is_silent() {
         ("use-after-rewind", "use-after-rewind", Some(allocated), Some(("rewound", "/* the rewind */"))),
         ("use-after-reset", "use-after-reset", Some(allocated), Some(("reset", "/* the reset */"))),
         ("use-after-unmap", "use-after-unmap", Some(allocated), Some(("destroyed", "/* the end */"))),
+        ("wrong-free", "wrong-arena-free", Some(allocated), Some(("freed", "/* the free through it */"))),
+        ("wrong-resize", "wrong-arena-free", Some(allocated), Some(("freed", "/* the resize through it */"))),
+        ("inside-free", "invalid-free", Some(allocated), Some(("freed", "/* the free inside it */"))),
+        ("free-between", "invalid-free", None, Some(("freed", "/* the free between blocks */"))),
         ("region", "overflow", Some(line_of(&source(), "/* the last block */")), None),
     ];
     for (fault, rule, allocated, ended) in table {
@@ -69,6 +73,59 @@ fn each_planted_fault_is_found_and_its_mended_twin_is_silent() {
         let (none, same, status) = findings(&["--check"], fault, true);
         assert!(none.is_empty(), "{fault}, mended: {none:#?}");
         assert_eq!((printed, status), (same, 0), "what the program says of its arena is the same");
+    }
+}
+
+/// The library sees it where the header of the dead arena is still there, with and without check mode; and the fault tells it where it is not.
+#[test]
+fn a_call_of_a_destroyed_arena_is_told_with_its_ends_and_its_mended_twin_is_silent() {
+    let place = Place::new();
+    let program = on_library(&place, "own_faults.c", &["-g", "-O2"], false);
+    let at = |mark| Some(line_of(&source(), mark));
+    let end = "/* the end */";
+    let table = [
+        ("call-alloc", "/* the alloc of a dead arena */", "certain", "\"planted\" was called", 0),
+        ("call-reset", "/* the reset of a dead arena */", "certain", "\"planted\" was called", 0),
+        ("call-destroy", "/* the second end */", "certain", "\"planted\" was called", 0),
+        // Its header was unmapped: more arenas ended since than check mode sets aside, and than a thread keeps.
+        ("call-unmapped", "/* the far reset */", "likely", "\"far\" was used", 128 + libc::SIGSEGV),
+    ];
+    for flags in [&[][..], &["--check"]] {
+        for (fault, call, certainty, says, status) in table {
+            let said = watched(&place, &program, flags, fault, false);
+            let [found] = said.found.as_slice() else { panic!("{fault} {flags:?}: {:#?} {}", said.found, said.words) };
+            assert_eq!(found["rule"], "use-after-unmap", "{fault} {flags:?}: {found:#?}");
+            assert_eq!(found["certainty"], certainty, "{fault} {flags:?}: {found:#?}");
+            assert!(found["message"].as_str().is_some_and(|words| words.contains(says)), "{fault}: {found:#?}");
+            assert_eq!(line(found, "destroyed"), at(end), "{fault} {flags:?}: {found:#?}");
+            if certainty == "certain" {
+                assert_eq!(line(found, "touched"), at(call), "{fault} {flags:?}: {found:#?}");
+            } else {
+                assert_eq!(line(found, "created"), at("/* the far arena */"), "{found:#?}");
+            }
+            assert_eq!(said.status, status, "{fault} {flags:?}");
+            let mended = watched(&place, &program, flags, fault, true);
+            assert!(mended.found.is_empty(), "{fault} {flags:?}, mended: {:#?}", mended.found);
+            assert_eq!((mended.printed, mended.status), (said.printed, 0), "{fault} {flags:?}");
+        }
+    }
+}
+
+#[test]
+fn so_is_one_through_the_unsafe_face_of_rust() {
+    let source = root().join("crates/arenascope/examples/own_faults.rs");
+    let (place, program) = (Place::new(), example("own_faults"));
+    for flags in [&[][..], &["--check"]] {
+        for fault in ["call-alloc", "call-destroy"] {
+            let said = watched(&place, &program, flags, fault, false);
+            let [found] = said.found.as_slice() else { panic!("{fault} {flags:?}: {:#?} {}", said.found, said.words) };
+            assert_eq!(found["rule"], "use-after-unmap", "{fault} {flags:?}: {found:#?}");
+            assert_eq!(line(found, "destroyed"), Some(line_of(&source, "// the end")), "{fault}: {found:#?}");
+            assert_eq!(said.status, 0, "{fault} {flags:?}");
+            let mended = watched(&place, &program, flags, fault, true);
+            assert!(mended.found.is_empty(), "{fault} {flags:?}, mended: {:#?}", mended.found);
+            assert_eq!((mended.printed, mended.status), (said.printed, 0), "{fault} {flags:?}");
+        }
     }
 }
 
@@ -204,6 +261,35 @@ fn a_layer_over_the_library_is_neither_watched_twice_nor_accused() {
             for rule in ["offset-not-reset", "growth-waste"] {
                 assert!(!words.contains(rule), "{flags:?} {arguments:?}: {words}");
             }
+        }
+    }
+}
+
+/// A handler that asks for blocks in the midst of check mode's work does not wait for what it has interrupted: the program ends, and what could not be
+/// guarded is counted. (Where it waited, a timer's handlers followed each other for ever.)
+#[test]
+fn a_timer_s_handler_with_an_arena_of_its_own_does_not_stop_the_program() {
+    let place = Place::new();
+    let program = on_library(&place, "own_timer.c", &["-g", "-O2"], false);
+    for flags in [&["--check"][..], &["--check", "--guard-pages"]] {
+        let (said, words) = place.watch(flags, &program, &[]);
+        let trace = place.trace();
+        assert_eq!((said.stdout.as_str(), said.status), ("done\n", 0), "{words}");
+        assert_eq!(accused(&place.findings(&trace)), Vec::<Value>::new(), "{words}");
+        std::fs::remove_file(trace).expect("the trace goes");
+    }
+}
+
+#[test]
+fn a_correct_program_of_unusual_style_is_not_accused() {
+    let place = Place::new();
+    let program = on_library(&place, "own_correct.c", &["-g", "-O2"], false);
+    for flags in [&[][..], &["--check"], &["--check", "--guard-pages=*"]] {
+        let (said, words) = place.watch(flags, &program, &[]);
+        assert_eq!((said.stdout.as_str(), said.status), ("done\n", 0), "{words}");
+        for trace in place.traces() {
+            assert_eq!(accused(&place.findings(&trace)), Vec::<Value>::new(), "{flags:?}: {words}");
+            std::fs::remove_file(trace).expect("the trace goes");
         }
     }
 }

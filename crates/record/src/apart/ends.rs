@@ -6,7 +6,7 @@
 
 use super::plots::{NONE, PLOT_BYTES, Row, Stage, UNIT, bits};
 use super::{Apart, Fate, OfArena, PAGE, POISONED, Sink, canary, in_units, poison, row_of, up, zone_behind};
-use core::sync::atomic::{Ordering::Release, compiler_fence};
+use core::sync::atomic::{Ordering::Relaxed, Ordering::Release};
 
 impl Apart {
     /// A block is given back, by the arena's event of this order. Where it would lie; 0: it is dead already; itself: it is none of ours.
@@ -15,15 +15,15 @@ impl Apart {
     /// As [`Apart::alloc`].
     pub unsafe fn free(&self, of: *mut OfArena, block: u64, order: u64, sink: Sink<'_>) -> u64 {
         // SAFETY: as in `alloc`.
-        let of = unsafe { &mut *of };
+        let of = unsafe { &*of };
         let Some((id, row)) = self.find(block) else { return block };
         let (plot, _) = row_of(id);
-        if !row.lives() || self.ground.plot(plot).is_none_or(|plot| plot.arena != of.id) {
+        if !row.lives() || self.ground.words(plot).is_none_or(|plot| !plot.is_of(of.id)) {
             return 0;
         }
         self.look_around(id, true, sink);
         let place = self.place_in(plot, &row).unwrap_or(block);
-        self.kill(of, id, Fate::Freed, order);
+        self.kill(of, id, &row, Fate::Freed, order);
         place
     }
 
@@ -44,44 +44,42 @@ impl Apart {
         sink: Sink<'_>,
     ) -> u64 {
         // SAFETY: as in `alloc`.
-        let of = unsafe { &mut *of };
+        let of = unsafe { &*of };
         let Some((id, row)) = self.find(old) else { return 0 };
-        if !row.lives() {
+        // Another arena's rows are its thread's.
+        if !row.lives() || self.ground.words(row_of(id).0).is_none_or(|plot| !plot.is_of(of.id)) {
             return 0;
         }
         self.look_around(id, true, sink);
         let (plot, number) = row_of(id);
         let (had, was) = (self.size_in(plot, &row), self.place_in(plot, &row));
         let fits = old & align.wrapping_sub(1) == 0 && was == Some(place);
-        let entry = self.ground.entry(plot);
+        let Some(entry) = self.ground.words(plot) else { return 0 };
         let first = self.ground.start(plot);
+        // SAFETY: a row that was found.
+        let words = unsafe { self.ground.row(plot, number) };
         // The guard is where the block's last page ends.
         let same_guard =
             row.bits & bits::GUARDED == 0 || up(old.wrapping_add(size), PAGE) == up(old.wrapping_add(had), PAGE);
         if fits && size <= had && same_guard {
             // Smaller: the zone begins earlier.
-            // SAFETY: the end of the block that its owner has given up, and its row.
-            unsafe {
-                canary(old.wrapping_add(size), old.wrapping_add(had));
-                if row.bits & bits::LARGE != 0 {
-                    (*entry).size = size;
-                }
-                (*self.ground.row(plot, number)).size = size.min(u64::from(u32::MAX)) as u32;
+            // SAFETY: the end of the block that its owner has given up.
+            unsafe { canary(old.wrapping_add(size), old.wrapping_add(had)) };
+            if row.bits & bits::LARGE != 0 {
+                entry.size.store(size, Relaxed);
             }
+            words.set_size(size.min(u64::from(u32::MAX)) as u32);
             return old;
         }
         let end = up(old.wrapping_add(size).wrapping_add(zone_behind(size)), UNIT);
-        let last = self.ground.plot(plot).is_some_and(|plot| plot.count == number.wrapping_add(1));
-        if fits && row.bits == 0 && plot == of.plot && last && size < PLOT_BYTES && end <= of.end {
+        let last = entry.count() == number.wrapping_add(1);
+        if fits && row.bits == 0 && plot == of.plot.get() && last && size < PLOT_BYTES && end <= of.end.get() {
             // The last block of the plot grows in place.
-            // SAFETY: old + had..end lies behind the plot's last block: nobody's bytes; its row.
-            unsafe {
-                canary(old.wrapping_add(size), end);
-                (*entry).end = in_units(first, end) as u32;
-                compiler_fence(Release);
-                (&raw mut (*self.ground.row(plot, number)).size).write_volatile(size as u32);
-            }
-            of.next = end;
+            // SAFETY: old + had..end lies behind the plot's last block: nobody's bytes.
+            unsafe { canary(old.wrapping_add(size), end) };
+            words.set_size(size as u32);
+            entry.set_end(in_units(first, end) as u32);
+            of.next.set(end);
             return old;
         }
         let block = self.place_block(of, place, size, align, sink);
@@ -92,7 +90,7 @@ impl Apart {
         if block != 0 && stays_unchecked {
             self.succeed(of, id);
         }
-        self.kill(of, id, if stays_unchecked { Fate::Outgrown } else { Fate::Moved }, order);
+        self.kill(of, id, &row, if stays_unchecked { Fate::Outgrown } else { Fate::Moved }, order);
         to
     }
 
@@ -105,9 +103,9 @@ impl Apart {
         // SAFETY: the contract.
         if !over {
             // SAFETY: as in `alloc`.
-            let of = unsafe { &mut *of };
+            let of = unsafe { &*of };
             self.look_at_last_dead(of, sink);
-            let mut id = of.top;
+            let mut id = of.top.get();
             while id != NONE {
                 let row = self.row(id);
                 if row.lives() {
@@ -120,7 +118,7 @@ impl Apart {
         // SAFETY: the contract. Others may be looking at its dead plots, and closing them.
         let Some(_held) = (unsafe { self.hold(of) }) else { return };
         // SAFETY: as in `alloc`.
-        let mut plot = unsafe { (*of).newest };
+        let mut plot = unsafe { (*of).newest.get() };
         while let Some(found) = self.ground.plot(plot) {
             if found.stage != Stage::Closed {
                 self.look_at_plot(plot, sink);
@@ -135,14 +133,14 @@ impl Apart {
     /// As [`Apart::alloc`].
     pub unsafe fn reset(&self, of: *mut OfArena, order: u64) {
         // SAFETY: as in `alloc`.
-        let of = unsafe { &mut *of };
-        while of.top != NONE {
-            let id = of.top;
+        let of = unsafe { &*of };
+        while of.top.get() != NONE {
+            let id = of.top.get();
             let row = self.row(id);
             if row.lives() {
-                self.kill(of, id, Fate::Reset, order);
+                self.kill(of, id, &row, Fate::Reset, order);
             } else {
-                of.top = row.below();
+                of.top.set(row.below());
             }
         }
     }
@@ -153,14 +151,14 @@ impl Apart {
     /// As [`Apart::alloc`].
     pub unsafe fn back(&self, of: *mut OfArena, place: u64, order: u64, sink: Sink<'_>) {
         // SAFETY: as in `alloc`.
-        let of = unsafe { &mut *of };
+        let of = unsafe { &*of };
         self.look_at_last_dead(of, sink);
-        while of.top != NONE {
-            let id = of.top;
+        while of.top.get() != NONE {
+            let id = of.top.get();
             let row = self.row(id);
             if !row.lives() {
                 // Freed or moved before.
-                of.top = row.below();
+                of.top.set(row.below());
                 continue;
             }
             if !self.reaches(id, &row, place) {
@@ -168,7 +166,7 @@ impl Apart {
             }
             let passed = self.has_living_neighbour(id, &row) && self.reaches(row.link, &self.row(row.link), place);
             self.look_around(id, !passed, sink);
-            self.kill(of, id, Fate::Rewound, order);
+            self.kill(of, id, &row, Fate::Rewound, order);
         }
     }
 
@@ -181,9 +179,9 @@ impl Apart {
         // SAFETY: the contract.
         let Some(_held) = (unsafe { self.hold(of) }) else { return };
         // SAFETY: as in `alloc`.
-        let of = unsafe { &mut *of };
-        let mut plot = of.newest;
-        of.ended = order as u32;
+        let of = unsafe { &*of };
+        let mut plot = of.newest.get();
+        of.ended.store(order as u32, Relaxed);
         // Neighbours are closed together.
         let (mut from, mut to) = (0, 0);
         while let Some(found) = self.ground.plot(plot) {
@@ -205,8 +203,10 @@ impl Apart {
             plot = found.older;
         }
         self.close_all(from, to);
-        (of.newest, of.oldest, of.plot, of.top, of.over) = (NONE, NONE, NONE, NONE, 1);
-        (of.next, of.end) = (0, 0);
+        [&of.newest, &of.oldest, &of.plot, &of.top].iter().for_each(|cell| cell.set(NONE));
+        [&of.next, &of.end].iter().for_each(|cell| cell.set(0));
+        // Release: whoever reads it reads the order, too.
+        of.over.store(1, Release);
     }
 
     pub(super) fn close_all(&self, from: u32, to: u32) {
@@ -227,36 +227,32 @@ impl Apart {
     }
 
     /// A block dies: its bytes are poisoned, unless a correct program may still use them.
-    pub(super) fn kill(&self, of: &mut OfArena, id: u32, fate: Fate, order: u64) {
+    pub(super) fn kill(&self, of: &OfArena, id: u32, row: &Row, fate: Fate, order: u64) {
         let (plot, number) = row_of(id);
         // SAFETY: a living row of the arena, whose thread this is.
-        let row = unsafe { &mut *self.ground.row(plot, number) };
+        let words = unsafe { self.ground.row(plot, number) };
         if fate != Fate::Outgrown {
             // SAFETY: the bytes of a block that its owner has given back.
             unsafe { poison(self.start_of(plot, row), self.size_in(plot, row).min(POISONED)) };
         }
-        if of.top == id {
-            of.top = row.link;
-            row.link = order as u32;
+        if of.top.get() == id {
+            of.top.set(row.link);
+            words.end(order as u32, fate);
         } else {
-            row.place = order as u32;
-            row.bits |= bits::BELOW;
+            words.end_below(order as u32, fate);
         }
-        compiler_fence(Release);
-        row.fate = fate as u8;
-        let entry = self.ground.entry(plot);
-        // SAFETY: the arena's own plot.
-        let living = unsafe {
-            (*entry).living = (*entry).living.saturating_sub(1);
-            (*entry).living
-        };
+        let living = self.ground.words(plot).map_or(0, |entry| {
+            let left = entry.living.load(Relaxed).saturating_sub(1);
+            entry.living.store(left, Relaxed);
+            left
+        });
         if living == 0
-            && plot != of.plot
+            && plot != of.plot.get()
             && let Some(mut plots) = self.open()
         {
             plots.bury(plot);
             drop(plots);
-            let run = self.ground.plot(plot).map_or(0, |found| found.run);
+            let run = self.ground.words(plot).map_or(0, |found| found.run.load(Relaxed));
             if u64::from(run) * PLOT_BYTES > POISONED {
                 self.close_large(of, plot, run);
             }
@@ -269,7 +265,7 @@ impl Apart {
         // SAFETY: an arena of the table.
         let held = unsafe { self.hold_now(self.arena(of.number)) };
         if let (Some(_held), Some(mut plots)) = (held, self.open())
-            && self.ground.plot(plot).is_some_and(|found| found.stage == Stage::Dead)
+            && self.ground.words(plot).is_some_and(|found| found.stage() == Stage::Dead)
             && !plots.close(plot, run)
         {
             self.leave_block();
@@ -277,13 +273,13 @@ impl Apart {
     }
 
     /// The arena's newest block takes the place of an older one in the order of places: what it would do if it had been resized in place.
-    pub(super) fn succeed(&self, of: &mut OfArena, old: u32) {
-        let new = of.top;
+    pub(super) fn succeed(&self, of: &OfArena, old: u32) {
+        let new = of.top.get();
         let (above, below) = (self.row(new).link, self.row(old).below());
         let set = |id: u32, link: u32| {
             let (plot, number) = row_of(id);
-            // SAFETY: a row of the arena whose lock is held.
-            unsafe { (*self.ground.row(plot, number)).link = link };
+            // SAFETY: a row of the arena, whose thread this is.
+            unsafe { self.ground.row(plot, number) }.set_link(link);
         };
         let mut at = above;
         if above != old {
@@ -295,7 +291,7 @@ impl Apart {
                 return;
             }
             set(at, new);
-            of.top = above;
+            of.top.set(above);
         }
         set(new, below);
     }
@@ -309,13 +305,20 @@ impl Apart {
 
     /// True when the block's neighbour in the plot is the next below it in the arena: the zone between is looked at with that one.
     pub(super) fn has_living_neighbour(&self, id: u32, row: &Row) -> bool {
-        row_of(id).1 > 0 && row.link.wrapping_add(1) == id && self.row(row.link).lives()
+        row_of(id).1 > 0 && row.link.wrapping_add(1) == id && self.lives(row.link)
+    }
+
+    /// True for a living block.
+    fn lives(&self, id: u32) -> bool {
+        let (plot, number) = row_of(id);
+        // SAFETY: a row's number is made where the row is written.
+        unsafe { self.ground.row(plot, number) }.lives()
     }
 
     /// A row that was written.
     pub(super) fn row(&self, id: u32) -> Row {
         let (plot, number) = row_of(id);
         // SAFETY: a row's number is made where the row is written.
-        unsafe { self.ground.row(plot, number).read() }
+        unsafe { self.ground.row(plot, number) }.read()
     }
 }

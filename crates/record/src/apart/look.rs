@@ -3,10 +3,11 @@
 //! Relied on: reads memory of plots alone, whose arena's lock the caller holds, or in which no block lives. Deliberately absent: when to look.
 #![allow(unsafe_code, reason = "reads and mends zones by address")]
 
-use super::plots::{NONE, Plot, ROWS, Row, Stage, UNIT, bits};
+use super::plots::{NONE, PlotWords, ROWS, Row, Stage, UNIT, bits};
 use super::{Apart, BEFORE, Fate, Found, LOOKED_AT, OfArena, PAGE, POISONED, Sink, Told, row_of};
 use crate::check::{CANARY, POISON};
 use arenascope_event::Zone;
+use core::sync::atomic::Ordering::Acquire;
 
 /// What was found in one range.
 struct Wrong {
@@ -28,11 +29,11 @@ impl Apart {
 
     /// Looks at what lies between a block and the next; `None`: before the plot's first.
     fn look_between(&self, plot: u32, lower: Option<u32>, sink: Sink<'_>) {
-        let Some(found) = self.ground.plot(plot) else { return };
+        let Some(found) = self.ground.words(plot) else { return };
         let number = lower.map_or(0, |lower| lower.wrapping_add(1));
         let below = lower.map(|lower| self.row_in(plot, lower));
-        let above = (number < found.count.min(ROWS)).then(|| self.row_in(plot, number));
-        for (start, end) in self.zones(plot, &found, below.as_ref(), above.as_ref()) {
+        let above = (number < found.count().min(ROWS)).then(|| self.row_in(plot, number));
+        for (start, end) in self.zones(plot, found, below.as_ref(), above.as_ref()) {
             if let Some(wrong) = differs(start, end, CANARY) {
                 self.tell_zone(plot, number, lower, &wrong, end, sink);
             }
@@ -41,15 +42,15 @@ impl Apart {
 
     /// The bytes between two blocks: one range, or two with a guard page between.
     #[inline]
-    fn zones(&self, plot: u32, found: &Plot, below: Option<&Row>, above: Option<&Row>) -> [(u64, u64); 2] {
+    fn zones(&self, plot: u32, found: &PlotWords, below: Option<&Row>, above: Option<&Row>) -> [(u64, u64); 2] {
         let first = self.ground.start(plot);
         let end = match above {
             Some(above) => self.start_of(plot, above),
-            None => first.wrapping_add(u64::from(found.end).wrapping_mul(UNIT)),
+            None => first.wrapping_add(u64::from(found.end()).wrapping_mul(UNIT)),
         };
         match below {
             // Where alignment leaves much, the end alone is filled.
-            None => [(end.wrapping_sub(BEFORE).max(first), if found.count == 0 { first } else { end }), (0, 0)],
+            None => [(end.wrapping_sub(BEFORE).max(first), if found.count() == 0 { first } else { end }), (0, 0)],
             Some(below) => {
                 let start = self.start_of(plot, below).wrapping_add(self.size_in(plot, below));
                 if below.bits & bits::GUARDED == 0 {
@@ -65,10 +66,10 @@ impl Apart {
     /// it by right.
     #[cold]
     fn tell_zone(&self, plot: u32, upper: u32, lower: Option<u32>, wrong: &Wrong, end: u64, sink: Sink<'_>) {
-        let Some(found) = self.ground.plot(plot) else { return };
+        let Some(found) = self.ground.words(plot) else { return };
         let below = lower.map(|lower| self.row_in(plot, lower));
-        let above = (upper < found.count.min(ROWS)).then(|| self.row_in(plot, upper));
-        let zones = self.zones(plot, &found, below.as_ref(), above.as_ref());
+        let above = (upper < found.count().min(ROWS)).then(|| self.row_in(plot, upper));
+        let zones = self.zones(plot, found, below.as_ref(), above.as_ref());
         if !zones.iter().any(|(start, end)| *start <= wrong.first && wrong.last < *end) {
             return;
         }
@@ -94,7 +95,7 @@ impl Apart {
     #[inline]
     fn row_in(&self, plot: u32, number: u32) -> Row {
         // SAFETY: below the plot's count: a row that was written.
-        unsafe { self.ground.row(plot, number).read() }
+        unsafe { self.ground.row(plot, number) }.read()
     }
 
     fn look_at_dead(&self, plot: u32, row: &Row, sink: Sink<'_>) {
@@ -133,9 +134,9 @@ impl Apart {
 
     /// Looks at all of a plot. O(its bytes).
     pub(super) fn look_at_plot(&self, plot: u32, sink: Sink<'_>) {
-        let Some(found) = self.ground.plot(plot) else { return };
+        let Some(found) = self.ground.words(plot) else { return };
         self.look_between(plot, None, sink);
-        let count = found.count.min(ROWS);
+        let count = found.count().min(ROWS);
         let Some(last) = count.checked_sub(1) else { return };
         let mut row = self.row_in(plot, 0);
         for number in 0..last {
@@ -158,15 +159,16 @@ impl Apart {
 
     /// Looks at the newest dead blocks of the arena's plot.
     pub(super) fn look_at_last_dead(&self, of: &OfArena, sink: Sink<'_>) {
-        if of.plot == NONE {
+        let plot = of.plot.get();
+        if plot == NONE {
             return;
         }
-        let count = self.ground.plot(of.plot).map_or(0, |plot| plot.count.min(ROWS));
+        let count = self.ground.words(plot).map_or(0, |plot| plot.count().min(ROWS));
         let mut left = LOOKED_AT;
         for number in (0..count).rev().take(LOOKED_AT as usize) {
-            let row = self.row_in(of.plot, number);
+            let row = self.row_in(plot, number);
             if !row.lives() {
-                self.look_at_dead(of.plot, &row, sink);
+                self.look_at_dead(plot, &row, sink);
                 left = left.saturating_sub(1);
             }
             if left == 0 {
@@ -184,7 +186,7 @@ impl Apart {
             // SAFETY: a plot's arena is a row of the table. Its lock is held for one plot at a time, so that its thread does not wait long.
             let Some(_held) = (unsafe { self.hold_gently(of) }) else { continue };
             // SAFETY: as above; words that are written before the plot is, or under the lock.
-            let (id, over) = unsafe { ((*of).id, (*of).over) };
+            let (id, over) = unsafe { ((*of).id, (*of).over.load(Acquire)) };
             let open = self
                 .ground
                 .plot(plot)

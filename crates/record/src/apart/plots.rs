@@ -11,6 +11,9 @@
 #![allow(unsafe_code, reason = "maps the field; rows and plots by index")]
 
 use crate::quiet;
+use core::sync::atomic::{
+    AtomicU8, AtomicU16, AtomicU32, AtomicU64, Ordering::Acquire, Ordering::Relaxed, Ordering::Release, fence,
+};
 use rustix::mm::{Advice, MapFlags, MprotectFlags, ProtFlags, madvise, mmap_anonymous, mprotect, munmap};
 
 /// Bytes of a plot.
@@ -72,7 +75,6 @@ impl Fate {
 
 /// One block.
 #[derive(Clone, Copy, Debug)]
-#[repr(C)]
 pub(crate) struct Row {
     /// Where it would lie if nobody checked, in [`UNIT`]s from the arena's base. Of a block that died below living ones: what `link` is of
     /// others.
@@ -116,7 +118,83 @@ impl Row {
     }
 }
 
-const _: () = assert!(size_of::<Row>() == 16 && PLOT_BYTES == ROWS as u64 * 16);
+/// A row as it lies in its table: its arena's thread writes it, anybody may read it meanwhile. Whoever reads a fate reads what was written before it, and
+/// what is written behind it is asked by its thread alone: `link` and `place` of a living block.
+#[repr(C)]
+pub(crate) struct RowWords {
+    place: AtomicU32,
+    size: AtomicU32,
+    link: AtomicU32,
+    start: AtomicU16,
+    fate: AtomicU8,
+    bits: AtomicU8,
+}
+
+impl RowWords {
+    /// The row as it is now.
+    #[inline]
+    pub fn read(&self) -> Row {
+        Row {
+            // Acquire: pairs with the Release in `write` and `end`.
+            fate: self.fate.load(Acquire),
+            place: self.place.load(Relaxed),
+            size: self.size.load(Relaxed),
+            link: self.link.load(Relaxed),
+            start: self.start.load(Relaxed),
+            bits: self.bits.load(Relaxed),
+        }
+    }
+
+    /// By its arena's thread alone.
+    #[inline]
+    pub fn write(&self, row: Row) {
+        self.place.store(row.place, Relaxed);
+        self.size.store(row.size, Relaxed);
+        self.link.store(row.link, Relaxed);
+        self.start.store(row.start, Relaxed);
+        self.bits.store(row.bits, Relaxed);
+        self.fate.store(row.fate, Release);
+    }
+
+    /// Its block has another size, and what lies behind it is in order: by its arena's thread alone.
+    pub fn set_size(&self, size: u32) {
+        self.size.store(size, Release);
+    }
+
+    /// As it says, by its arena's thread alone.
+    pub fn set_link(&self, link: u32) {
+        self.link.store(link, Relaxed);
+    }
+
+    /// Its block dies by the event of this order, as the newest of its arena.
+    #[inline]
+    pub fn end(&self, order: u32, fate: Fate) {
+        self.link.store(order, Relaxed);
+        self.fate.store(fate as u8, Release);
+    }
+
+    /// As [`RowWords::end`], below living blocks.
+    #[inline]
+    pub fn end_below(&self, order: u32, fate: Fate) {
+        self.place.store(order, Relaxed);
+        self.bits.store(self.bits.load(Relaxed) | bits::BELOW, Relaxed);
+        self.fate.store(fate as u8, Release);
+    }
+
+    /// As [`Row::lives`].
+    #[inline]
+    pub fn lives(&self) -> bool {
+        self.fate.load(Acquire) == Fate::Lives as u8
+    }
+
+    /// [`Row::start`], which never changes.
+    #[inline]
+    pub fn start(&self) -> u16 {
+        self.start.load(Relaxed)
+    }
+}
+
+const _: () = assert!(size_of::<RowWords>() == 16 && PLOT_BYTES == ROWS as u64 * 16);
 
 /// Which list a plot is in.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -132,9 +210,19 @@ pub(crate) enum Stage {
     Closed = 3,
 }
 
-/// One plot.
+impl Stage {
+    fn of(number: u32) -> Stage {
+        match number {
+            1 => Stage::Used,
+            2 => Stage::Dead,
+            3 => Stage::Closed,
+            _ => Stage::Fresh,
+        }
+    }
+}
+
+/// One plot, as it was when it was read.
 #[derive(Clone, Copy, Debug)]
-#[repr(C)]
 pub(crate) struct Plot {
     /// The arena's number in the process, which is never used twice.
     pub arena: u64,
@@ -150,6 +238,8 @@ pub(crate) struct Plot {
     pub back: u32,
     /// In [`UNIT`]s from the plot's begin: the end of its last zone.
     pub end: u32,
+    /// 1: its addresses were blocks' before, of this arena or another.
+    pub again: u32,
     /// Bytes of a block that has a run of plots.
     pub size: u64,
     /// The same arena's plots.
@@ -158,6 +248,107 @@ pub(crate) struct Plot {
     /// Neighbours in the list of dead ones, or of closed ones.
     pub next: u32,
     pub previous: u32,
+}
+
+/// A plot as it lies in its table, each word for itself: `count`, `living`, `end`, `size`, `older`, `newer` are written by its arena's thread, the
+/// others under the lock of all plots; anybody may read them meanwhile.
+#[repr(C)]
+pub(crate) struct PlotWords {
+    pub arena: AtomicU64,
+    pub of: AtomicU32,
+    stage: AtomicU32,
+    count: AtomicU32,
+    pub living: AtomicU32,
+    pub run: AtomicU32,
+    back: AtomicU32,
+    end: AtomicU32,
+    again: AtomicU32,
+    pub size: AtomicU64,
+    pub older: AtomicU32,
+    pub newer: AtomicU32,
+    next: AtomicU32,
+    previous: AtomicU32,
+}
+
+impl PlotWords {
+    /// All of it, word by word.
+    pub fn read(&self) -> Plot {
+        Plot {
+            count: self.count(),
+            arena: self.arena.load(Relaxed),
+            of: self.of.load(Relaxed),
+            stage: self.stage(),
+            living: self.living.load(Relaxed),
+            run: self.run.load(Relaxed),
+            back: self.back.load(Relaxed),
+            end: self.end(),
+            again: self.again.load(Relaxed),
+            size: self.size.load(Relaxed),
+            older: self.older.load(Relaxed),
+            newer: self.newer.load(Relaxed),
+            next: self.next.load(Relaxed),
+            previous: self.previous.load(Relaxed),
+        }
+    }
+
+    fn write(&self, plot: &Plot) {
+        // Who reads it meanwhile is to find nothing, not half of each: see `touched`.
+        self.set_stage(Stage::Fresh);
+        fence(Release);
+        self.again.store(plot.again, Relaxed);
+        self.arena.store(plot.arena, Relaxed);
+        self.of.store(plot.of, Relaxed);
+        self.living.store(plot.living, Relaxed);
+        self.run.store(plot.run, Relaxed);
+        self.back.store(plot.back, Relaxed);
+        self.end.store(plot.end, Relaxed);
+        self.size.store(plot.size, Relaxed);
+        self.older.store(plot.older, Relaxed);
+        self.newer.store(plot.newer, Relaxed);
+        self.next.store(plot.next, Relaxed);
+        self.previous.store(plot.previous, Relaxed);
+        self.set_count(plot.count);
+        self.set_stage(plot.stage);
+    }
+
+    /// How many rows were written: whoever reads it may read them.
+    #[inline]
+    pub fn count(&self) -> u32 {
+        // Acquire: pairs with the Release in `set_count`.
+        self.count.load(Acquire)
+    }
+
+    #[inline]
+    pub fn set_count(&self, count: u32) {
+        self.count.store(count, Release);
+    }
+
+    /// Where the last zone ends. Who sees a new one, and then asks again for the last block, sees the block or the size that it belongs to.
+    #[inline]
+    pub fn end(&self) -> u32 {
+        // Acquire: pairs with the Release in `set_end`.
+        self.end.load(Acquire)
+    }
+
+    /// After the block's row counts, or has its size.
+    #[inline]
+    pub fn set_end(&self, end: u32) {
+        self.end.store(end, Release);
+    }
+
+    pub fn stage(&self) -> Stage {
+        Stage::of(self.stage.load(Acquire))
+    }
+
+    fn set_stage(&self, stage: Stage) {
+        self.stage.store(stage as u32, Release);
+    }
+
+    /// True for the arena of this number.
+    #[inline]
+    pub fn is_of(&self, arena: u64) -> bool {
+        self.arena.load(Relaxed) == arena
+    }
 }
 
 /// First and last of a list.
@@ -199,7 +390,7 @@ impl Ground {
     /// True for an address in the field or in one of its tables.
     pub fn owns(&self, address: u64) -> bool {
         let bytes = u64::from(self.count).wrapping_mul(PLOT_BYTES);
-        let plots = u64::from(self.count).wrapping_mul(size_of::<Plot>() as u64);
+        let plots = u64::from(self.count).wrapping_mul(size_of::<PlotWords>() as u64);
         let areas = [(self.field, bytes), (self.rows, bytes), (self.plots, plots)];
         areas.iter().any(|(start, bytes)| address.wrapping_sub(*start) < *bytes)
     }
@@ -215,21 +406,27 @@ impl Ground {
         self.field.wrapping_add(u64::from(plot).wrapping_mul(PLOT_BYTES))
     }
 
-    /// A plot. Of one that was never handed out nothing is set.
+    /// A plot as it is now. Of one that was never handed out nothing is set.
     pub fn plot(&self, plot: u32) -> Option<Plot> {
-        // SAFETY: below `count`: in the table, which was mapped zeroed; zeros are a plot that is fresh.
-        (plot < self.count).then(|| unsafe { (self.plots as *const Plot).add(plot as usize).read() })
+        self.words(plot).map(PlotWords::read)
     }
 
-    /// Where a plot's entry is; null when there is no such plot.
-    pub fn entry(&self, plot: u32) -> *mut Plot {
-        if plot < self.count { (self.plots as *mut Plot).wrapping_add(plot as usize) } else { core::ptr::null_mut() }
+    /// A plot's words.
+    #[inline]
+    pub fn words(&self, plot: u32) -> Option<&PlotWords> {
+        // SAFETY: below `count`: in the table, which was mapped zeroed, is never unmapped, and is written through atomics alone.
+        (plot < self.count).then(|| unsafe { &*(self.plots as *const PlotWords).wrapping_add(plot as usize) })
     }
 
-    /// Where the row of a block is, in a plot that was handed out and is the first of its run.
-    pub fn row(&self, plot: u32, row: u32) -> *mut Row {
+    /// The row of a block.
+    ///
+    /// # Safety
+    /// The plot was handed out, and is the first of its run: its table is open.
+    #[inline]
+    pub unsafe fn row(&self, plot: u32, row: u32) -> &RowWords {
         let start = self.rows.wrapping_add(u64::from(plot).wrapping_mul(PLOT_BYTES));
-        (start as *mut Row).wrapping_add((row % ROWS) as usize)
+        // SAFETY: the contract; tables are never unmapped, and are written through atomics alone.
+        unsafe { &*(start as *const RowWords).wrapping_add((row % ROWS) as usize) }
     }
 }
 
@@ -262,7 +459,7 @@ impl Plots {
                 None => count /= 2,
             }
         };
-        let bytes = count as usize * size_of::<Plot>();
+        let bytes = count as usize * size_of::<PlotWords>();
         let flags = MapFlags::PRIVATE | MapFlags::NORESERVE;
         // SAFETY: a fresh anonymous mapping at an address of the kernel's choice touches no existing memory.
         let plots = unsafe { mmap_anonymous(core::ptr::null_mut(), bytes, ProtFlags::READ | ProtFlags::WRITE, flags) };
@@ -308,23 +505,14 @@ impl Plots {
         self.ground.start(plot)
     }
 
-    /// Changes a plot.
-    fn change(&mut self, plot: u32, change: impl FnOnce(&mut Plot)) {
-        // SAFETY: null, or in the table; `self` is exclusive, and what an arena counts in its plots is changed under `self`, too, or is a
-        // word of its own.
-        if let Some(plot) = unsafe { self.ground.entry(plot).as_mut() } {
-            change(plot);
-        }
-    }
-
     /// Hands out `run` plots side by side. `None`: there are none, or no system call may be made now. What they hold is not known.
     pub fn take(&mut self, run: u32, arena: u64, of: u32) -> Option<u32> {
         let wanted = self.taken.checked_add(run)?;
-        let first = if wanted <= self.ground.count && (wanted <= self.opened || self.open(wanted)) {
+        let (first, again) = if wanted <= self.ground.count && (wanted <= self.opened || self.open(wanted)) {
             self.taken = wanted;
-            wanted.wrapping_sub(run)
+            (wanted.wrapping_sub(run), 0)
         } else if run == 1 {
-            self.take_again()?
+            (self.take_again()?, 1)
         } else {
             return None;
         };
@@ -338,13 +526,16 @@ impl Plots {
                 run: if index == 0 { run } else { 0 },
                 back: index,
                 end: 0,
+                again,
                 size: 0,
                 older: NONE,
                 newer: NONE,
                 next: NONE,
                 previous: NONE,
             };
-            self.change(first.wrapping_add(index), |place| *place = plot);
+            if let Some(words) = self.ground.words(first.wrapping_add(index)) {
+                words.write(&plot);
+            }
         }
         Some(first)
     }
@@ -401,7 +592,7 @@ impl Plots {
         let mut list = self.dead;
         self.append(&mut list, plot);
         self.dead = list;
-        self.change(plot, |plot| plot.stage = Stage::Dead);
+        self.set_stage(plot, Stage::Dead);
     }
 
     /// The plot that has been dead for the longest time.
@@ -421,7 +612,7 @@ impl Plots {
                 self.unlink(&mut list, plot, found);
                 self.dead = list;
             }
-            self.change(plot, |plot| plot.stage = Stage::Closed);
+            self.set_stage(plot, Stage::Closed);
         }
         closed
     }
@@ -468,10 +659,25 @@ impl Plots {
         }
     }
 
+    fn set_stage(&mut self, plot: u32, stage: Stage) {
+        if let Some(words) = self.ground.words(plot) {
+            words.set_stage(stage);
+        }
+    }
+
+    /// Changes a plot's neighbours in its list; [`NONE`] has none.
+    fn join(&mut self, plot: u32, next: u32) {
+        if let Some(words) = self.ground.words(plot) {
+            words.next.store(next, Relaxed);
+        }
+        if let Some(words) = self.ground.words(next) {
+            words.previous.store(plot, Relaxed);
+        }
+    }
+
     fn append(&mut self, list: &mut List, plot: u32) {
-        let last = list.last;
-        self.change(plot, |plot| (plot.previous, plot.next) = (last, NONE));
-        self.change(last, |last| last.next = plot);
+        self.join(list.last, plot);
+        self.join(plot, NONE);
         list.last = plot;
         if list.first == NONE {
             list.first = plot;
@@ -479,8 +685,7 @@ impl Plots {
     }
 
     fn unlink(&mut self, list: &mut List, plot: u32, found: Plot) {
-        self.change(found.previous, |previous| previous.next = found.next);
-        self.change(found.next, |next| next.previous = found.previous);
+        self.join(found.previous, found.next);
         if list.first == plot {
             list.first = found.next;
         }

@@ -6,6 +6,7 @@
 
 use super::plots::{ROWS, Stage, bits};
 use super::{Apart, Fate, row_of};
+use core::sync::atomic::{Ordering::Acquire, Ordering::Relaxed, fence};
 
 /// A touched block.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -38,7 +39,7 @@ impl Apart {
         let lower = self.row_near(address).map(|(id, _)| row_of(id).1);
         let read = |number: u32| {
             // SAFETY: below the plot's count: a row that was written.
-            (number < found.count.min(ROWS)).then(|| unsafe { self.ground.row(first, number).read() })
+            (number < found.count.min(ROWS)).then(|| unsafe { self.ground.row(first, number) }.read())
         };
         let above = read(lower.map_or(0, |lower| lower.wrapping_add(1)));
         let below = lower.and_then(read);
@@ -57,8 +58,14 @@ impl Apart {
         // SAFETY: a plot's arena is a row of the table that was written; words that are set once.
         let (header, id, over, end) = unsafe {
             let of = self.arena(found.of);
-            ((*of).header, (*of).id, (*of).over != 0, (*of).ended)
+            ((*of).header, (*of).id, (*of).over.load(Acquire) != 0, (*of).ended.load(Relaxed))
         };
+        // It was given anew while we were reading.
+        fence(Acquire);
+        let now = self.ground.plot(first)?;
+        if now.stage == Stage::Fresh || now.arena != found.arena || now.count < found.count {
+            return None;
+        }
         Some(Touched {
             header,
             arena: found.arena,

@@ -10,6 +10,8 @@ use std::sync::OnceLock;
 thread_local! {
     /// What was found by this thread's arenas.
     pub static FOUND: RefCell<Vec<Found>> = const { RefCell::new(Vec::new()) };
+    /// Plots that this thread's arenas were given, and that were said to have been others' before.
+    pub static PLOTS: RefCell<Vec<(u64, bool)>> = const { RefCell::new(Vec::new()) };
     pub static GUARDED: Cell<bool> = const { Cell::new(false) };
     /// Numbers events, as a trace does.
     static ORDER: Cell<u64> = const { Cell::new(0) };
@@ -27,8 +29,10 @@ pub fn small_apart() -> &'static Apart {
 }
 
 fn keep(told: &Told) {
-    if let Told::Found(found) = told {
-        FOUND.with_borrow_mut(|all| all.push(*found));
+    match *told {
+        Told::Found(found) => FOUND.with_borrow_mut(|all| all.push(found)),
+        Told::Plot { start, again, .. } => PLOTS.with_borrow_mut(|all| all.push((start, again))),
+        Told::NoGuard { .. } => {}
     }
 }
 

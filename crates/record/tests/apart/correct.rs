@@ -3,9 +3,12 @@
 
 use crate::checker::{GUARDED, apart, found, observer, small_apart};
 use arenascope::{Arena, Builder, Checkpoint, Colouring, Error, OwnedArena, Scope};
+use arenascope_record::{Apart, Told};
 use proptest::prelude::*;
 use std::alloc::Layout;
 use std::ptr::NonNull;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
 #[derive(Clone, Debug)]
 enum Op {
@@ -323,4 +326,53 @@ proptest! {
     fn of_arenas_with_guard_pages((capacity, ops) in cases(), small: bool) {
         twins(Arena::builder().capacity(capacity), small, true, &ops);
     }
+}
+
+/// Another thread looks at everything, and asks what lies at addresses, while an arena's own thread places, resizes, frees and goes back.
+#[test]
+fn who_looks_meanwhile_finds_nothing() {
+    static OVER: AtomicBool = AtomicBool::new(false);
+    static APART: OnceLock<Apart> = OnceLock::new();
+    static LAST: AtomicU64 = AtomicU64::new(0);
+    let apart = APART.get_or_init(|| Apart::new(4096, 16, false).expect("addresses"));
+    let looker = std::thread::spawn(|| {
+        let mut looks = 0u64;
+        while !OVER.load(Relaxed) {
+            apart.look_at_all(&mut |told| assert!(!matches!(told, Told::Found(_)), "{told:?}"));
+            let at = LAST.load(Relaxed);
+            if let Some(touched) = apart.touched(at) {
+                assert!(touched.size < 4096, "{touched:?}");
+            }
+            looks += 1;
+        }
+        looks
+    });
+    // SAFETY: the observer keeps to its thread's lists.
+    let mut arena = unsafe { Arena::builder().capacity(1 << 20).observer(observer(apart)) }.build().expect("memory");
+    for round in 0..300usize {
+        let place = arena.checkpoint();
+        for number in 0..300usize {
+            let layout = |size| Layout::from_size_align(size, 8).expect("a layout");
+            let size = 1 + (number * 37 + round) % 300;
+            let block = arena.alloc_layout(layout(size));
+            LAST.store(block.addr().get() as u64 + 3, Relaxed);
+            // SAFETY: the arena's last block, of that layout, and its own bytes.
+            unsafe {
+                block.write_bytes(0x11, size);
+                let grown = arena.try_resize(block, layout(size), layout(size + 40)).expect("room");
+                grown.write_bytes(0x22, size + 40);
+                if number % 3 == 0 {
+                    arena.free(grown, layout(size + 40));
+                }
+            }
+        }
+        match round % 2 {
+            0 => arena.rewind(&place).expect("in order"),
+            _ => arena.reset(),
+        }
+    }
+    drop(arena);
+    OVER.store(true, Relaxed);
+    assert!(looker.join().expect("no fault") > 0);
+    assert!(found().is_empty());
 }

@@ -1,12 +1,14 @@
 //! Planted faults, each found at its block and offset; the mended twin of each is silent.
 #![allow(unsafe_code)] // Writes where it may not.
 
-use crate::checker::{GUARDED, apart, found, observer};
+use crate::checker::{GUARDED, PLOTS, apart, found, observer};
 use arenascope::{Arena, OwnedArena};
 use arenascope_event::Zone;
-use arenascope_record::{Fate, Found, Told};
+use arenascope_record::{Apart, Fate, Found, Told};
 use std::alloc::Layout;
+use std::collections::HashSet;
 use std::ptr::NonNull;
+use std::sync::OnceLock;
 
 fn arena(capacity: usize) -> OwnedArena {
     found();
@@ -206,4 +208,31 @@ fn what_left_the_quarantine_cannot_be_touched() {
     assert_eq!(apart().touched(first.addr().get() as u64).map(|touched| touched.fate), Some(Fate::Reset));
     drop(arena);
     assert!(found().is_empty());
+}
+
+#[test]
+fn memory_that_is_given_twice_is_told_so_and_before_that_it_is_not() {
+    static APART: OnceLock<Apart> = OnceLock::new();
+    let apart = APART.get_or_init(|| Apart::new(64, 8, false).expect("addresses"));
+    let mut late = None;
+    PLOTS.take();
+    for round in 0..200 {
+        // SAFETY: the observer keeps to its thread's lists.
+        let arena = unsafe { Arena::builder().capacity(4096).observer(observer(apart)) }.build().expect("memory");
+        let block = arena.alloc_layout(layout(24));
+        let first = *late.get_or_insert(block);
+        if round > 0 && block == first {
+            // A late write through a pointer of the first arena, behind its block, hits the present one's zone.
+            smash(first, 24 + 3);
+        }
+        drop(arena);
+    }
+    let plots = PLOTS.take();
+    let mut seen = HashSet::new();
+    plots.iter().for_each(|(start, again)| assert_eq!(seen.insert(*start), !again, "{start:#x}"));
+    assert_eq!((plots.len(), seen.len()), (200, 64));
+    let all = found();
+    assert!(!all.is_empty());
+    let given_again = |found: &Found| plots.iter().any(|(start, again)| *again && start + 16 == found.block);
+    assert!(all.iter().all(given_again), "the trace says of each that its memory was given twice: {all:#?}");
 }

@@ -62,6 +62,8 @@ fn line(trace: &Trace<'_>, event: &Event) -> String {
         EventKind::Touched { arena, block, size, at, fate, ended } => {
             format!("touched {} {block} {size} {at} {} {ended:?}", arena.0, fate.word())
         }
+        EventKind::NoBlock { arena, address } => format!("no-block {} {address}", arena.0),
+        EventKind::CalledEnded { arena } => format!("called-ended {}", arena.0),
         EventKind::Bounds { arena, base, capacity, reserved, kind } => {
             format!(" a{} {base} {capacity} {reserved} {}", arena.0, kind.word())
         }

@@ -100,6 +100,8 @@ pub fn write(file: &mut File, writer: &mut Writer, said: &Said) {
         EventKind::Touched { arena, block, size, at, fate, ended } => {
             put(&Record::Touched { arena: arena.0, block: block.0, size, at, fate, ended });
         }
+        EventKind::NoBlock { arena, address } => put(&Record::NoBlock { arena: arena.0, address: address.0 }),
+        EventKind::CalledEnded { arena } => put(&Record::CalledEnded { arena: arena.0 }),
         EventKind::HeapSegment { arena, start, len, top } => {
             put(&Record::HeapSegment { arena: arena.0, start: start.0, len, top: top.0 });
         }
@@ -213,6 +215,8 @@ fn kind() -> impl Strategy<Value = EventKind> {
                    arena, block, size, at, fate: BlockFate::ALL[fate], ended,
                }
            ),
+           1 => (arena(), address()).prop_map(|(arena, address)| EventKind::NoBlock { arena, address }),
+           1 => arena().prop_map(|arena| EventKind::CalledEnded { arena }),
            1 => number().prop_map(|bytes| EventKind::Sampling { bytes }),
        ]
 }
