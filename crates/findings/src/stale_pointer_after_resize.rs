@@ -57,14 +57,14 @@ struct Place {
     thread: ThreadNumber,
     /// The arena has more than one extent.
     chunked: bool,
-    /// The arena handed out a block since.
-    went_on: bool,
 }
 
 /// A place that changed.
 #[derive(Clone, Debug)]
 struct Used {
     place: Place,
+    /// The arena handed out a block since it was left.
+    went_on: bool,
     address: Address,
     found: Vec<u8>,
     changed: Vec<Range<usize>>,
@@ -77,6 +77,9 @@ struct Used {
 pub struct StalePointerAfterResize {
     pending: BTreeMap<ThreadNumber, (ArenaKey, Address, Vec<u8>)>,
     places: BTreeMap<Address, Place>,
+    /// The last event, of each arena with places, that may have changed a list of free memory. An entry each, not a mark in each place:
+    /// they are many, and allocs come often.
+    went_on: BTreeMap<ArenaId, EventNumber>,
     used: BTreeMap<Option<SiteId>, Used>,
     /// Mappings that other processes may write to.
     shared: Vec<(Address, Address)>,
@@ -130,16 +133,18 @@ impl StalePointerAfterResize {
                 allocated: block.site,
                 thread: event.thread,
                 chunked: arena.extents().count() > 1,
-                went_on: false,
             },
         );
+        self.went_on.entry(arena.id).or_insert(event.number);
         // The new place may reach into the old one.
         self.hand_out_exactly(block);
     }
 
     /// The arena did what may change a list of free memory.
-    fn went_on(&mut self, arena: Option<ArenaId>) {
-        self.places.values_mut().filter(|place| Some(place.arena) == arena).for_each(|place| place.went_on = true);
+    fn goes_on(&mut self, arena: Option<ArenaId>, moment: EventNumber) {
+        if let Some(last) = arena.and_then(|arena| self.went_on.get_mut(&arena)) {
+            *last = moment;
+        }
     }
 
     fn hand_out_exactly(&mut self, block: &Block) {
@@ -166,7 +171,8 @@ impl StalePointerAfterResize {
             let changed = changed(arena, address, &place.bytes, found);
             let Some(place) = self.places.remove(&address).filter(|_| !changed.is_empty()) else { continue };
             let site = place.resized;
-            let used = Used { place, address, found: found.to_owned(), changed, seen: moment, count: 0 };
+            let went_on = self.went_on.get(&arena.id).is_some_and(|last| *last > place.moment);
+            let used = Used { place, went_on, address, found: found.to_owned(), changed, seen: moment, count: 0 };
             let used = self.used.entry(site).or_insert(used);
             used.count = used.count.saturating_add(1);
         }
@@ -222,7 +228,7 @@ impl Rule for StalePointerAfterResize {
                 let moved = effect.what == What::Resized { moved: true };
                 if let Some(block) = &effect.block {
                     self.hand_out(block);
-                    self.went_on(effect.arena);
+                    self.goes_on(effect.arena, event.number);
                 }
                 let at = effect.before.as_ref().map(|before| before.address);
                 if let (true, Some((of, base, bytes)), Some(arena)) = (moved, seen, arena)
@@ -244,7 +250,7 @@ impl Rule for StalePointerAfterResize {
         match (effect.what, effect.arena, &effect.block) {
             (What::Allocated | What::HandedOn { .. }, arena, Some(block)) => {
                 self.hand_out(block);
-                self.went_on(arena);
+                self.goes_on(arena, event.number);
             }
             (What::Freed | What::Rewound | What::Reset | What::Destroyed, Some(arena), _) => {
                 self.places.retain(|_, place| place.arena != arena);
@@ -253,6 +259,7 @@ impl Rule for StalePointerAfterResize {
         }
         if !effect.ended.is_empty() {
             self.places.retain(|_, place| !effect.ended.contains(&place.arena));
+            self.went_on.retain(|arena, _| !effect.ended.contains(arena));
         }
     }
 
@@ -305,7 +312,7 @@ fn may_be_listed(state: &State, used: &Used) -> bool {
     let of_lists = |run: &Range<usize>| {
         word(used, run).is_some_and(|value| value == 0 || value.wrapping_sub(arena.object.0) < OBJECT_BYTES)
     };
-    used.place.went_on || arena.counts.frees > 0 || used.changed.iter().all(of_lists)
+    used.went_on || arena.counts.frees > 0 || used.changed.iter().all(of_lists)
 }
 
 fn accuse(state: &State, facts: &ProcessFacts, used: &Used, frees: bool) -> Finding {
