@@ -60,6 +60,7 @@ fn samples_of_a_hooked_pool_stand_for_all_its_blocks() {
     let program = place.cc("sampled_pool.c", &["-O1"]);
     let (outcome, screen, shown) = sampled(&place, &POOL, &program, &[]);
     let [bytes, blocks, large, living] = numbers(&outcome.stdout)[..] else { panic!("{outcome:?}") };
+    assert!(!screen.contains("not seen"), "{screen}");
     let all = &shown["sampled"];
     assert_eq!(all["sample_bytes"], 65536);
     holds("all", &all["allocated"], bytes, Some(blocks));
