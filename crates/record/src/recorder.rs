@@ -469,7 +469,8 @@ impl Recorder {
     fn note_overlap_slowly(&self, thread: &mut Thread, arena: u32, order: u64, entered: Entered) {
         let Some(taken) = order.checked_sub(entered.order) else { return };
         if taken > thread.events.wrapping_sub(entered.events) {
-            self.note(thread, None, &Record::Overlapped { arena, since: entered.order });
+            // At no site: what looks sites up needs stack, of which there is little here.
+            self.note_of(thread, NO_SITE, &Record::Overlapped { arena, since: entered.order });
         }
     }
 

@@ -145,6 +145,7 @@ impl Worth {
 }
 
 /// Keeps what the walk from `call` that ended in the first `frames` of `last` has read, if each of its steps says what that was.
+#[inline(never)]
 pub(crate) fn keep(
     stacks: &mut [CachedStack],
     call: CallFrame,

@@ -280,7 +280,7 @@ impl<'a> Walk<'a> {
     }
 
     /// The caller of `at`, where `rule` holds, and where that was read.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn step(&mut self, at: Cursor, rule: Rule) -> Option<(Cursor, Link)> {
         self.stack.count = 0;
         // An interrupted rsp may be anything.

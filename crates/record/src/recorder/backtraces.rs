@@ -53,10 +53,7 @@ impl Recorder {
         let hash = place.map_or(found.hash, |place| place.mixed_with(found.hash));
         let site = match thread.cached_site(hash) {
             Some(cached) if cached.hash == hash => cached.id,
-            _ => {
-                thread.caches.last.addresses(found.count, &mut thread.frames);
-                self.site_slowly(thread, hash, found.count, place)
-            }
+            _ => self.site_slowly(thread, hash, found.count, place),
         };
         let caches = &mut thread.caches;
         if site != NO_SITE && found.sure && caches.worth.wants() {
@@ -95,8 +92,10 @@ impl Recorder {
         self.site_slowly(thread, place.mixed_with(0), 0, Some(place))
     }
 
+    /// The site of the last walk's first `count` frames.
     #[cold]
     fn site_slowly(&self, thread: &mut Thread, hash: u64, count: usize, place: Option<Place<'_>>) -> u32 {
+        thread.caches.last.addresses(count, &mut thread.frames);
         let (id, fresh) = self.sites.intern(hash);
         // Only what is new goes the long way: two sites that share a line of the cache come here by turns.
         if fresh && !deep::run(|| self.define_site(thread, id, count, place)) {
