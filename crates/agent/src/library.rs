@@ -120,7 +120,7 @@ pub unsafe extern "C" fn on_event(_: u64, event: *const LibraryEvent, stack_poin
     if (event.event_bytes as usize) < size_of::<LibraryEvent>() {
         return;
     }
-    let Some(mut inside) = Inside::enter(stack_pointer, true) else { return };
+    let Some(mut inside) = Inside::enter_alone(stack_pointer) else { return };
     // SAFETY: the stub passes its own stack pointer at entry, where the return address lies.
     let return_address = unsafe { (stack_pointer as *const u64).read() };
     let call = CallFrame { return_address, frame_pointer, stack_pointer };

@@ -77,7 +77,7 @@ fn call(frame: &Frame, hook: &Hook) -> CallFrame {
 
 /// A marker is passed.
 pub fn passed(frame: &mut Frame, hook: &Hook) {
-    let Some(mut inside) = Inside::enter_marker(frame.entry) else { return };
+    let Some(mut inside) = Inside::enter_alone(frame.entry) else { return };
     let recorder = inside.recorder;
     let thread = inside.thread();
     if hook.kind == HookKind::UserMark {

@@ -144,7 +144,7 @@ impl Inside {
 
     /// As [`Inside::enter`], for an event that nothing of the same frame can be inside of: whoever set `busy` there is gone.
     #[inline]
-    pub fn enter_marker(stack_pointer: u64) -> Option<Inside> {
+    pub fn enter_alone(stack_pointer: u64) -> Option<Inside> {
         Inside::enter_from(stack_pointer, true, true)
     }
 

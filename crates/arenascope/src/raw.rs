@@ -68,6 +68,11 @@ pub unsafe fn set_own_observer(arena: &Arena, observer: *const Observer) {
     arena.observer.set(observer);
 }
 
+/// The report that the arena is in the midst of will not end: its call was left for good. Later events are told again.
+pub fn end_report(arena: &Arena) {
+    arena.flags.set(arena.flags.get() & !crate::header::flags::REPORTING);
+}
+
 /// The process's observer, or null.
 pub fn everyones_observer() -> *const Observer {
     process_observer()

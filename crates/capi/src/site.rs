@@ -6,8 +6,11 @@
 #![allow(unsafe_code)] // Passes events on; reads C strings.
 
 use arenascope::{Arena, CheckRequest, Event, EventKind, OBSERVER_VERSION, Observer, SharedArena, raw};
+use core::cell::UnsafeCell;
 use core::ffi::{CStr, c_char, c_void};
+use core::mem::MaybeUninit;
 use core::ptr::NonNull;
+use core::sync::atomic::{AtomicUsize, Ordering};
 
 /// A line of a C file. The file's name is read when somebody wants it: most calls are not watched.
 #[derive(Clone, Copy)]
@@ -75,32 +78,95 @@ fn beyond_ascii(bytes: &[u8]) -> &str {
     }
 }
 
-/// An observer that stands in the header while a call runs.
+/// An observer that stands in the header while a call runs. Begins with its table.
+#[repr(C)]
 struct Relay {
     table: Observer,
     inner: *const Observer,
+    /// What stood in the header before.
+    own: *const Observer,
     site: Site,
 }
 
-impl Relay {
-    /// # Safety
-    /// `inner` points to an observer that may be called now.
-    unsafe fn new(inner: *const Observer, site: Site) -> Relay {
-        Relay {
-            table: Observer {
-                version: OBSERVER_VERSION,
-                table_bytes: size_of::<Observer>() as u32,
-                context: core::ptr::null_mut(),
-                event: pass_on,
-                // SAFETY: the caller's condition.
-                sample_bytes: unsafe { (*inner).sample_bytes },
-                next_sample: Some(pass_draw_on),
-                check: Some(pass_question_on),
-            },
-            inner,
-            site,
-        }
+/// A place for a relay. Not on the stack: a signal handler that leaves a call by `siglongjmp` leaves the relay standing in the header, for
+/// the arena's next call to find.
+struct Place {
+    /// An address in the frame of the call that has it; 0: free.
+    frame: AtomicUsize,
+    relay: UnsafeCell<MaybeUninit<Relay>>,
+}
+
+// SAFETY: `relay` is touched by whoever changed `frame` from 0, and by the calls it makes, until that is 0 again.
+unsafe impl Sync for Place {}
+
+/// Calls that are watched at once, those that were left included; of more, lines of this crate are told.
+const PLACES: usize = 64;
+static PLACE: [Place; PLACES] =
+    [const { Place { frame: AtomicUsize::new(0), relay: UnsafeCell::new(MaybeUninit::uninit()) } }; PLACES];
+
+/// Longest distance between two frames of one stack.
+const STACK_BYTES: usize = 8 << 20;
+
+impl Place {
+    /// A free one, for the call whose frame holds `frame`.
+    fn take(frame: usize) -> Option<&'static Place> {
+        let first = (frame >> 6) ^ (frame >> 12);
+        (0..PLACES).filter_map(|step| PLACE.get(first.wrapping_add(step) % PLACES)).find(|place| {
+            // Acquire: pairs with the Release in `give_back`, so that the last owner's stores are over.
+            place.frame.compare_exchange(0, frame, Ordering::Acquire, Ordering::Relaxed).is_ok()
+        })
     }
+
+    fn give_back(&self) {
+        self.frame.store(0, Ordering::Release);
+    }
+
+    /// The place whose relay an arena's observer is.
+    fn of(observer: *const Observer) -> Option<&'static Place> {
+        let inside = observer.addr().wrapping_sub((&raw const PLACE).addr());
+        let place = PLACE.get(inside / size_of::<Place>())?;
+        core::ptr::eq(place.relay.get().cast::<Observer>(), observer).then_some(place)
+    }
+
+    /// Puts a relay there; its table.
+    ///
+    /// # Safety
+    /// The place is the caller's (`take`), and `inner` points to an observer that may be called until it is given back.
+    unsafe fn relay(&self, own: *const Observer, inner: *const Observer, site: Site) -> *const Observer {
+        let place = self.relay.get().cast::<Relay>();
+        let table = Observer {
+            version: OBSERVER_VERSION,
+            table_bytes: size_of::<Observer>() as u32,
+            context: place.cast(),
+            event: pass_on,
+            // SAFETY: the caller's condition.
+            sample_bytes: unsafe { (*inner).sample_bytes },
+            next_sample: Some(pass_draw_on),
+            check: Some(pass_question_on),
+        };
+        // SAFETY: the place is the caller's.
+        unsafe { place.write(Relay { table, inner, own, site }) };
+        place.cast()
+    }
+}
+
+/// The arena's own observer. A call that was left for good, by `siglongjmp` out of a signal handler, has left its relay there, and the arena
+/// in the midst of a report: both are undone. `here` is an address in the present frame.
+fn own_observer(arena: &Arena, here: usize) -> *const Observer {
+    let own = raw::own_observer(arena);
+    let Some(place) = Place::of(own) else { return own };
+    let frame = place.frame.load(Ordering::Relaxed);
+    // A call that is still under way lies further out on the stack than what it calls.
+    if frame == 0 || here.wrapping_sub(frame) > STACK_BYTES {
+        return own;
+    }
+    // SAFETY: its call is over, and its place was not given back, so it holds its relay; what it holds is what stood in the header before.
+    let before = unsafe { (*place.relay.get().cast::<Relay>()).own };
+    place.give_back();
+    raw::end_report(arena);
+    // SAFETY: as whoever put it there promised.
+    unsafe { raw::set_own_observer(arena, before) };
+    before
 }
 
 unsafe extern "C" fn pass_on(context: *mut c_void, event: *const Event) {
@@ -152,16 +218,17 @@ pub(crate) fn with_site<R>(arena: &Arena, site: Site, call: impl FnOnce() -> R) 
 
 #[cold]
 fn with_relay<R>(arena: &Arena, site: Site, call: impl FnOnce() -> R) -> R {
-    let own = raw::own_observer(arena);
-    // SAFETY: not null, as `with_site` saw; who installed it promised that it lives while arenas are watched.
-    let mut relay = unsafe { Relay::new(observer_of(own), site) };
-    let place = &raw mut relay;
-    // SAFETY: `relay` lives until the end of this function, and is reached through `place` alone from here on.
-    let table = unsafe {
-        (*place).table.context = place.cast();
-        &raw const (*place).table
-    };
-    // SAFETY: the relay lives until the end of this function, which takes its table out again.
+    let mark = 0u8;
+    let here = (&raw const mark).addr();
+    let own = own_observer(arena, here);
+    let inner = observer_of(own);
+    if inner.is_null() {
+        return call();
+    }
+    let Some(place) = Place::take(here) else { return call() };
+    // SAFETY: the place was just taken; who installed the observer promised that it lives while arenas are watched.
+    let table = unsafe { place.relay(own, inner, site) };
+    // SAFETY: the table lives forever, and its relay until the place is given back, before which it leaves the header.
     unsafe { raw::set_own_observer(arena, table) };
     let result = call();
     // The observer may have changed the arena's observer: that stays.
@@ -169,6 +236,7 @@ fn with_relay<R>(arena: &Arena, site: Site, call: impl FnOnce() -> R) -> R {
         // SAFETY: what stood there before.
         unsafe { raw::set_own_observer(arena, own) };
     }
+    place.give_back();
     result
 }
 
@@ -177,20 +245,22 @@ fn with_relay<R>(arena: &Arena, site: Site, call: impl FnOnce() -> R) -> R {
 /// # Safety
 /// The arena lives. (By pointer: a reference may not outlive it.)
 pub(crate) unsafe fn with_last_site(arena: NonNull<Arena>, site: Site, call: impl FnOnce()) {
+    let mark = 0u8;
+    let here = (&raw const mark).addr();
     // SAFETY: the caller's condition.
-    let inner = observer_of(raw::own_observer(unsafe { arena.as_ref() }));
+    let own = own_observer(unsafe { arena.as_ref() }, here);
+    let inner = observer_of(own);
     if inner.is_null() {
         return call();
     }
-    // SAFETY: as in `with_relay`.
-    let mut relay = unsafe { Relay::new(inner, site) };
-    let place = &raw mut relay;
+    let Some(place) = Place::take(here) else { return call() };
     // SAFETY: as in `with_relay`. The end of an arena that reports takes the table out of the header (`create::end_watched`).
     unsafe {
-        (*place).table.context = place.cast();
-        raw::set_own_observer(arena.as_ref(), &raw const (*place).table);
+        let table = place.relay(own, inner, site);
+        raw::set_own_observer(arena.as_ref(), table);
     }
     call();
+    place.give_back();
 }
 
 /// Runs `call`, which makes an arena and takes the observer it is given; the arena ends up with `own` and with `site`.
@@ -199,25 +269,26 @@ pub(crate) fn with_first_site<E>(
     site: Site,
     call: impl FnOnce(Option<&'static Observer>) -> Result<&'static Arena, E>,
 ) -> Result<&'static Arena, E> {
+    let mark = 0u8;
     let inner = observer_of(own);
-    let arena = if inner.is_null() {
-        call(None)?
-    } else {
-        // SAFETY: as in `with_relay`.
-        let mut relay = unsafe { Relay::new(inner, site) };
-        let place = &raw mut relay;
-        // SAFETY: as in `with_relay`; the header forgets the table two lines on, before `relay` ends.
-        let table = unsafe {
-            (*place).table.context = place.cast();
-            let table = &raw const (*place).table;
-            &*table
-        };
-        let arena = call(Some(table))?;
-        if core::ptr::eq(raw::own_observer(arena), table) {
-            // SAFETY: who gave `own` promised that it lives while arenas are watched.
-            unsafe { raw::set_own_observer(arena, own) };
+    let place = if inner.is_null() { None } else { Place::take((&raw const mark).addr()) };
+    let arena = match place {
+        // SAFETY: who gave `own` promised that it lives while arenas are watched.
+        None => call(unsafe { own.as_ref() })?,
+        Some(place) => {
+            // SAFETY: as in `with_relay`; the header forgets the table before the place is given back.
+            let table = unsafe { place.relay(own, inner, site) };
+            // SAFETY: as above: written a moment ago, and there until then.
+            let made = call(Some(unsafe { &*table }));
+            if let Ok(arena) = made
+                && core::ptr::eq(raw::own_observer(arena), table)
+            {
+                // SAFETY: who gave `own` promised that it lives while arenas are watched.
+                unsafe { raw::set_own_observer(arena, own) };
+            }
+            place.give_back();
+            made?
         }
-        arena
     };
     site.write_to(arena);
     Ok(arena)
