@@ -145,7 +145,8 @@ fn heap_alloc(frame: &Frame, address: u64, size: u64) {
 
 /// `free` is entered.
 pub fn heap_free(frame: &Frame) {
-    if frame.rdi != 0 {
+    // What the C library frees when a thread's end has been told is its own.
+    if frame.rdi != 0 && !crate::stubs::thread_over() {
         heap_free_at(frame, frame.rdi);
     }
 }

@@ -87,18 +87,17 @@ const ROUNDS_PUT_OFF: u32 = 3;
 /// Runs in a dying thread.
 unsafe extern "C" fn thread_ends(_: *mut core::ffi::c_void) {
     let thread = thread_word();
-    if crate::malloc::is_watched() {
-        // SAFETY: null, or this thread's own state.
-        if let Some(state) = unsafe { thread.as_mut() }
-            && state.put_off < ROUNDS_PUT_OFF
-        {
-            state.put_off = state.put_off.wrapping_add(1);
-            // SAFETY: the key exists: this is its destructor.
-            unsafe { libc::pthread_setspecific(THREAD_KEY.load(Relaxed), thread.cast()) };
-            return;
-        }
-        crate::stubs::set_thread_over();
+    // SAFETY: null, or this thread's own state.
+    if let Some(state) = unsafe { thread.as_mut() }
+        && state.put_off < ROUNDS_PUT_OFF
+    {
+        state.put_off = state.put_off.wrapping_add(1);
+        // SAFETY: the key exists: this is its destructor.
+        unsafe { libc::pthread_setspecific(THREAD_KEY.load(Relaxed), thread.cast()) };
+        return;
     }
+    // What the C library then frees of its own would make a thread of this one again, which nobody would end.
+    crate::stubs::set_thread_over();
     set_thread_word(core::ptr::null_mut());
     if let Some(recorder) = recorder()
         && recorder.alive()
@@ -212,11 +211,14 @@ impl Drop for Inside {
 }
 
 /// True when the handler that set `busy` is gone: a signal handler interrupted it and left by longjmp to a frame further
-/// up the same stack, or (`alone`) to the very frame. Its segment is abandoned, since a record may have been cut off.
+/// up the same stack, or (`alone`) to about the same: what runs inside it then is a signal handler, whose frame has 1 KiB.
+/// Its segment is abandoned, since a record may have been cut off.
 #[cold]
 fn left_behind(thread: &mut Thread, stack_pointer: u64, alone: bool) -> bool {
+    const SLACK: u64 = 512;
     let distance = stack_pointer.wrapping_sub(thread.busy);
-    if distance == 0 && !alone || distance > 8 << 20 {
+    let deeper = thread.busy.wrapping_sub(stack_pointer);
+    if distance == 0 && !alone || distance > 8 << 20 && !(alone && deeper < SLACK) {
         return false;
     }
     thread.abandon_segment();

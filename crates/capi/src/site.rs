@@ -106,6 +106,9 @@ static PLACE: [Place; PLACES] =
 
 /// Longest distance between two frames of one stack.
 const STACK_BYTES: usize = 8 << 20;
+/// Calls made by one function differ in depth by less. What a call under way calls, through an observer or a signal handler, lies further in: a
+/// signal frame alone has 1 KiB.
+const SLACK_BYTES: usize = 256;
 
 impl Place {
     /// A free one, for the call whose frame holds `frame`.
@@ -157,7 +160,7 @@ fn own_observer(arena: &Arena, here: usize) -> *const Observer {
     let Some(place) = Place::of(own) else { return own };
     let frame = place.frame.load(Ordering::Relaxed);
     // A call that is still under way lies further out on the stack than what it calls.
-    if frame == 0 || here.wrapping_sub(frame) > STACK_BYTES {
+    if frame == 0 || here.wrapping_add(SLACK_BYTES).wrapping_sub(frame) > STACK_BYTES {
         return own;
     }
     // SAFETY: its call is over, and its place was not given back, so it holds its relay; what it holds is what stood in the header before.

@@ -118,3 +118,17 @@ fn malloc_from_eight_threads_is_silent() {
         assert!(found.iter().all(|one| one["rule"] != "unsynchronised-sharing"), "{found:?}");
     }
 }
+
+#[test]
+fn threads_that_have_ended_take_no_room() {
+    let place = Place::new();
+    let program = place.cc("many_threads.c", &["-O1", "-pthread"]);
+    let flags = ["-o", "t.ascope", "--alloc", "pool_alloc(arena, size) -> block"];
+    let (said, screen) = place.watch(&flags, &program, &[]);
+    assert_eq!((said.status, said.stdout.trim()), (0, "12500"), "{screen}");
+    assert!(screen.contains(" 0 lost"), "{screen}");
+    let shown = place.show(&place.file("t.ascope"), &[]);
+    let blocks: u64 =
+        shown["arenas"].as_array().expect("arenas").iter().filter_map(|arena| arena["blocks_ever"].as_u64()).sum();
+    assert_eq!(blocks, 12_500, "{}", shown["arenas"][0]["blocks_ever"]);
+}
